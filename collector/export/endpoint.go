@@ -1,0 +1,140 @@
+package export
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"strconv"
+	"strings"
+)
+
+// Protocol is the OTLP transport.
+type Protocol string
+
+// The transports, by the names the OpenTelemetry specification gives them.
+const (
+	ProtocolGRPC Protocol = "grpc"
+	ProtocolHTTP Protocol = "http/protobuf"
+)
+
+// Compression is the compression of export requests.
+type Compression string
+
+// The compressions that every OTLP receiver understands.
+const (
+	CompressionNone Compression = "none"
+	CompressionGzip Compression = "gzip"
+)
+
+// Endpoint is where OTLP goes. The zero Endpoint is off: nothing is exported.
+type Endpoint struct {
+	raw  string
+	host string // host:port, or the path of a unix socket
+	path string // of the URL, for http/protobuf
+	tls  bool
+	unix bool
+}
+
+// OffEndpoint exports nothing.
+var OffEndpoint = Endpoint{}
+
+// DefaultEndpoint is where an OpenTelemetry Collector on this host listens.
+func DefaultEndpoint(p Protocol) Endpoint {
+	host := "localhost:4317"
+	if p == ProtocolHTTP {
+		host = "localhost:4318"
+	}
+	return Endpoint{raw: "http://" + host, host: host}
+}
+
+// errEndpointForm is the tail of every endpoint error: what is allowed.
+var errEndpointForm = errors.New("allowed are http://host:port, https://host:port, unix:///path, host:port, or off")
+
+// ParseEndpoint reads an endpoint as an operator writes it: http://host:port
+// (plaintext), https://host:port (TLS), unix:///path, host:port (TLS unless
+// the host is loopback), or off.
+func ParseEndpoint(s string) (Endpoint, error) {
+	switch {
+	case s == "off":
+		return OffEndpoint, nil
+	case strings.HasPrefix(s, "unix:"):
+		path := strings.TrimPrefix(strings.TrimPrefix(s, "unix:"), "//")
+		if !strings.HasPrefix(path, "/") {
+			return Endpoint{}, fmt.Errorf("a unix endpoint needs an absolute path, as in unix:///run/otel.sock; %w", errEndpointForm)
+		}
+		return Endpoint{raw: s, host: path, unix: true}, nil
+	case strings.Contains(s, "://"):
+		return parseURL(s)
+	}
+	if err := checkHostPort(s); err != nil {
+		return Endpoint{}, err
+	}
+	host, _, _ := net.SplitHostPort(s)
+	return Endpoint{raw: s, host: s, tls: !isLoopback(host)}, nil
+}
+
+func parseURL(s string) (Endpoint, error) {
+	u, err := url.Parse(s)
+	if err != nil {
+		return Endpoint{}, fmt.Errorf("not a URL; %w", errEndpointForm)
+	}
+	e := Endpoint{raw: s, host: u.Host, path: u.Path}
+	port := "80"
+	switch strings.ToLower(u.Scheme) {
+	case "http":
+	case "https":
+		e.tls, port = true, "443"
+	default:
+		return Endpoint{}, fmt.Errorf("unknown scheme %q; %w", u.Scheme, errEndpointForm)
+	}
+	if u.User != nil {
+		return Endpoint{}, fmt.Errorf("credentials do not belong in the endpoint, put them in a header; %w", errEndpointForm)
+	}
+	if u.RawQuery != "" || u.Fragment != "" {
+		return Endpoint{}, fmt.Errorf("an endpoint has no query and no fragment; %w", errEndpointForm)
+	}
+	if u.Port() == "" && u.Hostname() != "" {
+		e.host = net.JoinHostPort(u.Hostname(), port)
+	}
+	return e, checkHostPort(e.host)
+}
+
+func checkHostPort(hostport string) error {
+	host, port, err := net.SplitHostPort(hostport)
+	if err != nil || host == "" {
+		return fmt.Errorf("no host and port; %w", errEndpointForm)
+	}
+	if n, err := strconv.Atoi(port); err != nil || n < 1 || n > 65535 {
+		return fmt.Errorf("port %q is not a number from 1 to 65535; %w", port, errEndpointForm)
+	}
+	return nil
+}
+
+func isLoopback(host string) bool {
+	if strings.EqualFold(host, "localhost") {
+		return true
+	}
+	ip := net.ParseIP(host)
+	return ip != nil && ip.IsLoopback()
+}
+
+// Off tells that nothing is to be exported.
+func (e Endpoint) Off() bool { return e.raw == "" }
+
+// String is the endpoint as it was written.
+func (e Endpoint) String() string {
+	if e.Off() {
+		return "off"
+	}
+	return e.raw
+}
+
+// PlaintextRemote tells that spans would cross a network unencrypted.
+func (e Endpoint) PlaintextRemote() bool {
+	if e.Off() || e.tls || e.unix {
+		return false
+	}
+	host, _, _ := net.SplitHostPort(e.host)
+	return !isLoopback(host)
+}

@@ -1,0 +1,128 @@
+package stats
+
+import "time"
+
+// Report is the answer to tracestats. Its JSON form is a contract: names and
+// units are those of the README.
+type Report struct {
+	Version       string      `json:"version"`
+	UptimeSeconds int64       `json:"uptime_seconds"`
+	Status        Status      `json:"status"`
+	Warnings      []string    `json:"warnings"`
+	Socket        Socket      `json:"socket"`
+	Datagrams     Datagrams   `json:"datagrams"`
+	Spans         Spans       `json:"spans"`
+	Export        Export      `json:"export"`
+	Processes     []Process   `json:"processes"`
+	Operations    []Operation `json:"operations"`
+}
+
+// Status is the state of the whole in one word.
+type Status string
+
+// The states a collector can be in.
+const (
+	StatusOK                 Status = "ok"
+	StatusDegraded           Status = "degraded"            // no socket, or an option that cannot be used
+	StatusBackendUnreachable Status = "backend_unreachable" // spans are kept or dropped until it is back
+)
+
+// Socket tells how the trace socket does.
+type Socket struct {
+	Path            string `json:"path"`
+	State           string `json:"state"`             // "listening" or "not listening"
+	QueueLimit      int    `json:"queue_limit"`       // datagrams; 0: unknown
+	QueueFullEvents uint64 `json:"queue_full_events"` // drains that found the kernel's queue at its limit
+	LargestDatagram int    `json:"largest_datagram"`  // bytes
+}
+
+// Datagrams counts what arrived on the socket:
+// Received = Refused + Malformed + Accepted.
+type Datagrams struct {
+	Received  uint64 `json:"received"`
+	Bytes     uint64 `json:"bytes"`
+	Refused   uint64 `json:"refused"`   // from a user who is not allowed
+	Malformed uint64 `json:"malformed"` // not a span
+	Accepted  uint64 `json:"accepted"`
+}
+
+// Spans counts where accepted spans are:
+// Accepted + Synthesized = Exported + Pending + Spooled + SampledOut +
+// Filtered + DroppedQueueFull + DroppedSpoolFull + RejectedByBackend.
+type Spans struct {
+	Exported          uint64  `json:"exported"` // acknowledged by the endpoint
+	Pending           uint64  `json:"pending"`  // in memory
+	Spooled           uint64  `json:"spooled"`  // on disk
+	SampledOut        uint64  `json:"sampled_out"`
+	Filtered          uint64  `json:"filtered"` // by clntrace-drop-spans, or because exporting is off
+	DroppedQueueFull  uint64  `json:"dropped_queue_full"`
+	DroppedSpoolFull  uint64  `json:"dropped_spool_full"`
+	RejectedByBackend uint64  `json:"rejected_by_backend"`
+	Synthesized       uint64  `json:"synthesized"`
+	Truncated         uint64  `json:"truncated"`
+	Repaired          uint64  `json:"repaired"`
+	MissingParents    uint64  `json:"missing_parents"`
+	RatePerSecond     float64 `json:"rate_per_second"` // accepted spans, over the last minute
+}
+
+// Export tells how the endpoint does.
+type Export struct {
+	Endpoint    string     `json:"endpoint"`
+	Protocol    string     `json:"protocol"`
+	State       string     `json:"state"` // "off", "waiting", "connected" or "unreachable"
+	Batches     uint64     `json:"batches"`
+	Retries     uint64     `json:"retries"`
+	LastSuccess *time.Time `json:"last_success"` // null: none yet
+	LastError   string     `json:"last_error"`
+	AvgMS       float64    `json:"avg_ms"`
+	P99MS       float64    `json:"p99_ms"`
+}
+
+// Process is one sender.
+type Process struct {
+	Name     string    `json:"name"`
+	PID      int32     `json:"pid"`
+	Spans    uint64    `json:"spans"`
+	Errors   uint64    `json:"errors"`
+	LastSeen time.Time `json:"last_seen"`
+}
+
+// Operation is what one kind of process does under one span name, apart for
+// each RPC method or SQL summary.
+type Operation struct {
+	Process string  `json:"process"`
+	Span    string  `json:"span"`
+	Detail  string  `json:"detail"`
+	Count   uint64  `json:"count"`
+	Errors  uint64  `json:"errors"`
+	TotalMS float64 `json:"total_ms"`
+	AvgUS   float64 `json:"avg_us"`
+	P50US   float64 `json:"p50_us"`
+	P90US   float64 `json:"p90_us"`
+	P99US   float64 `json:"p99_us"`
+	MaxUS   uint64  `json:"max_us"`
+}
+
+// SortKey orders the operations of a Report, largest first.
+type SortKey string
+
+// What operations can be sorted by.
+const (
+	SortTotal  SortKey = "total"
+	SortCount  SortKey = "count"
+	SortAvg    SortKey = "avg"
+	SortP99    SortKey = "p99"
+	SortMax    SortKey = "max"
+	SortErrors SortKey = "errors"
+)
+
+// SortKeys lists every SortKey, the default first.
+var SortKeys = []SortKey{SortTotal, SortCount, SortAvg, SortP99, SortMax, SortErrors}
+
+// Query says what a Report is to hold.
+type Query struct {
+	Limit int     // rows of operations at most
+	Sort  SortKey // empty: SortTotal
+	Match string  // part of process, span or detail, in any case; empty: all
+	Reset bool    // start the operations anew after this report
+}

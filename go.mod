@@ -1,0 +1,3 @@
+module clntrace
+
+go 1.26.0
