@@ -1,11 +1,35 @@
 // Package collector takes trace spans from a unix datagram socket to OTLP.
+//
+// A span goes one way through it, from room to room:
+//
+//	socket   receives the datagram and its sender's credentials
+//	zipkin   decodes it into a span
+//	process  says which process sent it
+//	detail   says what it is about: an RPC method, a database statement
+//	stats    counts it
+//	export   sends it to an OTLP endpoint
+//
+// Each room knows the type it gets and the type it gives, and nothing of the
+// others. The Collector is the corridor. It knows nothing of lightningd's
+// JSON-RPC: see package plugin for that.
 package collector
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
+	"maps"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
 
+	"clntrace/collector/detail"
+	"clntrace/collector/export"
+	"clntrace/collector/process"
+	"clntrace/collector/socket"
 	"clntrace/collector/stats"
+	"clntrace/collector/zipkin"
 )
 
 // Options is what a Collector needs before its configuration is known.
@@ -14,39 +38,243 @@ type Options struct {
 	SocketPath string
 	// SocketProblem, if set, is the reason why there is no SocketPath, for the user to read.
 	SocketProblem string
-	Version       string
-	Logger        *slog.Logger
+	// TraceParent is the value of CLN_TRACEPARENT: a parent that nobody sends.
+	TraceParent string
+	Version     string
+	Logger      *slog.Logger
 }
 
 // Node is who the spans' node is. Empty fields are unknown.
-type Node struct {
-	ID, Alias, Network, Version string
-	// Database is the scheme of lightningd's wallet option, "sqlite3" or "postgres".
-	Database string
-}
+type Node = export.Node
 
 // Collector receives, counts and exports spans.
-type Collector struct{}
+type Collector struct {
+	options  Options
+	log      *slog.Logger
+	started  time.Time
+	receiver *socket.Receiver // nil: there is no path
+	ledger   *stats.Ledger
+	table    *stats.Operations
+	pipeline *export.Pipeline
+	decoding chan struct{} // closed when the decoder has ended
+
+	allowed  atomic.Pointer[map[uint32]bool] // users who are heard
+	largest  atomic.Int64                    // datagram, bytes
+	lastSpan atomic.Int64                    // when, Unix s; 0: none yet
+
+	mu        sync.Mutex
+	cfg       Config
+	running   bool     // Start was called
+	problems  []string // options that cannot be used
+	malformed error    // why the last datagram was
+}
 
 // Open binds the socket and begins to receive and count. It does not fail: a
 // collector that cannot bind is degraded, and its Stats say why.
-func Open(o Options) *Collector { return &Collector{} }
+func Open(o Options) *Collector {
+	c := &Collector{
+		options: o, log: o.Logger, started: time.Now(),
+		ledger: new(stats.Ledger), table: stats.NewOperations(), decoding: make(chan struct{}),
+	}
+	c.allow(nil)
+	if o.SocketProblem == "" {
+		c.receiver = socket.Open(o.SocketPath, o.Logger)
+	} else {
+		o.Logger.Warn("no span can be received: " + o.SocketProblem)
+	}
+	c.pipeline = export.NewPipeline(c.ledger, o.Logger, o.Version)
+	go c.decode()
+	return c
+}
+
+// allow sets whose datagrams are accepted: our own, root's and those of uids.
+func (c *Collector) allow(uids []uint32) {
+	set := map[uint32]bool{0: true, uint32(os.Geteuid()): true} //nolint:gosec // a uid has 32 bits
+	for _, uid := range uids {
+		set[uid] = true
+	}
+	c.allowed.Store(&set)
+}
 
 // Start begins to export with cfg what has been received since Open and what
 // comes. Problems are sentences about options that could not be used; with
 // any, the collector is degraded and exports nothing until a Reconfigure.
-func (c *Collector) Start(cfg Config, problems []string) {}
+func (c *Collector) Start(cfg Config, problems []string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.running {
+		return
+	}
+	c.running = true
+	c.allow(cfg.AllowUIDs)
+	if len(cfg.AllowUIDs) > 0 && c.receiver != nil {
+		if err := c.receiver.OpenToAll(); err != nil {
+			problems = append(problems, fmt.Sprintf("the users of clntrace-allow-uids cannot send: %v", err))
+		}
+	}
+	c.cfg, c.problems = usable(cfg, problems), problems
+	if err := c.pipeline.Start(c.cfg.Config); err != nil {
+		c.problems = append(c.problems, err.Error())
+		c.cfg = usable(c.cfg, c.problems)
+		c.log.Error(err.Error())
+	}
+}
 
-// SetNode names the node; exporting waits for it, at most NodeWait.
-func (c *Collector) SetNode(n Node) {}
+// usable is cfg where there are no problems. Where there are, nothing leaves
+// the node: which option it was, and what it would have kept back, is unknown.
+func usable(cfg Config, problems []string) Config {
+	if len(problems) > 0 {
+		cfg.Endpoint = export.OffEndpoint
+	}
+	return cfg
+}
+
+// SetNode names the node; exporting waits for it, at most 5 s from Start.
+func (c *Collector) SetNode(n Node) { c.pipeline.SetNode(n) }
 
 // Reconfigure puts the fields of cfg into effect that can change at run time:
-// Endpoint, Headers, SampleRatio, DropSpans, RedactTags. Problems are as in Start.
-func (c *Collector) Reconfigure(cfg Config, problems []string) error { return nil }
-
-// Stats reports on everything since Open.
-func (c *Collector) Stats(q stats.Query) stats.Report { return stats.Report{} }
+// Endpoint, Headers, SampleRatio, DropSpans, RedactTags. Problems are as in
+// Start. The error says what cannot be used; then nothing has changed.
+func (c *Collector) Reconfigure(cfg Config, problems []string) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	cfg = usable(cfg, problems)
+	connection := cfg.Endpoint != c.cfg.Endpoint || !maps.Equal(cfg.Headers, c.cfg.Headers)
+	if err := c.pipeline.Reconfigure(cfg.Config, connection); err != nil {
+		return err
+	}
+	c.cfg, c.problems = cfg, problems
+	return nil
+}
 
 // Shutdown stops receiving, exports what is left for as long as ctx lasts and
-// removes the socket.
-func (c *Collector) Shutdown(ctx context.Context) error { return nil }
+// removes the socket. The error tells how many spans it had to leave.
+func (c *Collector) Shutdown(ctx context.Context) error {
+	if c.receiver != nil {
+		c.receiver.Close()
+		<-c.decoding
+	}
+	if left := c.pipeline.Shutdown(ctx); left > 0 {
+		return fmt.Errorf("%d spans could not be delivered in time and are lost", left)
+	}
+	return nil
+}
+
+// parentsInterval is how often children are looked at whose parent is late.
+const parentsInterval = time.Second
+
+// decode is the goroutine between the socket and the export queue.
+func (c *Collector) decode() {
+	defer close(c.decoding)
+	if c.receiver == nil {
+		return
+	}
+	d := &decoder{
+		collector: c,
+		processes: process.NewResolver("/proc"),
+		parents:   stats.NewParents(parentID(c.options.TraceParent)),
+	}
+	ticker := time.NewTicker(parentsInterval)
+	defer ticker.Stop()
+	for open := true; open; {
+		select {
+		case _, open = <-c.receiver.Ready():
+			d.take()
+		case now := <-ticker.C:
+			if missing := d.parents.Expire(now); missing > 0 {
+				c.ledger.Book(stats.Counts{MissingParents: missing}, now)
+			}
+		}
+	}
+}
+
+// decoder is what the decoding goroutine keeps from datagram to datagram.
+type decoder struct {
+	collector *Collector
+	zipkin    zipkin.Decoder
+	details   detail.Reader
+	processes *process.Resolver
+	parents   *stats.Parents
+
+	chunks []*socket.Chunk
+	spans  []*export.Span
+	seen   []stats.Observation
+}
+
+// take decodes everything that the socket has brought.
+func (d *decoder) take() {
+	receiver := d.collector.receiver
+	d.chunks = receiver.Take(d.chunks[:0])
+	for i, chunk := range d.chunks {
+		d.chunk(chunk, time.Now())
+		receiver.Release(d.chunks[i : i+1])
+	}
+}
+
+// chunk brings the datagrams of one chunk all the way to the export queue.
+func (d *decoder) chunk(chunk *socket.Chunk, now time.Time) {
+	c := d.collector
+	var counts stats.Counts
+	d.spans, d.seen = d.spans[:0], d.seen[:0]
+	policy := c.pipeline.Policy()
+	allowed := *c.allowed.Load()
+	for i := range chunk.Datagrams {
+		datagram := &chunk.Datagrams[i]
+		counts.Received++
+		counts.Bytes += int64(len(datagram.Payload))
+		c.noteSize(len(datagram.Payload))
+		if datagram.Known && !allowed[datagram.UID] {
+			counts.Refused++
+			continue
+		}
+		span, err := d.span(datagram, now)
+		if err != nil {
+			counts.Malformed++
+			c.noteMalformed(err)
+			continue
+		}
+		counts.Accepted++
+		if span.Truncated() {
+			counts.Truncated++
+		}
+		d.spans = append(d.spans, span)
+		d.seen = append(d.seen, span.Observation(policy))
+	}
+	if len(d.spans) > 0 {
+		c.lastSpan.Store(now.Unix())
+	}
+	c.pipeline.Submit(d.spans, counts, now)
+	c.table.Observe(d.seen, now)
+}
+
+// span decodes a datagram and finds out who sent it. Whatever a datagram does
+// to our code, it must not end a process that the node may depend on.
+func (d *decoder) span(datagram *socket.Datagram, now time.Time) (_ *export.Span, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("a defect of clntrace, please report it: %v", r)
+		}
+	}()
+	if datagram.Oversize {
+		return nil, zipkin.ErrOversize
+	}
+	var s zipkin.Span
+	if err := d.zipkin.Decode(datagram.Payload, &s); err != nil {
+		return nil, err
+	}
+	sender := d.processes.Resolve(datagram.PID, s.ServiceName, now)
+	d.parents.Observe(sender, s.ID, s.ParentID, now)
+	return export.NewSpan(s, sender, d.details.Of(&s)), nil
+}
+
+func (c *Collector) noteSize(n int) {
+	if int64(n) > c.largest.Load() {
+		c.largest.Store(int64(n)) // only the decoder writes it
+	}
+}
+
+func (c *Collector) noteMalformed(err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.malformed = err
+}

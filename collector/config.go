@@ -9,32 +9,7 @@ import (
 // Config is everything an operator can set. The zero value is not usable:
 // start from DefaultConfig.
 type Config struct {
-	// Endpoint is where batches go; its Off form counts spans and exports none.
-	Endpoint export.Endpoint
-	Protocol export.Protocol
-	// Headers are sent with every export request. Their values are secrets.
-	Headers     map[string]string
-	Timeout     time.Duration // of one export attempt
-	Compression export.Compression
-	// CAFile, CertFile and KeyFile are PEM files; empty: the system's CAs, no client certificate.
-	CAFile, CertFile, KeyFile string
-
-	// ServiceName, if set, replaces the name of each process as service.name.
-	ServiceName        string
-	ServiceNamespace   string
-	ResourceAttributes map[string]string
-
-	GroupRequests bool     // one trace per request, across processes
-	SampleRatio   float64  // share of traces exported, 0 to 1
-	DropSpans     []string // patterns of span names that are counted but not exported
-	RedactTags    []string // tag names whose values are hidden
-
-	QueueSize  int           // spans in memory that wait for export
-	BatchSize  int           // spans in one export request at most
-	BatchDelay time.Duration // longest wait for a batch to fill
-
-	SpoolDir  string // empty: clntrace-spool in the working directory
-	SpoolSize int    // MiB on disk at most, 0: no spool
+	export.Config
 
 	AllowUIDs []uint32 // further users whose datagrams are accepted
 	Metrics   bool     // also send OTLP metrics
@@ -42,7 +17,7 @@ type Config struct {
 
 // DefaultConfig returns what applies when nothing is set.
 func DefaultConfig() Config {
-	return Config{
+	return Config{Config: export.Config{
 		Endpoint:      export.DefaultEndpoint(export.ProtocolGRPC),
 		Protocol:      export.ProtocolGRPC,
 		Timeout:       10 * time.Second,
@@ -53,5 +28,5 @@ func DefaultConfig() Config {
 		BatchSize:     2048,
 		BatchDelay:    time.Second,
 		SpoolSize:     64,
-	}
+	}}
 }

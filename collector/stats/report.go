@@ -126,3 +126,24 @@ type Query struct {
 	Match string  // part of process, span or detail, in any case; empty: all
 	Reset bool    // start the operations anew after this report
 }
+
+// DatagramsOf is the part of c that counts datagrams.
+func DatagramsOf(c Counts) Datagrams {
+	return Datagrams{
+		Received: count(c.Received), Bytes: count(c.Bytes), Refused: count(c.Refused),
+		Malformed: count(c.Malformed), Accepted: count(c.Accepted),
+	}
+}
+
+// SpansOf is the part of c that counts spans.
+func SpansOf(c Counts) Spans {
+	return Spans{
+		Exported: count(c.Exported), Pending: count(c.Pending), Spooled: count(c.Spooled),
+		SampledOut: count(c.SampledOut), Filtered: count(c.Filtered),
+		DroppedQueueFull: count(c.DroppedQueueFull), DroppedSpoolFull: count(c.DroppedSpoolFull),
+		RejectedByBackend: count(c.RejectedByBackend), Synthesized: count(c.Synthesized),
+		Truncated: count(c.Truncated), Repaired: count(c.Repaired), MissingParents: count(c.MissingParents),
+	}
+}
+
+func count(n int64) uint64 { return uint64(max(n, 0)) }

@@ -1,0 +1,151 @@
+// Package demo shows the whole of clntrace on a machine that has only Go: it
+// replays a recorded start of lightningd and one payment as real datagrams of
+// real processes, through the same collector, to an OTLP receiver.
+package demo
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"time"
+
+	"clntrace/collector"
+	"clntrace/collector/export"
+	"clntrace/collector/stats"
+)
+
+const (
+	// patience bounds the whole demo.
+	patience = 30 * time.Second
+	// smallTrace is the size, in spans, up to which a trace is not drawn.
+	smallTrace = 3
+	// operationRows is how much of the operations is shown.
+	operationRows = 12
+)
+
+// demoNode is whom the demo says the spans are from.
+var demoNode = collector.Node{ID: "0266e4598d1d3c415f572a8488830b60f7e744ed9235eb0b1ba93283b315c03518", Alias: "l1", Network: "regtest", Version: "v26.06.6", Database: "sqlite3"}
+
+// Options is what the demo can be told.
+type Options struct {
+	Version string
+	// Endpoint, if set, gets the spans instead of the demo's own receiver.
+	Endpoint *export.Endpoint
+	// Out gets the traces and tables, and Log what the collector logs.
+	Out, Log io.Writer
+}
+
+// Run plays the demo.
+func Run(ctx context.Context, o Options) (err error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	datagrams, err := recordings(time.Now())
+	if err != nil {
+		return err
+	}
+	dir, err := os.MkdirTemp("", "clntrace-demo-")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+
+	cfg := collector.DefaultConfig()
+	cfg.BatchDelay = 100 * time.Millisecond
+	var r *receiver
+	if o.Endpoint != nil {
+		cfg.Endpoint = *o.Endpoint
+	} else {
+		if r, err = listen(); err != nil {
+			return err
+		}
+		defer r.server.Stop()
+		if cfg.Endpoint, err = export.ParseEndpoint("http://" + r.addr); err != nil {
+			return err
+		}
+	}
+	report, err := play(ctx, o, cfg, dir, datagrams)
+	if err != nil {
+		return err
+	}
+	if r != nil {
+		writeTraces(o.Out, r.received())
+	}
+	fmt.Fprintf(o.Out, "What `lightning-cli tracestats format=table` says of it:\n\n")
+	return report.WriteTable(o.Out)
+}
+
+// recordings returns all datagrams, as if they were sent just now.
+func recordings(now time.Time) ([]datagram, error) {
+	first, err := read(startup)
+	if err != nil {
+		return nil, err
+	}
+	second, err := read(payment)
+	if err != nil {
+		return nil, err
+	}
+	const apart = time.Second
+	shift(first, now.Add(-apart))
+	shift(second, now)
+	return append(first, second...), nil
+}
+
+// play sends the datagrams through a collector and returns what it counted.
+func play(ctx context.Context, o Options, cfg collector.Config, dir string, datagrams []datagram) (stats.Report, error) {
+	socket := filepath.Join(dir, "trace.sock")
+	c := collector.Open(collector.Options{
+		SocketPath: socket, Version: o.Version,
+		Logger: slog.New(slog.NewTextHandler(o.Log, &slog.HandlerOptions{Level: slog.LevelWarn})),
+	})
+	c.Start(cfg, nil)
+	c.SetNode(demoNode)
+	s := &senders{dir: dir, socket: socket, byPID: make(map[int]*sender)}
+	err := s.play(ctx, c, datagrams)
+	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), collectorTime)
+	defer cancel()
+	return c.Stats(stats.Query{Limit: operationRows}), errors.Join(err, s.stop(), c.Shutdown(end))
+}
+
+// collectorTime is what exporting may take at the end.
+const collectorTime = 5 * time.Second
+
+// play sends the datagrams and waits until c has them.
+func (s *senders) play(ctx context.Context, c *collector.Collector, datagrams []datagram) error {
+	for _, d := range datagrams {
+		if err := s.send(ctx, d); err != nil {
+			return err
+		}
+	}
+	ticker := time.NewTicker(10 * time.Millisecond)
+	defer ticker.Stop()
+	for {
+		got := c.Stats(stats.Query{})
+		if int(got.Spans.Exported+got.Spans.RejectedByBackend) >= len(datagrams) { //nolint:gosec // hundreds
+			return nil
+		}
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return fmt.Errorf("after %v %d of %d spans have arrived; the endpoint says: %s", patience, got.Spans.Exported, len(datagrams), got.Export.LastError)
+		}
+	}
+}
+
+// writeTraces draws the traces worth drawing and counts the others.
+func writeTraces(w io.Writer, spans []span) {
+	small, traces := 0, trees(spans)
+	for _, t := range traces {
+		if t.size() <= smallTrace {
+			small++
+			continue
+		}
+		fmt.Fprintf(w, "Trace %x, %d spans:\n\n", t.GetTraceId(), t.size())
+		writeTree(w, t)
+		fmt.Fprintln(w)
+	}
+	fmt.Fprintf(w, "And %d traces of %d spans or fewer; %d spans in %d traces arrived.\n\n", small, smallTrace, len(spans), len(traces))
+}

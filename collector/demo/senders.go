@@ -1,0 +1,131 @@
+package demo
+
+import (
+	"bufio"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+)
+
+// SenderCommand is the argument by which the demo starts itself as a sender.
+const SenderCommand = "demo-sender"
+
+// Sender is the life of a sender process: it sends each frame of in to the
+// socket as one datagram, and stays until in ends, as a node's processes stay.
+func Sender(socket string, in io.Reader) error {
+	conn, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Net: "unixgram", Name: socket})
+	if err != nil {
+		return err
+	}
+	defer func() { _ = conn.Close() }()
+	frames := bufio.NewReader(in)
+	for {
+		var size uint16
+		if err := binary.Read(frames, binary.LittleEndian, &size); err != nil {
+			if errors.Is(err, io.EOF) {
+				return nil
+			}
+			return err
+		}
+		frame := make([]byte, size)
+		if _, err := io.ReadFull(frames, frame); err != nil {
+			return err
+		}
+		// Unlike lightningd this waits for room, so that the demo shows every
+		// span whatever the kernel's queue holds.
+		if _, err := conn.Write(frame); err != nil {
+			return err
+		}
+	}
+}
+
+// senders are processes that stand in for those of the recording, one for
+// each, under the same names: what tells senders apart is their executable.
+type senders struct {
+	dir, socket string
+	byPID       map[int]*sender
+}
+
+type sender struct {
+	cmd *exec.Cmd
+	in  io.WriteCloser
+}
+
+// send hands d to the process that stands in for its sender.
+func (s *senders) send(ctx context.Context, d datagram) error {
+	from := s.byPID[d.PID]
+	if from == nil {
+		var err error
+		if from, err = s.start(ctx, d.Exe); err != nil {
+			return fmt.Errorf("starting a sender named %s: %w", d.Exe, err)
+		}
+		s.byPID[d.PID] = from
+	}
+	frame := binary.LittleEndian.AppendUint16(nil, uint16(len(d.Payload))) //nolint:gosec // a span has 2,048 bytes at most
+	_, err := from.in.Write(append(frame, d.Payload...))
+	return err
+}
+
+func (s *senders) start(ctx context.Context, name string) (*sender, error) {
+	program, err := s.program(name)
+	if err != nil {
+		return nil, err
+	}
+	cmd := exec.CommandContext(ctx, program, SenderCommand, s.socket)
+	cmd.Stderr = os.Stderr
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		return nil, err
+	}
+	return &sender{cmd, in}, cmd.Start()
+}
+
+// program makes this executable available under another name.
+func (s *senders) program(name string) (string, error) {
+	path := filepath.Join(s.dir, filepath.Base(name))
+	if _, err := os.Stat(path); err == nil {
+		return path, nil
+	}
+	// One copy, and links to it: the executable itself may be on another file
+	// system, or not ours to link.
+	master := filepath.Join(s.dir, ".clntrace")
+	if _, err := os.Stat(master); err != nil {
+		if err := copySelf(master); err != nil {
+			return "", err
+		}
+	}
+	return path, os.Link(master, path)
+}
+
+func copySelf(to string) error {
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	from, err := os.Open(self)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = from.Close() }()
+	out, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o700)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(out, from)
+	return errors.Join(err, out.Close())
+}
+
+// stop ends all senders and waits for them.
+func (s *senders) stop() error {
+	var errs []error
+	for _, from := range s.byPID {
+		errs = append(errs, from.in.Close(), from.cmd.Wait())
+	}
+	return errors.Join(errs...)
+}

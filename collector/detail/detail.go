@@ -1,0 +1,59 @@
+// Package detail says what a span is about, below its name: the RPC method of
+// a request, or verb and table of a database statement.
+package detail
+
+import (
+	"clntrace/collector/request"
+	"clntrace/collector/zipkin"
+)
+
+// The names of spans that have a detail, and the tag it comes from.
+const (
+	SpanRequest = "jsonrpc"            // a plugin's request, as the plugin saw it; tag id
+	SpanCommand = "lightningd/jsonrpc" // lightningd's work on a request; tag method
+	SpanBackend = "plugin/bitcoind"    // a request to the bitcoin backend; tag method
+
+	TagID     = "id"
+	TagMethod = "method"
+	TagQuery  = "query"
+)
+
+// IsQuery tells whether the span is a database statement; its tag is query.
+func IsQuery(span string) bool { return span == "db_exec_prepared" || span == "db_query_prepared" }
+
+// maxSummaries bounds the summaries remembered. A node sends some 400
+// different statements.
+const maxSummaries = 4096
+
+// Reader finds details and remembers those of statements. It is for one
+// goroutine. The zero Reader is ready.
+type Reader struct{ summaries map[string]string }
+
+// Of returns the detail of s, or "".
+func (r *Reader) Of(s *zipkin.Span) string {
+	switch s.Name {
+	case SpanRequest:
+		_, method := request.Path(s.Tag(TagID)).Last()
+		return method
+	case SpanCommand, SpanBackend:
+		return s.Tag(TagMethod)
+	}
+	if IsQuery(s.Name) {
+		if query := s.Tag(TagQuery); query != "" {
+			return r.summary(query)
+		}
+	}
+	return ""
+}
+
+func (r *Reader) summary(query string) string {
+	if s, ok := r.summaries[query]; ok {
+		return s
+	}
+	if r.summaries == nil || len(r.summaries) >= maxSummaries {
+		r.summaries = make(map[string]string)
+	}
+	s := Summary(query)
+	r.summaries[query] = s
+	return s
+}

@@ -1,0 +1,194 @@
+package detail
+
+import (
+	"strings"
+)
+
+// maxSummary is the length, in bytes, that the semantic conventions recommend
+// for db.query.summary at most.
+const maxSummary = 255
+
+// Summary names the verbs and tables of an SQL statement in the form of
+// db.query.summary: "UPDATE channels", "INSERT forwards SELECT channel_htlcs".
+// It reads words, not grammar, so it never fails on a statement that is cut or
+// no SQL at all; what it does not understand gives the first word or nothing.
+func Summary(sql string) string {
+	s := summary{lexer: lexer{rest: sql}}
+	verb := strings.ToUpper(s.lexer.next())
+	switch verb {
+	case "CREATE", "ALTER", "DROP":
+		return s.definition(verb)
+	case "PRAGMA":
+		return s.finish(verb, s.lexer.next())
+	}
+	if !isWord(verb) {
+		return ""
+	}
+	if verb != "WITH" {
+		s.add(verb)
+	}
+	s.expect(verb)
+	s.body()
+	if s.text == "" {
+		return verb
+	}
+	return s.text
+}
+
+// summary is what has been found so far.
+type summary struct {
+	lexer lexer
+	text  string
+	// table: the next word is a table; list: behind a table of FROM, where a
+	// comma brings another.
+	table, list bool
+}
+
+func (s *summary) add(word string) {
+	switch {
+	case s.text == "":
+		s.text = word
+	case len(s.text)+1+len(word) <= maxSummary:
+		s.text += " " + word
+	}
+}
+
+func (s *summary) finish(verb, word string) string {
+	s.add(verb)
+	if isWord(word) {
+		s.add(word)
+	}
+	return s.text
+}
+
+// definition reads CREATE, ALTER and DROP: the kind of object and the table it
+// is of. For an index that is the one behind ON.
+func (s *summary) definition(verb string) string {
+	kind := strings.ToUpper(s.lexer.next())
+	for kind == "UNIQUE" || kind == "TEMP" || kind == "TEMPORARY" {
+		kind = strings.ToUpper(s.lexer.next())
+	}
+	s.add(verb)
+	word := s.lexer.next()
+	for isOneOf(strings.ToUpper(word), "IF", "NOT", "EXISTS") {
+		word = s.lexer.next()
+	}
+	if kind == "INDEX" && verb == "CREATE" {
+		for word != "" && !strings.EqualFold(word, "ON") {
+			word = s.lexer.next()
+		}
+		word = s.lexer.next()
+	}
+	return s.finish(kind, word)
+}
+
+// expect notes what follows a keyword.
+func (s *summary) expect(keyword string) {
+	s.table = isOneOf(keyword, "FROM", "JOIN", "INTO", "UPDATE")
+	s.list = s.list && !isOneOf(keyword, "WHERE", "ON", "JOIN", "ORDER", "GROUP", "LIMIT", "SET", "VALUES", "SELECT")
+}
+
+// body collects every further verb and table.
+func (s *summary) body() {
+	previous := ""
+	for word := s.lexer.next(); word != ""; word = s.lexer.next() {
+		upper := strings.ToUpper(word)
+		switch {
+		case s.table && isWord(word) && upper != "SELECT":
+			if upper == "OR" || upper == "ONLY" { // UPDATE OR IGNORE t
+				s.lexer.next()
+				break
+			}
+			s.add(word)
+			s.list = previous != "INTO" && previous != "UPDATE"
+			s.table = false
+		case upper == "SELECT" || isOneOf(upper, "INSERT", "DELETE") && isOneOf(previous, ")", ""):
+			s.add(upper)
+			s.expect(upper)
+		case upper == "UPDATE" && isOneOf(previous, ")"):
+			s.add(upper)
+			s.expect(upper)
+		case upper == "UPDATE" && previous == "DO": // INSERT … ON CONFLICT DO UPDATE
+		case upper == "," && s.list:
+			s.table = true
+		case upper == "(" && s.table: // a subselect or a list of tables
+		case upper == ")":
+			s.table, s.list = false, false
+		default:
+			s.expect(upper)
+		}
+		previous = upper
+	}
+}
+
+func isOneOf(word string, list ...string) bool {
+	for _, w := range list {
+		if word == w {
+			return true
+		}
+	}
+	return false
+}
+
+// isWord tells a keyword or name from punctuation.
+func isWord(s string) bool { return s != "" && isWordByte(s[0]) && (s[0] < '0' || s[0] > '9') }
+
+func isWordByte(c byte) bool {
+	return c == '_' || c == '.' || c == '$' || 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c >= 0x80
+}
+
+// lexer splits SQL into words and punctuation, without comments and literals.
+type lexer struct{ rest string }
+
+// next returns the next word or punctuation mark, "" at the end.
+func (l *lexer) next() string {
+	for {
+		l.rest = strings.TrimLeft(l.rest, " \t\r\n\f\v;")
+		switch {
+		case l.rest == "":
+			return ""
+		case strings.HasPrefix(l.rest, "--"):
+			l.skipPast("\n")
+		case strings.HasPrefix(l.rest, "/*"):
+			l.skipPast("*/")
+		case l.rest[0] == '\'':
+			l.rest = l.rest[1:]
+			l.skipPast("'")
+		default:
+			return l.word()
+		}
+	}
+}
+
+func (l *lexer) skipPast(end string) {
+	_, l.rest, _ = strings.Cut(l.rest, end)
+}
+
+// word takes a word, a quoted name without its quotes, or one byte.
+func (l *lexer) word() string {
+	if closing := closingQuote(l.rest[0]); closing != 0 {
+		if end := strings.IndexByte(l.rest[1:], closing); end > 0 {
+			name := l.rest[1 : 1+end]
+			l.rest = l.rest[end+2:]
+			return name
+		}
+	}
+	n := 0
+	for n < len(l.rest) && isWordByte(l.rest[n]) {
+		n++
+	}
+	n = max(n, 1)
+	word := l.rest[:n]
+	l.rest = l.rest[n:]
+	return word
+}
+
+func closingQuote(open byte) byte {
+	switch open {
+	case '"', '`':
+		return open
+	case '[':
+		return ']'
+	}
+	return 0
+}

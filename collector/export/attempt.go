@@ -1,0 +1,127 @@
+package export
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"net/http"
+	"strconv"
+	"time"
+
+	coltracepb "go.opentelemetry.io/proto/otlp/collector/trace/v1"
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+)
+
+// attempt is what one export request came to. The SDK's clients return an
+// error only, with the same text for very different ends; the attempt travels
+// in the request's context and is filled in where the answer arrives.
+type attempt struct {
+	acknowledged bool
+	rejected     int64  // spans the backend refused of a batch it acknowledged
+	message      string // the backend's reason
+	retryable    bool
+	retryAfter   time.Duration // the backend's wish; 0: none
+}
+
+type attemptKey struct{}
+
+func withAttempt(ctx context.Context) (context.Context, *attempt) {
+	a := new(attempt)
+	return context.WithValue(ctx, attemptKey{}, a), a
+}
+
+func attemptOf(ctx context.Context) *attempt {
+	if a, ok := ctx.Value(attemptKey{}).(*attempt); ok {
+		return a
+	}
+	return new(attempt)
+}
+
+// answered notes a backend's acknowledgement.
+func (a *attempt) answered(response *coltracepb.ExportTraceServiceResponse) {
+	a.acknowledged = true
+	if partial := response.GetPartialSuccess(); partial != nil {
+		a.rejected, a.message = partial.GetRejectedSpans(), partial.GetErrorMessage()
+	}
+}
+
+// observeGRPC is the unary interceptor that fills in attempts.
+func observeGRPC(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
+	err := invoke(ctx, method, req, reply, cc, opts...)
+	a := attemptOf(ctx)
+	if err == nil {
+		response, _ := reply.(*coltracepb.ExportTraceServiceResponse)
+		a.answered(response)
+		return nil
+	}
+	s := status.Convert(err)
+	a.message = s.Code().String() + ": " + s.Message()
+	a.retryAfter, a.retryable = retryInfo(s)
+	switch s.Code() { // the list of the OTLP specification
+	case codes.Canceled, codes.DeadlineExceeded, codes.Aborted, codes.OutOfRange, codes.Unavailable, codes.DataLoss:
+		a.retryable = true
+	case codes.ResourceExhausted: // only with a RetryInfo
+	default:
+		a.retryable = false
+	}
+	return err
+}
+
+func retryInfo(s *status.Status) (time.Duration, bool) {
+	for _, detail := range s.Details() {
+		if info, ok := detail.(*errdetails.RetryInfo); ok {
+			return info.GetRetryDelay().AsDuration(), true
+		}
+	}
+	return 0, false
+}
+
+// maxResponse bounds what is read of an HTTP answer.
+const maxResponse = 1 << 20 // bytes
+
+// observeHTTP is the transport that fills in attempts.
+type observeHTTP struct{ next http.RoundTripper }
+
+func (o observeHTTP) RoundTrip(req *http.Request) (*http.Response, error) {
+	a := attemptOf(req.Context())
+	response, err := o.next.RoundTrip(req)
+	if err != nil {
+		a.message, a.retryable = err.Error(), true
+		return nil, err
+	}
+	body, err := io.ReadAll(io.LimitReader(response.Body, maxResponse))
+	_ = response.Body.Close()
+	if err != nil {
+		a.message, a.retryable = err.Error(), true
+		return nil, err
+	}
+	response.Body = io.NopCloser(bytes.NewReader(body))
+	if response.StatusCode/100 == 2 {
+		var answer coltracepb.ExportTraceServiceResponse
+		_ = proto.Unmarshal(body, &answer) // an empty or odd body rejects nothing
+		a.answered(&answer)
+		return response, nil
+	}
+	a.message = "HTTP " + response.Status
+	switch response.StatusCode { // the list of the OTLP specification
+	case http.StatusTooManyRequests, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+		a.retryable = true
+		a.retryAfter = retryAfter(response.Header.Get("Retry-After"), time.Now())
+	}
+	return response, nil
+}
+
+// retryAfter reads the header of that name: seconds or a date.
+func retryAfter(value string, now time.Time) time.Duration {
+	if seconds, err := strconv.Atoi(value); err == nil {
+		return time.Duration(max(seconds, 0)) * time.Second
+	}
+	if at, err := http.ParseTime(value); err == nil {
+		return max(at.Sub(now), 0)
+	}
+	return 0
+}

@@ -1,0 +1,40 @@
+package export
+
+import "time"
+
+// Config says where spans go, which of them, and in what form.
+type Config struct {
+	// Endpoint is where batches go; its Off form counts spans and exports none.
+	Endpoint Endpoint
+	Protocol Protocol
+	// Headers are sent with every export request. Their values are secrets.
+	Headers     map[string]string
+	Timeout     time.Duration // of one export attempt
+	Compression Compression
+	// CAFile, CertFile and KeyFile are PEM files; empty: the system's CAs, no client certificate.
+	CAFile, CertFile, KeyFile string
+
+	// ServiceName, if set, replaces the name of each process as service.name.
+	ServiceName        string
+	ServiceNamespace   string
+	ResourceAttributes map[string]string
+
+	GroupRequests bool     // one trace per request, across processes
+	SampleRatio   float64  // share of traces exported, 0 to 1
+	DropSpans     []string // patterns of span names that are counted but not exported
+	RedactTags    []string // tag names whose values are hidden
+
+	QueueSize  int           // spans in memory that wait for export
+	BatchSize  int           // spans in one export request at most
+	BatchDelay time.Duration // longest wait for a batch to fill
+
+	SpoolDir  string // where batches wait while the endpoint is away
+	SpoolSize int    // MiB on disk at most, 0: no spool
+}
+
+// Node is who the spans' node is. Empty fields are unknown.
+type Node struct {
+	ID, Alias, Network, Version string
+	// Database is the scheme of lightningd's wallet option, "sqlite3" or "postgres".
+	Database string
+}

@@ -1,0 +1,168 @@
+package export
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"strings"
+	"time"
+
+	"go.opentelemetry.io/otel/exporters/otlp/otlptrace"
+	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracegrpc"
+	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracehttp"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/encoding/gzip"
+)
+
+// maxReconnectDelay bounds gRPC's own back-off, which goes up to two minutes:
+// the time that a backend would be back and nobody looks.
+const maxReconnectDelay = 5 * time.Second
+
+// link is a client of one endpoint.
+type link struct {
+	client otlptrace.Client
+	conn   *grpc.ClientConn // nil for HTTP
+}
+
+// connect prepares a link; nothing is dialled yet.
+func connect(cfg Config) (*link, error) {
+	if cfg.Endpoint.Off() {
+		return nil, nil
+	}
+	tlsConfig, err := loadTLS(cfg)
+	if err != nil {
+		return nil, err
+	}
+	var l *link
+	if cfg.Protocol == ProtocolHTTP {
+		l = connectHTTP(cfg, tlsConfig)
+	} else if l, err = connectGRPC(cfg, tlsConfig); err != nil {
+		return nil, err
+	}
+	if err := l.client.Start(context.Background()); err != nil {
+		return nil, fmt.Errorf("starting the OTLP client for %s: %w", cfg.Endpoint, err)
+	}
+	return l, nil
+}
+
+func connectGRPC(cfg Config, tlsConfig *tls.Config) (*link, error) {
+	creds := insecure.NewCredentials()
+	if cfg.Endpoint.tls {
+		creds = credentials.NewTLS(tlsConfig)
+	}
+	options := []grpc.DialOption{
+		grpc.WithTransportCredentials(creds),
+		grpc.WithUnaryInterceptor(observeGRPC),
+		grpc.WithConnectParams(grpc.ConnectParams{
+			Backoff: backoff.Config{
+				BaseDelay: backoff.DefaultConfig.BaseDelay, Multiplier: backoff.DefaultConfig.Multiplier,
+				Jitter: backoff.DefaultConfig.Jitter, MaxDelay: maxReconnectDelay,
+			},
+			MinConnectTimeout: cfg.Timeout,
+		}),
+	}
+	if cfg.Compression == CompressionGzip {
+		options = append(options, grpc.WithDefaultCallOptions(grpc.UseCompressor(gzip.Name)))
+	}
+	target := cfg.Endpoint.host
+	if cfg.Endpoint.unix {
+		target = "unix://" + target
+	}
+	conn, err := grpc.NewClient(target, options...)
+	if err != nil {
+		return nil, fmt.Errorf("connecting to %s: %w", cfg.Endpoint, err)
+	}
+	// Headers and timeout are always given, or the SDK would take them from
+	// the environment behind our options' back.
+	return &link{conn: conn, client: otlptracegrpc.NewClient(
+		otlptracegrpc.WithGRPCConn(conn),
+		otlptracegrpc.WithHeaders(cfg.Headers),
+		otlptracegrpc.WithTimeout(cfg.Timeout),
+		otlptracegrpc.WithRetry(otlptracegrpc.RetryConfig{Enabled: false}),
+	)}, nil
+}
+
+func connectHTTP(cfg Config, tlsConfig *tls.Config) *link {
+	transport := &http.Transport{
+		Proxy:               http.ProxyFromEnvironment,
+		TLSClientConfig:     tlsConfig,
+		TLSHandshakeTimeout: cfg.Timeout,
+		ForceAttemptHTTP2:   true,
+		IdleConnTimeout:     90 * time.Second,
+	}
+	if cfg.Endpoint.unix {
+		transport.Proxy = nil
+		transport.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "unix", cfg.Endpoint.host)
+		}
+	}
+	compression := otlptracehttp.NoCompression
+	if cfg.Compression == CompressionGzip {
+		compression = otlptracehttp.GzipCompression
+	}
+	return &link{client: otlptracehttp.NewClient(
+		otlptracehttp.WithEndpointURL(cfg.Endpoint.tracesURL()),
+		otlptracehttp.WithHTTPClient(&http.Client{Transport: observeHTTP{transport}, Timeout: cfg.Timeout}),
+		otlptracehttp.WithHeaders(cfg.Headers),
+		otlptracehttp.WithCompression(compression),
+		otlptracehttp.WithRetry(otlptracehttp.RetryConfig{Enabled: false}),
+	)}
+}
+
+// close ends the link after the request under way, or at the end of ctx.
+func (l *link) close(ctx context.Context) {
+	_ = l.client.Stop(ctx) // the context's error, and the caller set that
+	if l.conn != nil {
+		_ = l.conn.Close() // only fails when closed before
+	}
+}
+
+// tracesPath is where OTLP over HTTP takes spans.
+const tracesPath = "/v1/traces"
+
+// tracesURL is where OTLP over HTTP goes: the endpoint is the base of the path,
+// unless it names the whole path already.
+func (e Endpoint) tracesURL() string {
+	u := url.URL{Scheme: "http", Host: e.host, Path: e.path}
+	if e.tls {
+		u.Scheme = "https"
+	}
+	if e.unix {
+		u.Host = "localhost"
+	}
+	if !strings.HasSuffix(u.Path, tracesPath) {
+		u.Path = strings.TrimSuffix(u.Path, "/") + tracesPath
+	}
+	return u.String()
+}
+
+// loadTLS reads the PEM files that cfg names.
+func loadTLS(cfg Config) (*tls.Config, error) {
+	t := &tls.Config{MinVersion: tls.VersionTLS12}
+	if cfg.CAFile != "" {
+		pem, err := os.ReadFile(cfg.CAFile)
+		if err != nil {
+			return nil, fmt.Errorf("reading the CA's certificate: %w", err)
+		}
+		t.RootCAs = x509.NewCertPool()
+		if !t.RootCAs.AppendCertsFromPEM(pem) {
+			return nil, fmt.Errorf("reading the CA's certificate: %s holds no PEM certificate", cfg.CAFile)
+		}
+	}
+	if cfg.CertFile != "" || cfg.KeyFile != "" {
+		cert, err := tls.LoadX509KeyPair(cfg.CertFile, cfg.KeyFile)
+		if err != nil {
+			return nil, fmt.Errorf("reading the client's certificate and key: %w", err)
+		}
+		t.Certificates = []tls.Certificate{cert}
+	}
+	return t, nil
+}

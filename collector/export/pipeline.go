@@ -1,0 +1,300 @@
+package export
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/exporters/otlp/otlptrace"
+	"go.opentelemetry.io/otel/sdk/instrumentation"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
+
+	"clntrace/collector/stats"
+)
+
+const (
+	// nodeWait is how long spans wait for the node's id after Start.
+	nodeWait = 5 * time.Second
+	// maxQueueBytes bounds the spans in memory besides their number, for a
+	// hostile sender can make each of them ten times the usual size.
+	maxQueueBytes = 32 << 20
+	// maxRequestBytes keeps requests below the 4 MiB that a gRPC server
+	// accepts unless told otherwise; it would refuse a larger one for good.
+	maxRequestBytes = 2500 << 10
+)
+
+// Pipeline is the way of spans from the decoder to the endpoint. Until Start
+// it holds them.
+type Pipeline struct {
+	ledger   ledger
+	log      *slog.Logger
+	scope    instrumentation.Scope
+	delivery *delivery
+	abort    context.CancelFunc // of all deliveries
+
+	waiting      atomic.Int64 // spans in memory
+	waitingBytes atomic.Int64
+
+	mu        sync.Mutex
+	policy    *Policy // nil before Start
+	limit     int64   // spans in memory at most
+	held      []*Span // before Start
+	processor sdktrace.SpanProcessor
+	exporter  *exporter
+	closed    bool
+}
+
+// NewPipeline returns a Pipeline that holds spans, DefaultQueueSize at most.
+func NewPipeline(l ledger, log *slog.Logger, version string) *Pipeline {
+	stop, abort := context.WithCancel(context.Background())
+	return &Pipeline{
+		ledger: l, log: log, abort: abort, limit: DefaultQueueSize,
+		scope:    instrumentation.Scope{Name: "clntrace", Version: version, SchemaURL: semconv.SchemaURL},
+		delivery: newDelivery(stop, l, log),
+	}
+}
+
+// DefaultQueueSize is how many spans wait in memory at most unless configured
+// otherwise: 4 s of the highest peak seen.
+const DefaultQueueSize = 65536
+
+// Start begins to export what is held and what comes. The error names what of
+// cfg cannot be used; nothing is exported then.
+func (p *Pipeline) Start(cfg Config) error {
+	err := p.delivery.use(cfg)
+	if err != nil {
+		cfg.Endpoint = OffEndpoint
+		_ = p.delivery.use(cfg) // off cannot fail
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.policy, p.limit = newPolicy(cfg), int64(cfg.QueueSize)
+	p.exporter = newExporter(p, cfg)
+	p.processor = sdktrace.NewBatchSpanProcessor(p.exporter,
+		// Room for all that Submit lets through, so that the SDK never drops a
+		// span: it would not say so.
+		sdktrace.WithMaxQueueSize(max(cfg.QueueSize, len(p.held))),
+		sdktrace.WithMaxExportBatchSize(cfg.BatchSize),
+		sdktrace.WithBatchTimeout(cfg.BatchDelay),
+		sdktrace.WithExportTimeout(0), // the delivery has its own
+	)
+	p.release()
+	return err
+}
+
+// release passes on what was held.
+func (p *Pipeline) release() {
+	var entry stats.Counts
+	held := p.held
+	p.held = nil
+	n := 0
+	for _, s := range held {
+		switch {
+		case p.policy.filters(s):
+			entry.Filtered++
+		case !p.policy.samples(s):
+			entry.SampledOut++
+		default:
+			held[n] = s
+			n++
+			continue
+		}
+		entry.Pending--
+		p.unreserve(1, s.size())
+	}
+	p.ledger.Book(entry, time.Now())
+	for _, s := range held[:n] {
+		p.processor.OnEnd(s)
+	}
+}
+
+// Submit books spans, together with the datagrams they came in, and passes on
+// those that are to be exported. It does not wait.
+func (p *Pipeline) Submit(spans []*Span, arrived stats.Counts, now time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	passed := spans[:0]
+	for _, s := range spans {
+		switch {
+		case p.policy.filters(s):
+			arrived.Filtered++
+		case !p.policy.samples(s):
+			arrived.SampledOut++
+		case !p.reserve(s.size()):
+			arrived.DroppedQueueFull++
+		default:
+			arrived.Pending++
+			passed = append(passed, s)
+		}
+	}
+	p.ledger.Book(arrived, now)
+	if p.processor == nil {
+		p.held = append(p.held, passed...)
+		return
+	}
+	for _, s := range passed {
+		p.processor.OnEnd(s)
+	}
+}
+
+// reserve takes room for a span, if there is.
+func (p *Pipeline) reserve(size int) bool {
+	if p.closed || p.waiting.Load() >= p.limit || p.waitingBytes.Load()+int64(size) > maxQueueBytes {
+		return false
+	}
+	p.waiting.Add(1)
+	p.waitingBytes.Add(int64(size))
+	return true
+}
+
+func (p *Pipeline) unreserve(spans, bytes int) {
+	p.waiting.Add(int64(-spans))
+	p.waitingBytes.Add(int64(-bytes))
+}
+
+// Reconfigure puts into effect what of cfg can change while running. The error
+// names what cannot be used; then nothing has changed.
+func (p *Pipeline) Reconfigure(cfg Config, connection bool) error {
+	if connection {
+		if err := p.delivery.use(cfg); err != nil {
+			return err
+		}
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.policy = newPolicy(cfg)
+	if p.exporter != nil {
+		p.exporter.policy.Store(p.policy)
+	}
+	return nil
+}
+
+// SetNode names the node and lets the spans go that wait for it.
+func (p *Pipeline) SetNode(n Node) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.exporter != nil {
+		p.exporter.setNode(n)
+	}
+}
+
+// Policy returns what is in effect now.
+func (p *Pipeline) Policy() *Policy {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.policy
+}
+
+// Status returns the state of the endpoint and since when it is unreachable;
+// zero if it is not.
+func (p *Pipeline) Status() (stats.Export, time.Time) { return p.delivery.status() }
+
+// Shutdown exports what is left for as long as ctx lasts and returns how many
+// spans it had to leave.
+func (p *Pipeline) Shutdown(ctx context.Context) (left int64) {
+	p.mu.Lock()
+	p.closed = true
+	processor := p.processor
+	if p.exporter != nil {
+		p.exporter.open()
+	}
+	p.mu.Unlock()
+	defer p.abort()
+	if processor == nil {
+		return p.waiting.Load()
+	}
+	// When ctx ends, deliveries fail at once, and so the processor is through
+	// with its queue in a moment that it is given.
+	defer context.AfterFunc(ctx, p.abort)()
+	const moment = time.Second
+	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), remaining(ctx)+moment)
+	defer cancel()
+	_ = processor.Shutdown(grace) // what is left tells more than its error
+	return p.waiting.Load()
+}
+
+func remaining(ctx context.Context) time.Duration {
+	if deadline, ok := ctx.Deadline(); ok {
+		return max(time.Until(deadline), 0)
+	}
+	const enough = time.Hour
+	return enough
+}
+
+// exporter is what the SDK's batch processor exports to: it waits for the
+// node's id, fills in what depends on the node, and keeps requests small.
+type exporter struct {
+	pipeline *Pipeline
+	next     *otlptrace.Exporter
+	policy   atomic.Pointer[Policy]
+
+	ready    chan struct{} // closed when exporting may begin
+	openOnce sync.Once
+	timer    *time.Timer
+
+	mu        sync.Mutex
+	cfg       Config
+	resources *resources
+	database  attribute.KeyValue
+}
+
+var _ sdktrace.SpanExporter = (*exporter)(nil)
+
+func newExporter(p *Pipeline, cfg Config) *exporter {
+	e := &exporter{pipeline: p, cfg: cfg, ready: make(chan struct{}), resources: newResources(cfg, Node{})}
+	e.policy.Store(p.policy)
+	e.next = otlptrace.NewUnstarted(p.delivery)
+	_ = e.next.Start(context.Background()) // the delivery's Start cannot fail
+	e.timer = time.AfterFunc(nodeWait, e.open)
+	return e
+}
+
+func (e *exporter) open() { e.openOnce.Do(func() { close(e.ready); e.timer.Stop() }) }
+
+func (e *exporter) setNode(n Node) {
+	e.mu.Lock()
+	e.resources = newResources(e.cfg, n)
+	e.database = databaseSystem(n.Database)
+	e.mu.Unlock()
+	e.open()
+}
+
+// ExportSpans exports spans in as many requests as their size asks for. It
+// returns no error: what becomes of spans is booked by the delivery.
+func (e *exporter) ExportSpans(ctx context.Context, spans []sdktrace.ReadOnlySpan) error {
+	<-e.ready
+	for len(spans) > 0 {
+		n, bytes := e.prepare(spans)
+		if err := e.next.ExportSpans(ctx, spans[:n]); err == nil {
+			e.pipeline.unreserve(n, bytes)
+		}
+		spans = spans[n:]
+	}
+	return nil
+}
+
+// prepare fills in as many spans as fit one request.
+func (e *exporter) prepare(spans []sdktrace.ReadOnlySpan) (n, bytes int) {
+	p := e.policy.Load()
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, ro := range spans {
+		s := ro.(*Span) // nothing else is ever submitted
+		size := s.size()
+		if n > 0 && bytes+size > maxRequestBytes {
+			break
+		}
+		n, bytes = n+1, bytes+size
+		s.scope = &e.pipeline.scope
+		s.resource = e.resources.of(s.process)
+		s.describe(p, e.database)
+	}
+	return n, bytes
+}
+
+// Shutdown closes the connection.
+func (e *exporter) Shutdown(ctx context.Context) error { return e.next.Shutdown(ctx) }

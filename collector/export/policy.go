@@ -1,0 +1,79 @@
+package export
+
+import (
+	"context"
+	"regexp"
+	"slices"
+	"strings"
+
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+
+	"clntrace/collector/detail"
+)
+
+// Policy decides which spans are exported and what they may show. A nil Policy
+// exports and shows all.
+type Policy struct {
+	off     bool
+	sampler sdktrace.Sampler // nil: all
+	drop    *regexp.Regexp   // nil: none
+	redact  []string
+}
+
+func newPolicy(cfg Config) *Policy {
+	p := &Policy{off: cfg.Endpoint.Off(), redact: cfg.RedactTags, drop: compilePatterns(cfg.DropSpans)}
+	if cfg.SampleRatio < 1 {
+		p.sampler = sdktrace.TraceIDRatioBased(cfg.SampleRatio)
+	}
+	return p
+}
+
+// compilePatterns returns an expression that matches a name if one of the
+// patterns does; * stands for any text.
+func compilePatterns(patterns []string) *regexp.Regexp {
+	if len(patterns) == 0 {
+		return nil
+	}
+	parts := make([]string, len(patterns))
+	for i, pattern := range patterns {
+		parts[i] = strings.ReplaceAll(regexp.QuoteMeta(pattern), `\*`, `.*`)
+	}
+	return regexp.MustCompile(`^(?:` + strings.Join(parts, "|") + `)$`)
+}
+
+// filters tells that s is counted and not exported.
+func (p *Policy) filters(s *Span) bool {
+	return p != nil && (p.off || (p.drop != nil && p.drop.MatchString(s.in.Name)))
+}
+
+// samples tells that s belongs to the share of traces that is exported.
+func (p *Policy) samples(s *Span) bool {
+	if p == nil || p.sampler == nil {
+		return true
+	}
+	result := p.sampler.ShouldSample(sdktrace.SamplingParameters{
+		ParentContext: context.Background(), TraceID: s.in.TraceID, Name: s.in.Name,
+	})
+	return result.Decision == sdktrace.RecordAndSample
+}
+
+// show returns what a tag's value may be seen as.
+func (p *Policy) show(tag, value string) string {
+	if p != nil && len(p.redact) > 0 && slices.Contains(p.redact, tag) {
+		return redacted
+	}
+	return value
+}
+
+// Detail returns the detail of s as it may be seen outside of the process.
+func (p *Policy) Detail(s *Span) string {
+	switch {
+	case s.detail == "":
+		return ""
+	case s.in.Name == detail.SpanRequest:
+		return p.show(detail.TagID, s.detail)
+	case detail.IsQuery(s.in.Name):
+		return p.show(detail.TagQuery, s.detail)
+	}
+	return p.show(detail.TagMethod, s.detail)
+}

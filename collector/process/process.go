@@ -1,0 +1,147 @@
+// Package process says which program a process id belongs to.
+//
+// A datagram carries the sender's pid, supplied by the kernel, and often
+// arrives when the sender has gone: so what /proc said is kept, and so is the
+// process's start time, by which a reused pid is told from its predecessor.
+package process
+
+import (
+	"bytes"
+	"errors"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/hashicorp/golang-lru/v2/simplelru"
+)
+
+// Identity is one process. Two spans come from the same process exactly when
+// their *Identity is the same.
+type Identity struct {
+	PID  int32  // 0: unknown
+	Name string // base name of the executable, or what the datagram said of it
+	// Known tells that Name was read from the system.
+	Known bool
+	// StartTime is in clock ticks since boot, as in /proc/PID/stat; 0: unknown.
+	StartTime uint64
+}
+
+const (
+	// maxIdentities bounds the cache: a node runs some 30 processes at once.
+	maxIdentities = 1024
+	// recheck is how long a pid is taken to be the process it was, without a
+	// look at /proc. Pids are handed out in turn, so that even where there are
+	// only 32,768 of them none comes again so soon.
+	recheck = 250 * time.Millisecond
+)
+
+type entry struct {
+	identity *Identity
+	checked  time.Time
+}
+
+// Resolver resolves pids and remembers them. It is for one goroutine.
+type Resolver struct {
+	proc    string // where procfs is mounted
+	entries *simplelru.LRU[key, *entry]
+}
+
+// key is a pid, or where that tells nothing the name that the sender gives itself.
+type key struct {
+	pid  int32
+	name string
+}
+
+// NewResolver returns a Resolver that reads the procfs at dir.
+func NewResolver(dir string) *Resolver {
+	entries, err := simplelru.NewLRU[key, *entry](maxIdentities, nil)
+	if err != nil {
+		panic(err) // only for a size below 1
+	}
+	return &Resolver{proc: dir, entries: entries}
+}
+
+// Resolve returns the process that has pid at the time now. Where the system
+// tells nothing (another pid namespace, an exited process never seen before)
+// its name is fallback.
+func (r *Resolver) Resolve(pid int32, fallback string, now time.Time) *Identity {
+	k := key{pid: pid}
+	if pid <= 0 {
+		k = key{name: fallback}
+	}
+	e, ok := r.entries.Get(k)
+	if ok && (pid <= 0 || now.Sub(e.checked) < recheck) {
+		return e.identity
+	}
+	start, err := r.startTime(pid)
+	switch {
+	case ok && (err != nil || start == e.identity.StartTime):
+		e.checked = now
+	default:
+		e = &entry{r.identify(pid, start, fallback), now}
+		r.entries.Add(k, e)
+	}
+	return e.identity
+}
+
+func (r *Resolver) identify(pid int32, start uint64, fallback string) *Identity {
+	id := &Identity{PID: max(pid, 0), Name: fallback, StartTime: start}
+	if start == 0 {
+		return id
+	}
+	if name := r.executable(pid); name != "" {
+		id.Name, id.Known = name, true
+	}
+	return id
+}
+
+var errStat = errors.New("unexpected form of /proc/PID/stat")
+
+// startTime reads when pid was started, in clock ticks since boot.
+func (r *Resolver) startTime(pid int32) (uint64, error) {
+	if pid <= 0 {
+		return 0, os.ErrNotExist
+	}
+	stat, err := os.ReadFile(r.path(pid, "stat"))
+	if err != nil {
+		return 0, err
+	}
+	// Field 2 is the program's name in parentheses and may hold anything, so
+	// count from the last parenthesis: what follows begins with field 3.
+	const startField = 22 - 3
+	fields := bytes.Fields(stat[bytes.LastIndexByte(stat, ')')+1:])
+	if len(fields) <= startField {
+		return 0, errStat
+	}
+	return strconv.ParseUint(string(fields[startField]), 10, 64)
+}
+
+// executable returns the base name of the program that pid runs, or "".
+func (r *Resolver) executable(pid int32) string {
+	if exe, err := os.Readlink(r.path(pid, "exe")); err == nil {
+		// The kernel marks a file that an upgrade has replaced.
+		return filepath.Base(strings.TrimSuffix(exe, " (deleted)"))
+	}
+	// exe needs the right to trace the process; comm and cmdline do not, but
+	// comm is cut at 15 bytes and cmdline can be empty or anything.
+	comm, err := os.ReadFile(r.path(pid, "comm"))
+	if err != nil {
+		return ""
+	}
+	name := strings.TrimSuffix(string(comm), "\n")
+	const commLen = 15
+	if len(name) == commLen {
+		cmdline, _ := os.ReadFile(r.path(pid, "cmdline"))
+		arg0, _, _ := bytes.Cut(cmdline, []byte{0})
+		if base := filepath.Base(string(arg0)); strings.HasPrefix(base, name) {
+			return base
+		}
+	}
+	return name
+}
+
+func (r *Resolver) path(pid int32, file string) string {
+	return filepath.Join(r.proc, strconv.Itoa(int(pid)), file)
+}

@@ -1,0 +1,84 @@
+// Package request reads the ids that C plugins give their JSON-RPC requests:
+// paths that show who asked whom, such as
+//
+//	cli:xpay#4021/cln:xpay#824/cln-xpay:getroutes#459/cln:getroutes#828/cln-askrene:listpeerchannels#55
+//
+// Each component is process:method#number. A component of the process cln is
+// lightningd handing the request to the plugin that serves it, and its number
+// is unique in one run of lightningd. The first component is the client's and
+// may be anything, slashes included.
+package request
+
+import "strings"
+
+// Path is the id of a JSON-RPC request.
+type Path string
+
+// Last returns the process and the method of the last component: who asked,
+// and for what. Both are empty if the component has another form.
+func (p Path) Last() (process, method string) {
+	return parse(string(p[strings.LastIndexByte(string(p), '/')+1:]))
+}
+
+// First returns the process and the method of the first component.
+func (p Path) First() (process, method string) {
+	first, _, _ := strings.Cut(string(p), "/")
+	return parse(first)
+}
+
+// Root returns the part of p that names what the user or a timer asked for:
+// up to and including the first component of lightningd's own (cln:…#…), which
+// is unique in a run, or the first two components where there is none. It is
+// empty if p is too short to have one.
+func (p Path) Root() Path {
+	second := 0 // end of the second component
+	for at, n := 0, 1; at <= len(p); n++ {
+		end := len(p)
+		if i := strings.IndexByte(string(p[at:]), '/'); i >= 0 {
+			end = at + i
+		}
+		if strings.HasPrefix(string(p[at:end]), "cln:") {
+			if _, method := parse(string(p[at:end])); method != "" {
+				return p[:end]
+			}
+		}
+		if n == 2 {
+			second = end
+		}
+		at = end + 1
+	}
+	return p[:second]
+}
+
+// Parent returns the path of the request inside which p was asked: p without
+// its last two components (lightningd handing the request on, and the one who
+// asked). It is empty if p has no more than root.
+func (p Path) Parent(root Path) Path {
+	rest := p
+	for range 2 {
+		i := strings.LastIndexByte(string(rest), '/')
+		if i < 0 {
+			return ""
+		}
+		rest = rest[:i]
+	}
+	if len(rest) < len(root) {
+		return root
+	}
+	return rest
+}
+
+// parse splits process:method#number.
+func parse(component string) (process, method string) {
+	process, rest, ok := strings.Cut(component, ":")
+	at := strings.LastIndexByte(rest, '#')
+	if !ok || process == "" || at <= 0 || at == len(rest)-1 {
+		return "", ""
+	}
+	for _, c := range []byte(rest[at+1:]) {
+		if c < '0' || c > '9' {
+			return "", ""
+		}
+	}
+	return process, rest[:at]
+}

@@ -1,0 +1,206 @@
+package socket
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// maxPath is the longest path of a unix socket, in bytes, that lightningd
+// sends to; it cuts longer ones without a word.
+const maxPath = 107
+
+// ErrLive tells that another process is listening on the path.
+var ErrLive = errors.New("another process is listening on it")
+
+// bind makes a socket at path. Its errors say what to do.
+func bind(path string, public bool) (*boundSocket, error) {
+	if err := checkPath(path); err != nil {
+		return nil, err
+	}
+	if err := clearPath(path); err != nil {
+		return nil, err
+	}
+	limit := queueLimit() // it is copied into the socket when that is made
+	fd, err := openBound(path)
+	if err != nil {
+		return nil, explain(path, err)
+	}
+	s := &boundSocket{fd: fd, queueLimit: limit, done: make(chan struct{})}
+	if s.file, err = identify(path); err == nil && public {
+		err = s.file.openToAll(path)
+	}
+	if err == nil {
+		s.wakeRead, s.wakeWrite, err = os.Pipe()
+	}
+	if err != nil {
+		_ = unix.Close(fd)
+		s.file.remove(path)
+		return nil, fmt.Errorf("preparing the trace socket %s: %w", path, err)
+	}
+	return s, nil
+}
+
+func checkPath(path string) error {
+	switch {
+	case path == "":
+		return errors.New("CLN_TRACE_SOCKET is empty; set it to a path in lightningd's environment and restart the node")
+	case len(path) > maxPath:
+		return fmt.Errorf("the path in CLN_TRACE_SOCKET has %d bytes, and that of a unix socket at most %d: %s; choose a shorter one", len(path), maxPath, path)
+	}
+	return nil
+}
+
+// clearPath makes sure that nothing is at path, and removes only a socket on
+// which nobody listens.
+func clearPath(path string) error {
+	info, err := os.Lstat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return explain(path, err)
+	case info.Mode().Type() != fs.ModeSocket:
+		return fmt.Errorf("%s exists and is not a socket (%s); remove it, or set CLN_TRACE_SOCKET to another path", path, kind(info.Mode()))
+	}
+	switch err := probe(path); {
+	case errors.Is(err, unix.ECONNREFUSED): // stale
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err == nil || errors.Is(err, unix.EPROTOTYPE): // EPROTOTYPE: a live stream socket
+		return fmt.Errorf("the trace socket %s is taken, %w; stop it, or set CLN_TRACE_SOCKET to another path", path, ErrLive)
+	default:
+		return explain(path, err)
+	}
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return explain(path, err)
+	}
+	return nil
+}
+
+func kind(m fs.FileMode) string {
+	switch m.Type() {
+	case 0:
+		return "a file"
+	case fs.ModeDir:
+		return "a directory"
+	case fs.ModeSymlink:
+		return "a symbolic link"
+	case fs.ModeNamedPipe:
+		return "a pipe"
+	}
+	return "a device"
+}
+
+// explain says what an error of the system means for the user.
+func explain(path string, err error) error {
+	dir := filepath.Dir(path)
+	switch {
+	case errors.Is(err, unix.EADDRINUSE):
+		return fmt.Errorf("the trace socket %s is taken, %w; stop it, or set CLN_TRACE_SOCKET to another path", path, ErrLive)
+	case errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("the directory %s of the trace socket does not exist; create it, or set CLN_TRACE_SOCKET to another path", dir)
+	case errors.Is(err, unix.ENOTDIR):
+		return fmt.Errorf("%s, where the trace socket should be, is not a directory; set CLN_TRACE_SOCKET to another path", dir)
+	case errors.Is(err, fs.ErrPermission), errors.Is(err, unix.EROFS):
+		return fmt.Errorf("user %d may not make a socket in %s: %w; give it the right, or set CLN_TRACE_SOCKET to another path", os.Geteuid(), dir, err)
+	}
+	return fmt.Errorf("binding the trace socket %s: %w; set CLN_TRACE_SOCKET to another path if this does not pass", path, err)
+}
+
+// boundSocket is a socket with a thread that reads it.
+type boundSocket struct {
+	fd         int
+	file       file
+	queueLimit int
+
+	wakeRead, wakeWrite *os.File
+	done                chan struct{}
+}
+
+// start reads into queue until close, counting in full the drains that found
+// the kernel's queue at its limit.
+func (s *boundSocket) start(queue *handover, full *atomic.Uint64) {
+	go func() {
+		defer close(s.done)
+		read(s.fd, int(s.wakeRead.Fd()), s.queueLimit, queue, full)
+	}()
+}
+
+// close reads what is left and closes the socket.
+func (s *boundSocket) close() {
+	_ = s.wakeWrite.Close() // the reading thread sees the end of the pipe
+	<-s.done
+	_ = s.wakeRead.Close()
+	_ = unix.Close(s.fd)
+}
+
+// batcher receives datagrams, as many at once as the system allows.
+type batcher interface {
+	// receive returns how many there are, 0 when the queue is empty.
+	receive() (int, error)
+	// datagram returns the i-th of them, valid until the next receive.
+	datagram(i int) Datagram
+}
+
+// read drains fd into queue until the other end of wake is closed.
+func read(fd, wake, limit int, queue *handover, full *atomic.Uint64) {
+	b := newBatcher(fd)
+	for {
+		closing := await(fd, wake)
+		var deadline time.Time
+		if closing {
+			deadline = time.Now().Add(drainTime)
+		}
+		if drain(b, limit, queue, deadline) {
+			full.Add(1)
+		}
+		if closing {
+			return
+		}
+	}
+}
+
+// drain empties the kernel's queue, until deadline if there is one. It tells
+// whether it found the queue full, which is when the limit (and the one
+// datagram more that the kernel lets in) came out at the first go: later ones
+// may have been sent meanwhile.
+func drain(b batcher, limit int, queue *handover, deadline time.Time) (full bool) {
+	drained := 0
+	for calls := 0; ; calls++ {
+		n, err := b.receive()
+		if err != nil {
+			// The kernel is short of memory, or worse; do not burn a core on it.
+			time.Sleep(10 * time.Millisecond)
+			return full
+		}
+		if n == 0 {
+			return full
+		}
+		drained += n
+		if limit > 0 && drained > limit && calls*batchLen <= limit {
+			full = true
+		}
+		queue.put(n, b.datagram)
+		if n < batchLen || (!deadline.IsZero() && time.Now().After(deadline)) {
+			return full
+		}
+	}
+}
+
+// await waits until fd can be read, and tells whether it is to be closed.
+func await(fd, wake int) (closing bool) {
+	fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}, {Fd: int32(wake), Events: unix.POLLIN}}
+	for {
+		_, err := unix.Poll(fds, -1)
+		if err == nil || !errors.Is(err, unix.EINTR) {
+			return err != nil || fds[1].Revents != 0
+		}
+	}
+}

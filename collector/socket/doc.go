@@ -1,0 +1,9 @@
+// Package socket receives datagrams on a unix socket, with the credentials of
+// their senders where the system supplies them.
+//
+// The senders never wait: a datagram for which the kernel's queue has no room
+// is gone, and nobody is told. So one thread does nothing but empty that queue
+// into a larger one of our own (handover), and whoever decodes takes from
+// there. A Receiver keeps its socket in place: it binds anew when somebody
+// removes the file, and leaves alone what is not its own.
+package socket

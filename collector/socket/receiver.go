@@ -1,0 +1,164 @@
+package socket
+
+import (
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	// checkInterval is how often a Receiver looks whether its socket is still
+	// in place, and tries again where it could not bind.
+	checkInterval = 5 * time.Second
+	// drainTime bounds the reading of what is left when a socket is closed: its
+	// file is gone by then, so only a sender who does not know our rules can
+	// still fill it.
+	drainTime = 200 * time.Millisecond
+)
+
+// Status is how a Receiver does.
+type Status struct {
+	Path      string
+	Listening bool
+	Problem   string // why not, and what to do; empty when listening
+	// QueueLimit is how many datagrams the kernel keeps at most, less one; 0:
+	// unknown. It was fixed when the socket was made.
+	QueueLimit int
+	// QueueFull counts the drains that found the kernel's queue at its limit.
+	QueueFull uint64
+	// Dropped counts datagrams that were received and found no room, and
+	// DroppedBytes their bytes.
+	Dropped, DroppedBytes uint64
+}
+
+// Receiver listens on a path, for as long as that path is its own.
+type Receiver struct {
+	path  string
+	log   *slog.Logger
+	queue *handover
+	full  atomic.Uint64
+
+	mu      sync.Mutex
+	socket  *boundSocket // nil: not listening
+	problem error        // why not
+	limit   int          // of the socket, or of the last one
+	public  bool         // any user may send
+
+	closing   chan struct{}
+	closed    chan struct{}
+	closeOnce sync.Once
+}
+
+// Open binds a socket at path, or says in Status why it cannot and tries again
+// from time to time.
+func Open(path string, log *slog.Logger) *Receiver {
+	r := &Receiver{
+		path: path, log: log, queue: newHandover(),
+		closing: make(chan struct{}), closed: make(chan struct{}),
+	}
+	r.check()
+	go r.keep()
+	return r
+}
+
+// Ready holds a token when there is something to Take, and is closed when
+// there will be nothing any more.
+func (r *Receiver) Ready() <-chan struct{} { return r.queue.ready }
+
+// Take appends to into the chunks received since it was last called. They must
+// be given back with Release.
+func (r *Receiver) Take(into []*Chunk) []*Chunk { return r.queue.take(into) }
+
+// Release gives chunks back; their datagrams are no longer valid.
+func (r *Receiver) Release(chunks []*Chunk) { r.queue.release(chunks) }
+
+// Status tells how the Receiver does.
+func (r *Receiver) Status() Status {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	s := Status{
+		Path: r.path, Listening: r.socket != nil, QueueLimit: r.limit, QueueFull: r.full.Load(),
+		Dropped: r.queue.dropped.Load(), DroppedBytes: r.queue.lost.Load(),
+	}
+	if r.problem != nil {
+		s.Problem = r.problem.Error()
+	}
+	return s
+}
+
+// OpenToAll lets processes of every user send.
+func (r *Receiver) OpenToAll() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.public = true
+	if r.socket == nil {
+		return nil
+	}
+	return r.socket.file.openToAll(r.path)
+}
+
+// Close removes the socket if it is still the Receiver's own, and ends Ready
+// when what had been sent by then is there to take.
+func (r *Receiver) Close() {
+	r.closeOnce.Do(func() { close(r.closing) })
+	<-r.closed
+}
+
+// keep watches over the socket until Close.
+func (r *Receiver) keep() {
+	defer close(r.closed)
+	ticker := time.NewTicker(checkInterval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ticker.C:
+			r.check()
+		case <-r.closing:
+			r.drop()
+			close(r.queue.ready)
+			return
+		}
+	}
+}
+
+// check binds if there is no socket, or if it is not in place any more.
+func (r *Receiver) check() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.socket != nil {
+		if r.socket.file.inPlace(r.path) {
+			return
+		}
+		r.log.Warn(fmt.Sprintf("the trace socket %s was removed or replaced by somebody else; binding it anew", r.path))
+		r.socket.close()
+		r.socket = nil
+	}
+	lost := r.problem
+	s, err := bind(r.path, r.public)
+	if err != nil {
+		if lost == nil || lost.Error() != err.Error() {
+			r.log.Warn(fmt.Sprintf("no span can be received: %v", err))
+		}
+		r.problem = err
+		return
+	}
+	r.problem, r.socket, r.limit = nil, s, s.queueLimit
+	s.start(r.queue, &r.full)
+	if lost != nil {
+		r.log.Warn(fmt.Sprintf("listening for spans on %s", r.path))
+	}
+}
+
+// drop closes the socket and removes its file.
+func (r *Receiver) drop() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.socket == nil {
+		return
+	}
+	r.socket.file.remove(r.path)
+	r.socket.close()
+	r.socket = nil
+}

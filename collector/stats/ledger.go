@@ -1,0 +1,113 @@
+package stats
+
+import (
+	"sync"
+	"time"
+)
+
+// Counts are datagrams and spans by where they are. As an entry for the
+// Ledger they are changes, so that a span that leaves Pending for Exported is
+// Counts{Pending: -1, Exported: 1}.
+type Counts struct {
+	Received, Bytes, Refused, Malformed, Accepted int64
+
+	Synthesized                         int64
+	Exported, Pending, Spooled          int64
+	SampledOut, Filtered                int64
+	DroppedQueueFull, DroppedSpoolFull  int64
+	RejectedByBackend                   int64
+	Truncated, Repaired, MissingParents int64 // not part of the balance
+}
+
+// Add returns the sum of c and d.
+func (c Counts) Add(d Counts) Counts {
+	return Counts{
+		Received:          c.Received + d.Received,
+		Bytes:             c.Bytes + d.Bytes,
+		Refused:           c.Refused + d.Refused,
+		Malformed:         c.Malformed + d.Malformed,
+		Accepted:          c.Accepted + d.Accepted,
+		Synthesized:       c.Synthesized + d.Synthesized,
+		Exported:          c.Exported + d.Exported,
+		Pending:           c.Pending + d.Pending,
+		Spooled:           c.Spooled + d.Spooled,
+		SampledOut:        c.SampledOut + d.SampledOut,
+		Filtered:          c.Filtered + d.Filtered,
+		DroppedQueueFull:  c.DroppedQueueFull + d.DroppedQueueFull,
+		DroppedSpoolFull:  c.DroppedSpoolFull + d.DroppedSpoolFull,
+		RejectedByBackend: c.RejectedByBackend + d.RejectedByBackend,
+		Truncated:         c.Truncated + d.Truncated,
+		Repaired:          c.Repaired + d.Repaired,
+		MissingParents:    c.MissingParents + d.MissingParents,
+	}
+}
+
+// Balanced tells whether every datagram and every span of c is in exactly one
+// place.
+func (c Counts) Balanced() bool {
+	return c.Received == c.Refused+c.Malformed+c.Accepted &&
+		c.Accepted+c.Synthesized == c.Exported+c.Pending+c.Spooled+c.SampledOut+c.Filtered+
+			c.DroppedQueueFull+c.DroppedSpoolFull+c.RejectedByBackend
+}
+
+// rateWindow is the time over which Ledger.Rate averages.
+const rateWindow = 60 // seconds
+
+// Ledger holds the counts. Each entry must be balanced in itself; then the sum
+// is at every moment. The zero Ledger is ready, and safe for concurrent use.
+type Ledger struct {
+	mu     sync.Mutex
+	counts Counts
+	// accepted spans by second, a ring
+	perSecond [rateWindow]int64
+	second    int64
+	first     int64
+}
+
+// Book adds an entry made at the time now.
+func (l *Ledger) Book(entry Counts, now time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.counts = l.counts.Add(entry)
+	if entry.Accepted != 0 {
+		l.advance(now.Unix())
+		l.perSecond[l.second%rateWindow] += entry.Accepted
+	}
+}
+
+// advance moves the ring on to second.
+func (l *Ledger) advance(second int64) {
+	if l.first == 0 {
+		l.first, l.second = second, second
+	}
+	if second-l.second >= rateWindow {
+		clear(l.perSecond[:])
+		l.second = second
+	}
+	for ; l.second < second; l.second++ {
+		l.perSecond[(l.second+1)%rateWindow] = 0
+	}
+}
+
+// Counts returns the sum of all entries.
+func (l *Ledger) Counts() Counts {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.counts
+}
+
+// Rate returns accepted spans a second over the last minute, or since the
+// first one if that is later.
+func (l *Ledger) Rate(now time.Time) float64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.first == 0 {
+		return 0
+	}
+	l.advance(now.Unix())
+	var sum int64
+	for _, n := range l.perSecond {
+		sum += n
+	}
+	return float64(sum) / float64(min(max(l.second-l.first+1, 1), rateWindow))
+}

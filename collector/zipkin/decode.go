@@ -1,0 +1,157 @@
+package zipkin
+
+import (
+	"bytes"
+	"encoding/hex"
+)
+
+// The fixed parts of a datagram, in the order trace_emit of common/trace.c
+// writes them.
+const (
+	beforeID       = `[{"id":"`
+	beforeName     = `","name":"`
+	beforeTime     = `","timestamp":`
+	beforeDuration = `,"duration":`
+	beforeService  = `,"localEndpoint":{"serviceName":"`
+	afterService   = `"},`
+	beforeParent   = `"parentId":"`
+	afterParent    = `",`
+	beforeTags     = `"tags":{`
+	beforeTraceID  = `},"traceId":"`
+	end            = `"}]`
+
+	spanIDLen  = 16 // hex digits
+	traceIDLen = 32 // hex digits
+)
+
+// tagSlab is how many tags are allocated at once. A slab lives as long as the
+// last of its spans, so it is kept small enough to go with one export batch.
+const tagSlab = 256
+
+// Decoder decodes datagrams. It shares strings between spans, so it is for one
+// goroutine. The zero Decoder is ready.
+type Decoder struct {
+	texts interner
+	slab  []Tag
+}
+
+// Decode reads datagram into s, which keeps nothing of datagram. The error is
+// one of this package's Err values.
+func (d *Decoder) Decode(datagram []byte, s *Span) error {
+	*s = Span{}
+	if !d.decodeTrace(datagram, s) {
+		*s = Span{}
+		if err := d.decodeJSON(datagram, s); err != nil {
+			return err
+		}
+	}
+	return s.check()
+}
+
+// decodeTrace reads the form of common/trace.c and tells whether datagram has it.
+func (d *Decoder) decodeTrace(datagram []byte, s *Span) bool {
+	b, ok := bytes.CutPrefix(datagram, []byte(beforeID))
+	if !ok || len(b) < spanIDLen || !decodeHex(s.ID[:], b[:spanIDLen]) {
+		return false
+	}
+	if b, ok = bytes.CutPrefix(b[spanIDLen:], []byte(beforeName)); !ok {
+		return false
+	}
+	name, b, ok := bytes.Cut(b, []byte(beforeTime))
+	if !ok {
+		return false
+	}
+	s.Name = d.texts.intern(name)
+	if s.Timestamp, b, ok = cutNumber(b); !ok {
+		return false
+	}
+	if b, ok = bytes.CutPrefix(b, []byte(beforeDuration)); !ok {
+		return false
+	}
+	if s.Duration, b, ok = cutNumber(b); !ok {
+		return false
+	}
+	// From here on a datagram that was cut still makes a span.
+	body, whole := cutTraceID(b, s)
+	if !whole {
+		if body, s.Truncated = bytes.CutSuffix(b, []byte{0}); !s.Truncated {
+			return false
+		}
+	}
+	return d.decodeBody(body, s) || s.Truncated
+}
+
+// cutTraceID takes the trace id from the end of b, where only it can stand.
+func cutTraceID(b []byte, s *Span) (body []byte, ok bool) {
+	at := len(b) - len(end) - traceIDLen
+	if at < len(beforeTraceID) || string(b[at+traceIDLen:]) != end {
+		return cutUnclosedTraceID(b, s)
+	}
+	body, ok = bytes.CutSuffix(b[:at], []byte(beforeTraceID))
+	return body, ok && decodeHex(s.TraceID[:], b[at:at+traceIDLen])
+}
+
+// cutUnclosedTraceID serves the span of which the cut took the closing
+// brackets at most: nothing of it is lost.
+func cutUnclosedTraceID(b []byte, s *Span) (body []byte, ok bool) {
+	b, ok = bytes.CutSuffix(b, []byte{0})
+	if !ok {
+		return nil, false
+	}
+	for kept := len(end) - 1; kept >= 0; kept-- {
+		if rest, ok := bytes.CutSuffix(b, []byte(end[:kept])); ok && len(rest) > traceIDLen {
+			at := len(rest) - traceIDLen
+			body, ok = bytes.CutSuffix(rest[:at], []byte(beforeTraceID))
+			if ok && decodeHex(s.TraceID[:], rest[at:]) {
+				return body, true
+			}
+		}
+	}
+	return nil, false
+}
+
+// decodeBody reads what stands between the duration and the trace id. It
+// fills s as far as it comes.
+func (d *Decoder) decodeBody(b []byte, s *Span) bool {
+	b, ok := bytes.CutPrefix(b, []byte(beforeService))
+	if !ok {
+		return false
+	}
+	service, b, ok := bytes.Cut(b, []byte(afterService))
+	if !ok {
+		return false
+	}
+	s.ServiceName = d.texts.intern(service)
+	if rest, found := bytes.CutPrefix(b, []byte(beforeParent)); found {
+		if len(rest) < spanIDLen || !decodeHex(s.ParentID[:], rest[:spanIDLen]) || !s.ParentID.IsValid() {
+			return false
+		}
+		if b, ok = bytes.CutPrefix(rest[spanIDLen:], []byte(afterParent)); !ok {
+			return false
+		}
+	}
+	if b, ok = bytes.CutPrefix(b, []byte(beforeTags)); !ok {
+		return false
+	}
+	return d.decodeTags(b, s)
+}
+
+// decodeHex fills dst from hex digits, of either case.
+func decodeHex(dst, digits []byte) bool {
+	_, err := hex.Decode(dst, digits)
+	return err == nil
+}
+
+// cutNumber reads the decimal number at the start of b. Numbers beyond int64
+// are refused: no time is that late.
+func cutNumber(b []byte) (n int64, rest []byte, ok bool) {
+	const maxDigits = 18
+	i := 0
+	for ; i < len(b) && '0' <= b[i] && b[i] <= '9'; i++ {
+		if i == maxDigits {
+			return 0, b, false
+		}
+		n = n*10 + int64(b[i]-'0')
+	}
+	return n, b[i:], i > 0
+}

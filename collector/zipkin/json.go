@@ -1,0 +1,47 @@
+package zipkin
+
+import (
+	"encoding/json"
+	"slices"
+	"strings"
+)
+
+// decodeJSON reads any other valid JSON with the same meaning, for the day
+// that lightningd orders or escapes its fields in another way.
+func (d *Decoder) decodeJSON(datagram []byte, s *Span) error {
+	var spans []struct {
+		ID            string            `json:"id"`
+		TraceID       string            `json:"traceId"`
+		ParentID      string            `json:"parentId"`
+		Name          string            `json:"name"`
+		Timestamp     int64             `json:"timestamp"`
+		Duration      int64             `json:"duration"`
+		Tags          map[string]string `json:"tags"`
+		LocalEndpoint struct {
+			ServiceName string `json:"serviceName"`
+		} `json:"localEndpoint"`
+	}
+	if json.Unmarshal(datagram, &spans) != nil || len(spans) != 1 {
+		return ErrForm
+	}
+	in := &spans[0]
+	if !parseID(s.ID[:], in.ID) || !parseID(s.TraceID[:], in.TraceID) ||
+		(in.ParentID != "" && (!parseID(s.ParentID[:], in.ParentID) || !s.ParentID.IsValid())) {
+		return ErrID
+	}
+	s.Name, s.ServiceName = clean([]byte(in.Name)), clean([]byte(in.LocalEndpoint.ServiceName))
+	s.Timestamp, s.Duration = in.Timestamp, in.Duration
+	for key, value := range in.Tags {
+		s.Tags = append(s.Tags, Tag{clean([]byte(key)), clean([]byte(value))})
+	}
+	slices.SortFunc(s.Tags, func(a, b Tag) int { return strings.Compare(a.Key, b.Key) })
+	return nil
+}
+
+// parseID reads an id of any length up to dst's: Zipkin allows 64-bit trace ids.
+func parseID(dst []byte, digits string) bool {
+	if digits == "" || len(digits) > 2*len(dst) || len(digits)%2 != 0 {
+		return false
+	}
+	return decodeHex(dst[len(dst)-len(digits)/2:], []byte(digits))
+}

@@ -1,0 +1,149 @@
+package zipkin
+
+import (
+	"bytes"
+	"unicode/utf8"
+)
+
+const (
+	tagOpen   = `":"` // between a key and its value
+	tagNext   = `", "`
+	ellipsis  = "…"
+	cutEnding = `"` + beforeTraceID
+)
+
+// decodeTags reads what stands between the braces of tags: "k":"v", "k2":"v2".
+// A sender sets two tags at most and does not escape them, so a value may hold
+// quotes. The second tag of lightningd is always short and known (error,
+// partid), hence the last place that looks like the start of a tag is one.
+func (d *Decoder) decodeTags(b []byte, s *Span) bool {
+	cut := false
+	if s.Truncated {
+		b, cut = trimCutTags(b)
+	}
+	if len(b) == 0 {
+		return true
+	}
+	if !cut {
+		var closed bool
+		if b, closed = bytes.CutSuffix(b, []byte(`"`)); !closed {
+			return false
+		}
+	}
+	b, opened := bytes.CutPrefix(b, []byte(`"`))
+	if !opened {
+		return false
+	}
+	if at := lastTag(b); at >= 0 {
+		s.Tags = d.newTags(2)
+		return d.decodeTag(&s.Tags[0], b[:at], false) && d.decodeTag(&s.Tags[1], b[at+len(tagNext):], cut)
+	}
+	s.Tags = d.newTags(1)
+	return d.decodeTag(&s.Tags[0], b, cut)
+}
+
+// newTags returns n tags of a slab.
+func (d *Decoder) newTags(n int) []Tag {
+	if len(d.slab) < n {
+		d.slab = make([]Tag, tagSlab)
+	}
+	tags := d.slab[:n:n]
+	d.slab = d.slab[n:]
+	return tags
+}
+
+// lastTag returns where the last `", "key":"` of b begins, or -1.
+func lastTag(b []byte) int {
+	for end := len(b); ; {
+		at := bytes.LastIndex(b[:end], []byte(tagNext))
+		if at < 0 {
+			return -1
+		}
+		rest := b[at+len(tagNext):]
+		if n := keyLen(rest); n > 0 && bytes.HasPrefix(rest[n:], []byte(tagOpen)) {
+			return at
+		}
+		end = at + len(tagNext) - 1
+	}
+}
+
+// keyLen counts the bytes at the start of b that can be part of a tag's name.
+func keyLen(b []byte) int {
+	for i, c := range b {
+		if c != '_' && c != '.' && c != '-' && (c|0x20 < 'a' || c|0x20 > 'z') && (c < '0' || c > '9') {
+			return i
+		}
+	}
+	return len(b)
+}
+
+// trimCutTags removes what a cut left of the syntax behind the last value, and
+// tells whether it is the value itself that was cut.
+func trimCutTags(b []byte) (tags []byte, cut bool) {
+	if at := bytes.LastIndex(b, []byte(cutEnding)); at >= 0 && isHex(b[at+len(cutEnding):]) {
+		return b[:at+1], false
+	}
+	for n := len(cutEnding) - 1; n > 0; n-- {
+		if bytes.HasSuffix(b, []byte(cutEnding[:n])) {
+			return b[:len(b)-n+1], false
+		}
+	}
+	// A second tag of which not even the value's first byte is left.
+	if at := bytes.LastIndex(b, []byte(`",`)); at >= 0 {
+		rest := bytes.TrimPrefix(bytes.TrimPrefix(b[at+2:], []byte(" ")), []byte(`"`))
+		if rest = rest[keyLen(rest):]; bytes.HasPrefix([]byte(tagOpen), rest) {
+			return b[:at+1], false
+		}
+	}
+	return b, len(b) > 0
+}
+
+func isHex(b []byte) bool {
+	for _, c := range b {
+		if (c < '0' || c > '9') && (c < 'a' || c > 'f') {
+			return false
+		}
+	}
+	return true
+}
+
+// decodeTag reads key":"value.
+func (d *Decoder) decodeTag(t *Tag, b []byte, cut bool) bool {
+	key, value, ok := bytes.Cut(b, []byte(tagOpen))
+	if !ok || len(key) == 0 {
+		return false
+	}
+	t.Key = d.texts.intern(key)
+	switch {
+	case cut:
+		t.Value = clean(trimRune(value)) + ellipsis
+	case repeats(t.Key):
+		t.Value = d.texts.intern(value)
+	default:
+		t.Value = clean(value)
+	}
+	return true
+}
+
+// repeats tells whether the values of a tag recur from span to span, so that
+// they are worth sharing. The others (id, payment_hash) are nearly all unique.
+func repeats(key string) bool {
+	switch key {
+	case "query", "method", "error", "modifier", "step":
+		return true
+	}
+	return false
+}
+
+// trimRune removes a rune of which a cut left only the first bytes.
+func trimRune(b []byte) []byte {
+	for i := 1; i < utf8.UTFMax && i <= len(b); i++ {
+		if c := b[len(b)-i]; utf8.RuneStart(c) {
+			if c >= utf8.RuneSelf && !utf8.FullRune(b[len(b)-i:]) {
+				return b[:len(b)-i]
+			}
+			break
+		}
+	}
+	return b
+}

@@ -1,0 +1,54 @@
+package zipkin
+
+import (
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// clean returns b as text that OTLP can carry: each byte that is not UTF-8 and
+// each control character becomes U+FFFD. One string that is not UTF-8 would
+// fail a whole batch.
+func clean(b []byte) string {
+	for _, c := range b {
+		if c < ' ' || c > '~' {
+			return strings.Map(printable, string(b))
+		}
+	}
+	return string(b)
+}
+
+func printable(r rune) rune {
+	if unicode.IsControl(r) {
+		return utf8.RuneError
+	}
+	return r
+}
+
+// maxInterned bounds the bytes an interner holds. A node sends some 400
+// different statements, names and methods, 120 kB together.
+const maxInterned = 2 << 20
+
+// interner gives equal texts the same string, and cleans each only once.
+type interner struct {
+	texts map[string]string // as received → clean
+	bytes int
+}
+
+func (in *interner) intern(b []byte) string {
+	if s, ok := in.texts[string(b)]; ok {
+		return s
+	}
+	if in.texts == nil || in.bytes+len(b) > maxInterned {
+		// Starting over is cheap, and only a hostile sender gets here.
+		in.texts, in.bytes = make(map[string]string), 0
+	}
+	raw := string(b)
+	s := raw
+	if cleaned := clean(b); cleaned != raw {
+		s = cleaned
+	}
+	in.texts[raw] = s
+	in.bytes += len(raw)
+	return s
+}
