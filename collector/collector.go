@@ -2,12 +2,13 @@
 //
 // A span goes one way through it, from room to room:
 //
-//	socket   receives the datagram and its sender's credentials
-//	zipkin   decodes it into a span
-//	process  says which process sent it
-//	detail   says what it is about: an RPC method, a database statement
-//	stats    counts it
-//	export   sends it to an OTLP endpoint
+//	socket     receives the datagram and its sender's credentials
+//	zipkin     decodes it into a span
+//	process    says which process sent it
+//	detail     says what it is about: an RPC method, a database statement
+//	correlate  says which other spans belong to it
+//	stats      counts it
+//	export     sends it to an OTLP endpoint
 //
 // Each room knows the type it gets and the type it gives, and nothing of the
 // others. The Collector is the corridor. It knows nothing of lightningd's
@@ -20,10 +21,12 @@ import (
 	"log/slog"
 	"maps"
 	"os"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"clntrace/collector/correlate"
 	"clntrace/collector/detail"
 	"clntrace/collector/export"
 	"clntrace/collector/process"
@@ -38,6 +41,9 @@ type Options struct {
 	SocketPath string
 	// SocketProblem, if set, is the reason why there is no SocketPath, for the user to read.
 	SocketProblem string
+	// Lightningd is the pid of the node; 0: not known, then the processes that
+	// start the senders are taken for nodes.
+	Lightningd int
 	// TraceParent is the value of CLN_TRACEPARENT: a parent that nobody sends.
 	TraceParent string
 	Version     string
@@ -56,6 +62,7 @@ type Collector struct {
 	ledger   *stats.Ledger
 	table    *stats.Operations
 	pipeline *export.Pipeline
+	begin    chan struct{} // closed by Start
 	decoding chan struct{} // closed when the decoder has ended
 
 	allowed  atomic.Pointer[map[uint32]bool] // users who are heard
@@ -74,7 +81,8 @@ type Collector struct {
 func Open(o Options) *Collector {
 	c := &Collector{
 		options: o, log: o.Logger, started: time.Now(),
-		ledger: new(stats.Ledger), table: stats.NewOperations(), decoding: make(chan struct{}),
+		ledger: new(stats.Ledger), table: stats.NewOperations(),
+		begin: make(chan struct{}), decoding: make(chan struct{}),
 	}
 	c.allow(nil)
 	if o.SocketProblem == "" {
@@ -118,6 +126,7 @@ func (c *Collector) Start(cfg Config, problems []string) {
 		c.cfg = usable(c.cfg, c.problems)
 		c.log.Error(err.Error())
 	}
+	close(c.begin)
 }
 
 // usable is cfg where there are no problems. Where there are, nothing leaves
@@ -160,8 +169,8 @@ func (c *Collector) Shutdown(ctx context.Context) error {
 	return nil
 }
 
-// parentsInterval is how often children are looked at whose parent is late.
-const parentsInterval = time.Second
+// tickInterval is how often the decoder looks at what waits for a time.
+const tickInterval = 500 * time.Millisecond
 
 // decode is the goroutine between the socket and the export queue.
 func (c *Collector) decode() {
@@ -169,36 +178,48 @@ func (c *Collector) decode() {
 	if c.receiver == nil {
 		return
 	}
-	d := &decoder{
-		collector: c,
-		processes: process.NewResolver("/proc"),
-		parents:   stats.NewParents(parentID(c.options.TraceParent)),
-	}
-	ticker := time.NewTicker(parentsInterval)
+	d := newDecoder(c)
+	ticker := time.NewTicker(tickInterval)
 	defer ticker.Stop()
+	begin := c.begin
 	for open := true; open; {
 		select {
 		case _, open = <-c.receiver.Ready():
 			d.take()
 		case now := <-ticker.C:
-			if missing := d.parents.Expire(now); missing > 0 {
-				c.ledger.Book(stats.Counts{MissingParents: missing}, now)
-			}
+			d.tick(now)
+		case <-begin:
+			begin = nil // once
+			d.release(time.Now())
 		}
 	}
+	d.finish(time.Now())
 }
 
 // decoder is what the decoding goroutine keeps from datagram to datagram.
 type decoder struct {
-	collector *Collector
-	zipkin    zipkin.Decoder
-	details   detail.Reader
-	processes *process.Resolver
-	parents   *stats.Parents
+	collector  *Collector
+	zipkin     zipkin.Decoder
+	details    detail.Reader
+	processes  *process.Resolver
+	correlator *correlate.Correlator
 
-	chunks []*socket.Chunk
-	spans  []*export.Span
-	seen   []stats.Observation
+	started bool
+	held    []*correlate.Span // before Start
+	chunks  []*socket.Chunk
+	spans   []*correlate.Span
+	seen    []stats.Observation
+}
+
+func newDecoder(c *Collector) *decoder {
+	d := &decoder{collector: c, processes: process.NewResolver("/proc")}
+	o := correlate.Options{KnownParent: parentID(c.options.TraceParent)}
+	node := int32(c.options.Lightningd) //nolint:gosec // pids fit
+	if start, err := d.processes.StartTime(node); err == nil {
+		o.Run = correlate.Run{PID: node, StartTime: start}
+	}
+	d.correlator = correlate.New(o)
+	return d
 }
 
 // take decodes everything that the socket has brought.
@@ -234,22 +255,36 @@ func (d *decoder) chunk(chunk *socket.Chunk, now time.Time) {
 			continue
 		}
 		counts.Accepted++
-		if span.Truncated() {
+		if span.Truncated {
 			counts.Truncated++
 		}
-		d.spans = append(d.spans, span)
-		d.seen = append(d.seen, span.Observation(policy))
+		d.seen = append(d.seen, observation(span, policy))
+		if c.pipeline.Reserve(span) {
+			counts.Pending++
+			d.spans = append(d.spans, span)
+		} else {
+			counts.DroppedQueueFull++
+		}
 	}
-	if len(d.spans) > 0 {
+	if len(d.seen) > 0 {
 		c.lastSpan.Store(now.Unix())
 	}
-	c.pipeline.Submit(d.spans, counts, now)
+	c.ledger.Book(counts, now)
 	c.table.Observe(d.seen, now)
+	d.pass(d.spans, now)
+}
+
+// observation is s as the statistics see it.
+func observation(s *correlate.Span, p *export.Policy) stats.Observation {
+	return stats.Observation{
+		Process: s.Process, Span: s.Name, Detail: p.Detail(s),
+		Duration: time.Duration(s.Duration) * time.Microsecond, Failed: s.Failed(),
+	}
 }
 
 // span decodes a datagram and finds out who sent it. Whatever a datagram does
 // to our code, it must not end a process that the node may depend on.
-func (d *decoder) span(datagram *socket.Datagram, now time.Time) (_ *export.Span, err error) {
+func (d *decoder) span(datagram *socket.Datagram, now time.Time) (s *correlate.Span, err error) {
 	defer func() {
 		if r := recover(); r != nil {
 			err = fmt.Errorf("a defect of clntrace, please report it: %v", r)
@@ -258,13 +293,84 @@ func (d *decoder) span(datagram *socket.Datagram, now time.Time) (_ *export.Span
 	if datagram.Oversize {
 		return nil, zipkin.ErrOversize
 	}
-	var s zipkin.Span
-	if err := d.zipkin.Decode(datagram.Payload, &s); err != nil {
+	s = new(correlate.Span)
+	if err := d.zipkin.Decode(datagram.Payload, &s.Span); err != nil {
 		return nil, err
 	}
-	sender := d.processes.Resolve(datagram.PID, s.ServiceName, now)
-	d.parents.Observe(sender, s.ID, s.ParentID, now)
-	return export.NewSpan(s, sender, d.details.Of(&s)), nil
+	s.Process = d.processes.Resolve(datagram.PID, s.ServiceName, now)
+	s.Detail = d.details.Of(&s.Span)
+	d.correlator.Observe(s, now)
+	return s, nil
+}
+
+// pass correlates spans and submits those that are ready. Before Start it
+// keeps them: how they are to be correlated is not known yet.
+func (d *decoder) pass(spans []*correlate.Span, now time.Time) {
+	if !d.started {
+		d.held = append(d.held, spans...)
+		return
+	}
+	for _, s := range spans {
+		d.correlator.Add(s, now)
+	}
+	d.submit(now)
+}
+
+// release passes on what was held until Start.
+func (d *decoder) release(now time.Time) {
+	c := d.collector
+	c.mu.Lock()
+	d.correlator.Group = c.cfg.GroupRequests
+	c.mu.Unlock()
+	d.started = true
+	held := d.held
+	d.held = nil
+	d.pass(held, now)
+}
+
+// submit hands what is ready to the export. Spans that nobody sent are booked
+// only here.
+func (d *decoder) submit(now time.Time) {
+	c := d.collector
+	var counts stats.Counts
+	counts.Repaired, d.correlator.Repaired = d.correlator.Repaired, 0
+	ready := slices.DeleteFunc(d.correlator.Ready(), func(s *correlate.Span) bool {
+		if !s.Synthetic {
+			return false
+		}
+		counts.Synthesized++
+		if c.pipeline.Reserve(s) {
+			counts.Pending++
+			return false
+		}
+		counts.DroppedQueueFull++
+		return true
+	})
+	if counts != (stats.Counts{}) {
+		c.ledger.Book(counts, now)
+	}
+	if len(ready) > 0 {
+		c.pipeline.Submit(ready, now)
+	}
+}
+
+// tick finishes what has waited long enough.
+func (d *decoder) tick(now time.Time) {
+	if missing := d.correlator.Missing(now); missing > 0 {
+		d.collector.ledger.Book(stats.Counts{MissingParents: missing}, now)
+	}
+	if d.started {
+		d.correlator.Expire(now)
+		d.submit(now)
+	}
+}
+
+// finish passes on everything, at the end.
+func (d *decoder) finish(now time.Time) {
+	if d.started {
+		d.correlator.Flush(now)
+		d.submit(now)
+	}
 }
 
 func (c *Collector) noteSize(n int) {

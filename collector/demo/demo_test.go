@@ -28,9 +28,10 @@ func TestRun(t *testing.T) {
 	}
 	for _, want := range []string{
 		"lightningd/startup", "plugins/init", // the start's tree
-		"760 accepted", "760 exported", // 604 spans of the start, 156 of the payment
+		"── xpay ", "getroutes", // the payment's
+		"760 accepted", "782 exported", // 604 spans of the start, 156 of the payment, 22 roots of requests
 		"cln-xpay", "cln-askrene", "chanbackup", // from processes of their own names
-		"760 spans in",
+		"782 spans in",
 	} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("the output lacks %q", want)

@@ -11,6 +11,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+
+	"clntrace/collector/recording"
 )
 
 // SenderCommand is the argument by which the demo starts itself as a sender.
@@ -58,7 +60,7 @@ type sender struct {
 }
 
 // send hands d to the process that stands in for its sender.
-func (s *senders) send(ctx context.Context, d datagram) error {
+func (s *senders) send(ctx context.Context, d recording.Datagram) error {
 	from := s.byPID[d.PID]
 	if from == nil {
 		var err error

@@ -31,7 +31,7 @@ type node struct {
 func (n *node) label() string {
 	detail := cmp.Or(attribute(n.GetAttributes(), "db.query.summary"), attribute(n.GetAttributes(), "rpc.method"))
 	switch {
-	case detail == "":
+	case detail == "", detail == n.GetName():
 		return n.GetName()
 	case strings.HasPrefix(n.GetName(), "db_"):
 		return detail

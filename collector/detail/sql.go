@@ -12,8 +12,9 @@ const maxSummary = 255
 // db.query.summary: "UPDATE channels", "INSERT forwards SELECT channel_htlcs".
 // It reads words, not grammar, so it never fails on a statement that is cut or
 // no SQL at all; what it does not understand gives the first word or nothing.
+// It has at most 255 bytes.
 func Summary(sql string) string {
-	s := summary{lexer: lexer{rest: sql}}
+	s := summary{lexer: lexer{rest: strings.TrimLeft(sql, "( ")}}
 	verb := strings.ToUpper(s.lexer.next())
 	switch verb {
 	case "CREATE", "ALTER", "DROP":
@@ -21,14 +22,14 @@ func Summary(sql string) string {
 	case "PRAGMA":
 		return s.finish(verb, s.lexer.next())
 	}
-	if !isWord(verb) {
+	if !isWord(verb) || len(verb) > maxSummary {
 		return ""
 	}
 	if verb != "WITH" {
 		s.add(verb)
 	}
 	s.expect(verb)
-	s.body()
+	s.body(verb)
 	if s.text == "" {
 		return verb
 	}
@@ -46,6 +47,7 @@ type summary struct {
 
 func (s *summary) add(word string) {
 	switch {
+	case word == "":
 	case s.text == "":
 		s.text = word
 	case len(s.text)+1+len(word) <= maxSummary:
@@ -65,12 +67,12 @@ func (s *summary) finish(verb, word string) string {
 // is of. For an index that is the one behind ON.
 func (s *summary) definition(verb string) string {
 	kind := strings.ToUpper(s.lexer.next())
-	for kind == "UNIQUE" || kind == "TEMP" || kind == "TEMPORARY" {
+	for isOneOf(kind, "UNIQUE", "TEMP", "TEMPORARY", "VIRTUAL", "OR", "REPLACE") {
 		kind = strings.ToUpper(s.lexer.next())
 	}
 	s.add(verb)
 	word := s.lexer.next()
-	for isOneOf(strings.ToUpper(word), "IF", "NOT", "EXISTS") {
+	for isOneOf(strings.ToUpper(word), "IF", "NOT", "EXISTS", "ONLY") {
 		word = s.lexer.next()
 	}
 	if kind == "INDEX" && verb == "CREATE" {
@@ -85,30 +87,29 @@ func (s *summary) definition(verb string) string {
 // expect notes what follows a keyword.
 func (s *summary) expect(keyword string) {
 	s.table = isOneOf(keyword, "FROM", "JOIN", "INTO", "UPDATE")
-	s.list = s.list && !isOneOf(keyword, "WHERE", "ON", "JOIN", "ORDER", "GROUP", "LIMIT", "SET", "VALUES", "SELECT")
+	s.list = s.list && !isOneOf(keyword, "WHERE", "ON", "JOIN", "ORDER", "GROUP", "LIMIT", "SET", "VALUES", "SELECT", "RETURNING")
 }
 
 // body collects every further verb and table.
-func (s *summary) body() {
-	previous := ""
+func (s *summary) body(verb string) {
+	previous := verb
 	for word := s.lexer.next(); word != ""; word = s.lexer.next() {
 		upper := strings.ToUpper(word)
+		if s.lexer.quoted {
+			upper = "" // a name, whatever it says
+		}
 		switch {
+		case s.table && upper == "ONLY": // UPDATE ONLY t
+		case s.table && upper == "OR": // UPDATE OR IGNORE t
+			s.lexer.next()
 		case s.table && isWord(word) && upper != "SELECT":
-			if upper == "OR" || upper == "ONLY" { // UPDATE OR IGNORE t
-				s.lexer.next()
-				break
-			}
 			s.add(word)
 			s.list = previous != "INTO" && previous != "UPDATE"
 			s.table = false
-		case upper == "SELECT" || isOneOf(upper, "INSERT", "DELETE") && isOneOf(previous, ")", ""):
+		case upper == "SELECT" || isOneOf(upper, "INSERT", "DELETE", "UPDATE") && isOneOf(previous, ")", "EXPLAIN"):
 			s.add(upper)
 			s.expect(upper)
-		case upper == "UPDATE" && isOneOf(previous, ")"):
-			s.add(upper)
-			s.expect(upper)
-		case upper == "UPDATE" && previous == "DO": // INSERT … ON CONFLICT DO UPDATE
+		case upper == "UPDATE": // of ON CONFLICT … DO UPDATE, or of FOR UPDATE
 		case upper == "," && s.list:
 			s.table = true
 		case upper == "(" && s.table: // a subselect or a list of tables
@@ -138,7 +139,10 @@ func isWordByte(c byte) bool {
 }
 
 // lexer splits SQL into words and punctuation, without comments and literals.
-type lexer struct{ rest string }
+type lexer struct {
+	rest   string
+	quoted bool // the last word was in quotes, so it is no keyword
+}
 
 // next returns the next word or punctuation mark, "" at the end.
 func (l *lexer) next() string {
@@ -155,7 +159,9 @@ func (l *lexer) next() string {
 			l.rest = l.rest[1:]
 			l.skipPast("'")
 		default:
-			return l.word()
+			if word := l.word(); word != "" {
+				return word
+			}
 		}
 	}
 }
@@ -164,12 +170,14 @@ func (l *lexer) skipPast(end string) {
 	_, l.rest, _ = strings.Cut(l.rest, end)
 }
 
-// word takes a word, a quoted name without its quotes, or one byte.
+// word takes a word, a quoted name without its quotes (it can be empty), or
+// one byte.
 func (l *lexer) word() string {
+	l.quoted = false
 	if closing := closingQuote(l.rest[0]); closing != 0 {
-		if end := strings.IndexByte(l.rest[1:], closing); end > 0 {
+		if end := strings.IndexByte(l.rest[1:], closing); end >= 0 {
 			name := l.rest[1 : 1+end]
-			l.rest = l.rest[end+2:]
+			l.rest, l.quoted = l.rest[end+2:], true
 			return name
 		}
 	}

@@ -2,15 +2,21 @@ package export
 
 import (
 	"go.opentelemetry.io/otel/attribute"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
+	"go.opentelemetry.io/otel/trace"
 
+	"clntrace/collector/correlate"
 	"clntrace/collector/detail"
-	"clntrace/collector/request"
 )
 
 // Attributes that the semantic conventions have no name for.
 const (
 	keyRequestRoot  = attribute.Key("cln.request.root")
+	keyTraceID      = attribute.Key("cln.trace_id") // as sent, where grouping gave the span others
+	keySpanID       = attribute.Key("cln.span_id")
+	keySynthetic    = attribute.Key("cln.synthetic")
+	keyLink         = attribute.Key("cln.link")
 	keyTruncated    = attribute.Key("cln.truncated")
 	keyParentSpanID = attribute.Key("cln.parent.span_id")
 	keyNodeID       = attribute.Key("cln.node.id")
@@ -29,7 +35,7 @@ const (
 // describe fills in the attributes of s. What is derived from a redacted tag
 // is redacted like the tag itself.
 func (s *Span) describe(p *Policy, database attribute.KeyValue) {
-	const most = 4 // attributes besides the tags
+	const most = 6 // attributes besides the tags
 	list := make([]attribute.KeyValue, 0, len(s.in.Tags)+most)
 	for i := range s.in.Tags {
 		tag := &s.in.Tags[i]
@@ -43,19 +49,29 @@ func (s *Span) describe(p *Policy, database attribute.KeyValue) {
 	}
 	switch {
 	case detail.IsQuery(s.in.Name):
-		if s.detail != "" {
-			list = append(list, semconv.DBQuerySummary(p.Detail(s)))
+		if s.in.Detail != "" {
+			list = append(list, semconv.DBQuerySummary(p.Detail(s.in)))
 		}
 		if database.Valid() {
 			list = append(list, database)
 		}
-	case s.in.Name == detail.SpanCommand, s.in.Name == detail.SpanBackend:
-		list = appendRPC(list, p.Detail(s))
-	case s.in.Name == detail.SpanRequest:
-		list = appendRPC(list, p.Detail(s))
-		if _, method := request.Path(s.in.Tag(detail.TagID)).First(); method != "" {
-			list = append(list, keyRequestRoot.String(p.show(detail.TagID, method)))
-		}
+	case s.in.Name == detail.SpanCommand, s.in.Name == detail.SpanBackend, s.in.Name == detail.SpanRequest, s.in.Synthetic:
+		list = appendRPC(list, p.Detail(s.in))
+	}
+	s.attributes = s.describeRelations(list, p)
+	s.links = links(s.in.Links)
+}
+
+// describeRelations adds what correlating found out.
+func (s *Span) describeRelations(list []attribute.KeyValue, p *Policy) []attribute.KeyValue {
+	if s.in.Request != "" {
+		list = append(list, keyRequestRoot.String(p.show(detail.TagID, s.in.Request)))
+	}
+	if s.in.Synthetic {
+		list = append(list, keySynthetic.Bool(true))
+	}
+	if s.in.SentID.IsValid() {
+		list = append(list, keyTraceID.String(s.in.SentTraceID.String()), keySpanID.String(s.in.SentID.String()))
 	}
 	if s.in.Truncated {
 		list = append(list, keyTruncated.Bool(true))
@@ -63,7 +79,24 @@ func (s *Span) describe(p *Policy, database attribute.KeyValue) {
 			list = append(list, keyParentSpanID.String(s.in.ParentID.String()))
 		}
 	}
-	s.attributes = list
+	return list
+}
+
+// links gives relations the form of the SDK.
+func links(relations []correlate.Link) []sdktrace.Link {
+	if len(relations) == 0 {
+		return nil
+	}
+	list := make([]sdktrace.Link, len(relations))
+	for i, r := range relations {
+		list[i] = sdktrace.Link{
+			SpanContext: trace.NewSpanContext(trace.SpanContextConfig{
+				TraceID: r.TraceID, SpanID: r.SpanID, TraceFlags: trace.FlagsSampled,
+			}),
+			Attributes: []attribute.KeyValue{keyLink.String(string(r.Relation))},
+		}
+	}
+	return list
 }
 
 func appendRPC(list []attribute.KeyValue, method string) []attribute.KeyValue {

@@ -13,6 +13,7 @@ import (
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
 
+	"clntrace/collector/correlate"
 	"clntrace/collector/stats"
 )
 
@@ -27,43 +28,57 @@ const (
 	maxRequestBytes = 2500 << 10
 )
 
-// Pipeline is the way of spans from the decoder to the endpoint. Until Start
-// it holds them.
+// Pipeline is the way of spans from the collector to the endpoint.
 type Pipeline struct {
 	ledger   ledger
-	log      *slog.Logger
 	scope    instrumentation.Scope
 	delivery *delivery
 	abort    context.CancelFunc // of all deliveries
 
+	limit        atomic.Int64 // spans in memory at most
 	waiting      atomic.Int64 // spans in memory
 	waitingBytes atomic.Int64
 
 	mu        sync.Mutex
 	policy    *Policy // nil before Start
-	limit     int64   // spans in memory at most
-	held      []*Span // before Start
 	processor sdktrace.SpanProcessor
 	exporter  *exporter
-	closed    bool
 }
 
-// NewPipeline returns a Pipeline that holds spans, DefaultQueueSize at most.
+// NewPipeline returns a Pipeline with room for DefaultQueueSize spans.
 func NewPipeline(l ledger, log *slog.Logger, version string) *Pipeline {
 	stop, abort := context.WithCancel(context.Background())
-	return &Pipeline{
-		ledger: l, log: log, abort: abort, limit: DefaultQueueSize,
-		scope:    instrumentation.Scope{Name: "clntrace", Version: version, SchemaURL: semconv.SchemaURL},
-		delivery: newDelivery(stop, l, log),
+	p := &Pipeline{
+		ledger: l, abort: abort, delivery: newDelivery(stop, l, log),
+		scope: instrumentation.Scope{Name: "clntrace", Version: version, SchemaURL: semconv.SchemaURL},
 	}
+	p.limit.Store(DefaultQueueSize)
+	return p
 }
 
 // DefaultQueueSize is how many spans wait in memory at most unless configured
 // otherwise: 4 s of the highest peak seen.
 const DefaultQueueSize = 65536
 
-// Start begins to export what is held and what comes. The error names what of
-// cfg cannot be used; nothing is exported then.
+// Reserve takes room for s in memory, if there is. The room is given back when
+// the span has left by one of the ways that begin with Submit.
+func (p *Pipeline) Reserve(s *correlate.Span) bool {
+	n := int64(size(s))
+	if p.waiting.Load() >= p.limit.Load() || p.waitingBytes.Load()+n > maxQueueBytes {
+		return false
+	}
+	p.waiting.Add(1)
+	p.waitingBytes.Add(n)
+	return true
+}
+
+func (p *Pipeline) unreserve(spans, bytes int) {
+	p.waiting.Add(int64(-spans))
+	p.waitingBytes.Add(int64(-bytes))
+}
+
+// Start makes the Pipeline ready for Submit. The error names what of cfg
+// cannot be used; nothing is exported then.
 func (p *Pipeline) Start(cfg Config) error {
 	err := p.delivery.use(cfg)
 	if err != nil {
@@ -72,88 +87,42 @@ func (p *Pipeline) Start(cfg Config) error {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.policy, p.limit = newPolicy(cfg), int64(cfg.QueueSize)
+	p.policy = newPolicy(cfg)
+	p.limit.Store(int64(cfg.QueueSize))
 	p.exporter = newExporter(p, cfg)
 	p.processor = sdktrace.NewBatchSpanProcessor(p.exporter,
-		// Room for all that Submit lets through, so that the SDK never drops a
+		// Room for all that Reserve has let in, so that the SDK never drops a
 		// span: it would not say so.
-		sdktrace.WithMaxQueueSize(max(cfg.QueueSize, len(p.held))),
+		sdktrace.WithMaxQueueSize(max(cfg.QueueSize, DefaultQueueSize)),
 		sdktrace.WithMaxExportBatchSize(cfg.BatchSize),
 		sdktrace.WithBatchTimeout(cfg.BatchDelay),
 		sdktrace.WithExportTimeout(0), // the delivery has its own
 	)
-	p.release()
 	return err
 }
 
-// release passes on what was held.
-func (p *Pipeline) release() {
-	var entry stats.Counts
-	held := p.held
-	p.held = nil
-	n := 0
-	for _, s := range held {
-		switch {
-		case p.policy.filters(s):
-			entry.Filtered++
-		case !p.policy.samples(s):
-			entry.SampledOut++
-		default:
-			held[n] = s
-			n++
-			continue
-		}
-		entry.Pending--
-		p.unreserve(1, s.size())
-	}
-	p.ledger.Book(entry, time.Now())
-	for _, s := range held[:n] {
-		p.processor.OnEnd(s)
-	}
-}
-
-// Submit books spans, together with the datagrams they came in, and passes on
-// those that are to be exported. It does not wait.
-func (p *Pipeline) Submit(spans []*Span, arrived stats.Counts, now time.Time) {
+// Submit sends spans on their way to the endpoint, or books why they are not
+// sent. They are booked as pending and have a reservation. It does not wait.
+func (p *Pipeline) Submit(spans []*correlate.Span, now time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	passed := spans[:0]
+	var moved stats.Counts
 	for _, s := range spans {
 		switch {
 		case p.policy.filters(s):
-			arrived.Filtered++
+			moved.Filtered++
 		case !p.policy.samples(s):
-			arrived.SampledOut++
-		case !p.reserve(s.size()):
-			arrived.DroppedQueueFull++
+			moved.SampledOut++
 		default:
-			arrived.Pending++
-			passed = append(passed, s)
+			p.processor.OnEnd(&Span{in: s})
+			continue
 		}
+		moved.Pending--
+		p.unreserve(1, size(s))
 	}
-	p.ledger.Book(arrived, now)
-	if p.processor == nil {
-		p.held = append(p.held, passed...)
-		return
+	if moved.Pending != 0 {
+		p.ledger.Book(moved, now)
 	}
-	for _, s := range passed {
-		p.processor.OnEnd(s)
-	}
-}
-
-// reserve takes room for a span, if there is.
-func (p *Pipeline) reserve(size int) bool {
-	if p.closed || p.waiting.Load() >= p.limit || p.waitingBytes.Load()+int64(size) > maxQueueBytes {
-		return false
-	}
-	p.waiting.Add(1)
-	p.waitingBytes.Add(int64(size))
-	return true
-}
-
-func (p *Pipeline) unreserve(spans, bytes int) {
-	p.waiting.Add(int64(-spans))
-	p.waitingBytes.Add(int64(-bytes))
 }
 
 // Reconfigure puts into effect what of cfg can change while running. The error
@@ -197,7 +166,6 @@ func (p *Pipeline) Status() (stats.Export, time.Time) { return p.delivery.status
 // spans it had to leave.
 func (p *Pipeline) Shutdown(ctx context.Context) (left int64) {
 	p.mu.Lock()
-	p.closed = true
 	processor := p.processor
 	if p.exporter != nil {
 		p.exporter.open()
@@ -268,32 +236,35 @@ func (e *exporter) setNode(n Node) {
 func (e *exporter) ExportSpans(ctx context.Context, spans []sdktrace.ReadOnlySpan) error {
 	<-e.ready
 	for len(spans) > 0 {
-		n, bytes := e.prepare(spans)
+		n, reserved := e.prepare(spans)
 		if err := e.next.ExportSpans(ctx, spans[:n]); err == nil {
-			e.pipeline.unreserve(n, bytes)
+			e.pipeline.unreserve(n, reserved)
 		}
 		spans = spans[n:]
 	}
 	return nil
 }
 
-// prepare fills in as many spans as fit one request.
-func (e *exporter) prepare(spans []sdktrace.ReadOnlySpan) (n, bytes int) {
+// prepare fills in as many spans as fit one request. It returns their number
+// and the memory reserved for them.
+func (e *exporter) prepare(spans []sdktrace.ReadOnlySpan) (n, reserved int) {
 	p := e.policy.Load()
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	request := 0
 	for _, ro := range spans {
 		s := ro.(*Span) // nothing else is ever submitted
-		size := s.size()
-		if n > 0 && bytes+size > maxRequestBytes {
+		request += requestSize(s.in)
+		if n > 0 && request > maxRequestBytes {
 			break
 		}
-		n, bytes = n+1, bytes+size
+		n++
+		reserved += size(s.in)
 		s.scope = &e.pipeline.scope
-		s.resource = e.resources.of(s.process)
+		s.resource = e.resources.of(s.in.Process)
 		s.describe(p, e.database)
 	}
-	return n, bytes
+	return n, reserved
 }
 
 // Shutdown closes the connection.

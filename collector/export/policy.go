@@ -8,6 +8,7 @@ import (
 
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 
+	"clntrace/collector/correlate"
 	"clntrace/collector/detail"
 )
 
@@ -42,17 +43,17 @@ func compilePatterns(patterns []string) *regexp.Regexp {
 }
 
 // filters tells that s is counted and not exported.
-func (p *Policy) filters(s *Span) bool {
-	return p != nil && (p.off || (p.drop != nil && p.drop.MatchString(s.in.Name)))
+func (p *Policy) filters(s *correlate.Span) bool {
+	return p != nil && (p.off || (p.drop != nil && p.drop.MatchString(s.Name)))
 }
 
 // samples tells that s belongs to the share of traces that is exported.
-func (p *Policy) samples(s *Span) bool {
+func (p *Policy) samples(s *correlate.Span) bool {
 	if p == nil || p.sampler == nil {
 		return true
 	}
 	result := p.sampler.ShouldSample(sdktrace.SamplingParameters{
-		ParentContext: context.Background(), TraceID: s.in.TraceID, Name: s.in.Name,
+		ParentContext: context.Background(), TraceID: s.TraceID, Name: s.Name,
 	})
 	return result.Decision == sdktrace.RecordAndSample
 }
@@ -66,14 +67,14 @@ func (p *Policy) show(tag, value string) string {
 }
 
 // Detail returns the detail of s as it may be seen outside of the process.
-func (p *Policy) Detail(s *Span) string {
+func (p *Policy) Detail(s *correlate.Span) string {
 	switch {
-	case s.detail == "":
+	case s.Detail == "":
 		return ""
-	case s.in.Name == detail.SpanRequest:
-		return p.show(detail.TagID, s.detail)
-	case detail.IsQuery(s.in.Name):
-		return p.show(detail.TagQuery, s.detail)
+	case s.Name == detail.SpanRequest, s.Synthetic:
+		return p.show(detail.TagID, s.Detail)
+	case detail.IsQuery(s.Name):
+		return p.show(detail.TagQuery, s.Detail)
 	}
-	return p.show(detail.TagMethod, s.detail)
+	return p.show(detail.TagMethod, s.Detail)
 }

@@ -1,7 +1,6 @@
 package export
 
 import (
-	"hash/fnv"
 	"time"
 
 	"go.opentelemetry.io/otel/attribute"
@@ -11,10 +10,8 @@ import (
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/trace"
 
+	"clntrace/collector/correlate"
 	"clntrace/collector/detail"
-	"clntrace/collector/process"
-	"clntrace/collector/stats"
-	"clntrace/collector/zipkin"
 )
 
 // Span is a span of another process in the form that the SDK exports. What
@@ -24,47 +21,30 @@ type Span struct {
 	// type outside of the SDK is a span; all others are overridden.
 	sdktrace.ReadOnlySpan
 
-	in      zipkin.Span
-	process *process.Identity
-	detail  string
+	in *correlate.Span
 
 	scope      *instrumentation.Scope
 	resource   *resource.Resource
 	attributes []attribute.KeyValue
+	links      []sdktrace.Link
 }
 
 var _ sdktrace.ReadOnlySpan = (*Span)(nil)
 
-// NewSpan returns the span that process sent. Its detail is that of the
-// package of the same name.
-func NewSpan(in zipkin.Span, process *process.Identity, detail string) *Span {
-	s := &Span{in: in, process: process, detail: detail}
-	if !s.in.TraceID.IsValid() {
-		s.in.TraceID = s.orphanTraceID()
-	}
-	return s
-}
-
-// orphanTraceID makes a trace id for a span that lost its own, the same for
-// the same span, so that a repeated datagram does not become two traces.
-func (s *Span) orphanTraceID() (id trace.TraceID) {
-	h := fnv.New128a()
-	_, _ = h.Write([]byte(s.process.Name))
-	_, _ = h.Write(s.in.ID[:])
-	_, _ = h.Write([]byte(s.in.Start().UTC().Format(time.RFC3339Nano)))
-	h.Sum(id[:0])
-	return id
-}
-
-// size estimates the bytes of s in memory and in an export request, whichever
-// is more: what is fixed, and its text.
-func (s *Span) size() int {
-	const fixed = 400
-	n := fixed + len(s.in.Name)
-	for i := range s.in.Tags {
-		n += len(s.in.Tags[i].Value)
+// size estimates the bytes of s in memory: what is fixed, and its text.
+func size(s *correlate.Span) int {
+	const fixed = 500
+	n := fixed + len(s.Name)
+	for i := range s.Tags {
+		n += len(s.Tags[i].Value)
 	}
 	return n
+}
+
+// requestSize estimates the bytes of s in an export request, rather too many.
+func requestSize(s *correlate.Span) int {
+	const link = 100
+	return size(s) + link*len(s.Links)
 }
 
 // Name is the span's name as the sender gave it.
@@ -91,7 +71,7 @@ func (s *Span) Parent() trace.SpanContext {
 // SpanKind follows from what the span is about.
 func (s *Span) SpanKind() trace.SpanKind {
 	switch {
-	case s.in.Name == detail.SpanCommand:
+	case s.in.Name == detail.SpanCommand, s.in.Synthetic:
 		return trace.SpanKindServer
 	case s.in.Name == detail.SpanRequest, s.in.Name == detail.SpanBackend, detail.IsQuery(s.in.Name):
 		return trace.SpanKindClient
@@ -109,7 +89,7 @@ func (s *Span) EndTime() time.Time { return s.in.End() }
 func (s *Span) Attributes() []attribute.KeyValue { return s.attributes }
 
 // Links are the spans of other traces that belong to this one.
-func (s *Span) Links() []sdktrace.Link { return nil }
+func (s *Span) Links() []sdktrace.Link { return s.links }
 
 // Events are none: lightningd has no such thing.
 func (s *Span) Events() []sdktrace.Event { return nil }
@@ -149,14 +129,3 @@ func (s *Span) DroppedEvents() int { return 0 }
 
 // ChildSpanCount is 0: it is not known, and OTLP does not carry it.
 func (s *Span) ChildSpanCount() int { return 0 }
-
-// Truncated tells whether the span lost its trace id.
-func (s *Span) Truncated() bool { return s.in.Truncated }
-
-// Observation is the span as the statistics see it, under policy p.
-func (s *Span) Observation(p *Policy) stats.Observation {
-	return stats.Observation{
-		Process: s.process, Span: s.in.Name, Detail: p.Detail(s),
-		Duration: time.Duration(s.in.Duration) * time.Microsecond, Failed: s.in.Failed(),
-	}
-}

@@ -26,6 +26,10 @@ type Identity struct {
 	Known bool
 	// StartTime is in clock ticks since boot, as in /proc/PID/stat; 0: unknown.
 	StartTime uint64
+	// ParentPID and ParentStartTime are those of the process that started it;
+	// 0: unknown.
+	ParentPID       int32
+	ParentStartTime uint64
 }
 
 const (
@@ -75,18 +79,18 @@ func (r *Resolver) Resolve(pid int32, fallback string, now time.Time) *Identity 
 	if ok && (pid <= 0 || now.Sub(e.checked) < recheck) {
 		return e.identity
 	}
-	start, err := r.startTime(pid)
+	start, parent, err := r.stat(pid)
 	switch {
 	case ok && (err != nil || start == e.identity.StartTime):
 		e.checked = now
 	default:
-		e = &entry{r.identify(pid, start, fallback), now}
+		e = &entry{r.identify(pid, start, parent, fallback), now}
 		r.entries.Add(k, e)
 	}
 	return e.identity
 }
 
-func (r *Resolver) identify(pid int32, start uint64, fallback string) *Identity {
+func (r *Resolver) identify(pid int32, start uint64, parent int32, fallback string) *Identity {
 	id := &Identity{PID: max(pid, 0), Name: fallback, StartTime: start}
 	if start == 0 {
 		return id
@@ -94,28 +98,44 @@ func (r *Resolver) identify(pid int32, start uint64, fallback string) *Identity 
 	if name := r.executable(pid); name != "" {
 		id.Name, id.Known = name, true
 	}
+	if parentStart, err := r.StartTime(parent); err == nil {
+		id.ParentPID, id.ParentStartTime = parent, parentStart
+	}
 	return id
 }
 
 var errStat = errors.New("unexpected form of /proc/PID/stat")
 
-// startTime reads when pid was started, in clock ticks since boot.
-func (r *Resolver) startTime(pid int32) (uint64, error) {
+// StartTime reads when pid was started, in clock ticks since boot.
+func (r *Resolver) StartTime(pid int32) (uint64, error) {
+	start, _, err := r.stat(pid)
+	return start, err
+}
+
+// stat reads when pid was started, in clock ticks since boot, and by whom.
+func (r *Resolver) stat(pid int32) (start uint64, parent int32, err error) {
 	if pid <= 0 {
-		return 0, os.ErrNotExist
+		return 0, 0, os.ErrNotExist
 	}
 	stat, err := os.ReadFile(r.path(pid, "stat"))
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
 	// Field 2 is the program's name in parentheses and may hold anything, so
 	// count from the last parenthesis: what follows begins with field 3.
-	const startField = 22 - 3
+	const parentField, startField = 4 - 3, 22 - 3
 	fields := bytes.Fields(stat[bytes.LastIndexByte(stat, ')')+1:])
 	if len(fields) <= startField {
-		return 0, errStat
+		return 0, 0, errStat
 	}
-	return strconv.ParseUint(string(fields[startField]), 10, 64)
+	if start, err = strconv.ParseUint(string(fields[startField]), 10, 64); err != nil {
+		return 0, 0, errStat
+	}
+	by, err := strconv.ParseInt(string(fields[parentField]), 10, 32)
+	if err != nil {
+		return 0, 0, errStat
+	}
+	return start, int32(by), nil
 }
 
 // executable returns the base name of the program that pid runs, or "".

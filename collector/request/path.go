@@ -20,47 +20,47 @@ func (p Path) Last() (process, method string) {
 	return parse(string(p[strings.LastIndexByte(string(p), '/')+1:]))
 }
 
-// First returns the process and the method of the first component.
-func (p Path) First() (process, method string) {
+// FirstComponent returns what a user, a timer or a notification asked for.
+func (p Path) FirstComponent() string {
 	first, _, _ := strings.Cut(string(p), "/")
-	return parse(first)
+	return first
 }
 
 // Root returns the part of p that names what the user or a timer asked for:
 // up to and including the first component of lightningd's own (cln:…#…), which
-// is unique in a run, or the first two components where there is none. It is
-// empty if p is too short to have one.
+// is unique in a run. A timer or notification of a plugin begins inside the
+// plugin: its root is the first two components, and so is that of a path which
+// has no component of lightningd's. It is empty if p is too short to have one.
 func (p Path) Root() Path {
-	second := 0 // end of the second component
+	var second Path // the first two components
+	first := p.FirstComponent()
+	startsInPlugin := first == "timer" || strings.HasPrefix(first, "notification-")
 	for at, n := 0, 1; at <= len(p); n++ {
 		end := len(p)
 		if i := strings.IndexByte(string(p[at:]), '/'); i >= 0 {
 			end = at + i
 		}
-		if strings.HasPrefix(string(p[at:end]), "cln:") {
-			if _, method := parse(string(p[at:end])); method != "" {
-				return p[:end]
-			}
-		}
 		if n == 2 {
-			second = end
+			second = p[:end]
+		}
+		if process, method := parse(string(p[at:end])); process == "cln" && method != "" && !startsInPlugin {
+			return p[:end]
 		}
 		at = end + 1
 	}
-	return p[:second]
+	return second
 }
 
 // Parent returns the path of the request inside which p was asked: p without
 // its last two components (lightningd handing the request on, and the one who
 // asked). It is empty if p has no more than root.
 func (p Path) Parent(root Path) Path {
+	if len(p) <= len(root) {
+		return ""
+	}
 	rest := p
 	for range 2 {
-		i := strings.LastIndexByte(string(rest), '/')
-		if i < 0 {
-			return ""
-		}
-		rest = rest[:i]
+		rest = rest[:max(strings.LastIndexByte(string(rest), '/'), 0)]
 	}
 	if len(rest) < len(root) {
 		return root

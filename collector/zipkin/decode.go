@@ -77,6 +77,7 @@ func (d *Decoder) decodeTrace(datagram []byte, s *Span) bool {
 		if body, s.Truncated = bytes.CutSuffix(b, []byte{0}); !s.Truncated {
 			return false
 		}
+		s.cut = true
 	}
 	return d.decodeBody(body, s) || s.Truncated
 }

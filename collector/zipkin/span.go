@@ -19,6 +19,7 @@ type Span struct {
 	Duration    int64  // µs
 	Tags        []Tag
 	Truncated   bool // the sender cut it, and the trace id with it
+	cut         bool // the sender cut it
 }
 
 // Tag is a key and its value.
@@ -68,3 +69,7 @@ func (s *Span) check() error {
 	}
 	return nil
 }
+
+// WasCut tells whether the sender cut the span, even if its trace id is known
+// again: then its last tag may be incomplete.
+func (s *Span) WasCut() bool { return s.cut }

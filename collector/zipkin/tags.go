@@ -83,16 +83,16 @@ func trimCutTags(b []byte) (tags []byte, cut bool) {
 	if at := bytes.LastIndex(b, []byte(cutEnding)); at >= 0 && isHex(b[at+len(cutEnding):]) {
 		return b[:at+1], false
 	}
-	for n := len(cutEnding) - 1; n > 0; n-- {
-		if bytes.HasSuffix(b, []byte(cutEnding[:n])) {
-			return b[:len(b)-n+1], false
-		}
-	}
 	// A second tag of which not even the value's first byte is left.
 	if at := bytes.LastIndex(b, []byte(`",`)); at >= 0 {
 		rest := bytes.TrimPrefix(bytes.TrimPrefix(b[at+2:], []byte(" ")), []byte(`"`))
 		if rest = rest[keyLen(rest):]; bytes.HasPrefix([]byte(tagOpen), rest) {
 			return b[:at+1], false
+		}
+	}
+	for n := len(cutEnding) - 1; n > 0; n-- {
+		if bytes.HasSuffix(b, []byte(cutEnding[:n])) {
+			return b[:len(b)-n+1], false
 		}
 	}
 	return b, len(b) > 0

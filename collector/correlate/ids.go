@@ -1,0 +1,69 @@
+package correlate
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+
+	"go.opentelemetry.io/otel/trace"
+
+	"clntrace/collector/process"
+	"clntrace/collector/request"
+)
+
+// Run is one run of lightningd. Its request counter begins anew in the next
+// one, so the run is part of every computed id.
+type Run struct {
+	PID       int32
+	StartTime uint64 // clock ticks since boot
+}
+
+// of returns r, or if that is not known the run of the process that started p:
+// plugins are started by lightningd.
+func (r Run) of(p *process.Identity) Run {
+	if r.PID != 0 {
+		return r
+	}
+	return Run{p.ParentPID, p.ParentStartTime}
+}
+
+// ids computes ids from paths. It is for one goroutine.
+type ids struct{ buffer []byte }
+
+// What is hashed begins with its purpose, so that no trace id tells a span id.
+const (
+	forTrace  = 't'
+	forSpan   = 's'
+	forOrphan = 'o'
+)
+
+// traceID is that of all requests under root.
+func (i *ids) traceID(r Run, root request.Path) (id trace.TraceID) {
+	sum := i.sum(forTrace, r, string(root))
+	copy(id[:], sum[:])
+	return id
+}
+
+// spanID is that of the request with that path.
+func (i *ids) spanID(r Run, path request.Path) (id trace.SpanID) {
+	sum := i.sum(forSpan, r, string(path))
+	copy(id[:], sum[:])
+	return id
+}
+
+// orphanTraceID is for a span whose own is lost: the same for the same span,
+// so that a repeated datagram does not make two traces.
+func (i *ids) orphanTraceID(s *Span) (id trace.TraceID) {
+	text := binary.BigEndian.AppendUint64(s.ID[:], uint64(s.Timestamp)) //nolint:gosec // never negative
+	sum := i.sum(forOrphan, Run{s.Process.PID, s.Process.StartTime}, string(text))
+	copy(id[:], sum[:])
+	return id
+}
+
+func (i *ids) sum(purpose byte, r Run, text string) [sha256.Size]byte {
+	b := append(i.buffer[:0], purpose)
+	b = binary.BigEndian.AppendUint32(b, uint32(r.PID)) //nolint:gosec // never negative
+	b = binary.BigEndian.AppendUint64(b, r.StartTime)
+	b = append(b, text...)
+	i.buffer = b
+	return sha256.Sum256(b)
+}

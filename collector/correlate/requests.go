@@ -1,0 +1,119 @@
+package correlate
+
+import (
+	"time"
+
+	"github.com/hashicorp/golang-lru/v2/simplelru"
+	"go.opentelemetry.io/otel/trace"
+
+	"clntrace/collector/process"
+	"clntrace/collector/request"
+	"clntrace/collector/zipkin"
+)
+
+const (
+	// quiet is how long nothing new must have come of a request until its root
+	// is added.
+	quiet = 5 * time.Second
+	// maxRequests bounds the requests under way, and those remembered as done.
+	maxRequests = 10000
+	// rootName is for a request of which not even the method can be read.
+	rootName = "request"
+)
+
+// requests are the traces that the Correlator has made and that still lack
+// their root.
+type requests struct {
+	open *simplelru.LRU[trace.TraceID, *openRequest] // the longest quiet one is the oldest
+	// done have their root. A request can be quiet for long and then go on; a
+	// second root with the same id would be worse than one that ends early.
+	done *simplelru.LRU[trace.TraceID, struct{}]
+}
+
+type openRequest struct {
+	root       request.Path
+	id         trace.SpanID
+	process    *process.Identity // that served it
+	served     bool              // process is certain
+	start, end int64             // µs
+	failed     bool
+	sent       bool // somebody sent the root after all: a timer's only request
+	last       time.Time
+}
+
+func newRequests() *requests {
+	open, err := simplelru.NewLRU[trace.TraceID, *openRequest](maxRequests, nil)
+	if err != nil {
+		panic(err) // only for a size below 1
+	}
+	done, err := simplelru.NewLRU[trace.TraceID, struct{}](maxRequests, nil)
+	if err != nil {
+		panic(err)
+	}
+	return &requests{open, done}
+}
+
+// add notes a request of the trace that root names, whose own id would be id,
+// and returns the root of another request if that has to make room.
+func (r *requests) add(s *Span, root request.Path, id trace.SpanID, now time.Time) (evicted *Span) {
+	if r.done.Contains(s.TraceID) {
+		return nil
+	}
+	q, ok := r.open.Get(s.TraceID)
+	if !ok {
+		if r.open.Len() >= maxRequests {
+			evicted = r.closeOldest()
+		}
+		q = &openRequest{root: root, id: id, process: s.Process, start: s.Timestamp}
+		r.open.Add(s.TraceID, q)
+	}
+	if s.ParentID == id && !q.served {
+		q.process, q.served = s.Process, true
+	}
+	q.start, q.end = min(q.start, s.Timestamp), max(q.end, s.Timestamp+s.Duration)
+	q.failed = q.failed || s.Failed()
+	q.sent = q.sent || s.ID == id
+	q.last = now
+	return evicted
+}
+
+// expire returns the roots of requests that were quiet until now.
+func (r *requests) expire(now time.Time) (roots []*Span) {
+	for {
+		_, q, ok := r.open.GetOldest()
+		if !ok || now.Sub(q.last) < quiet {
+			return roots
+		}
+		if root := r.closeOldest(); root != nil {
+			roots = append(roots, root)
+		}
+	}
+}
+
+// closeOldest makes the root of the request that has been quiet for the
+// longest time; nil if it was sent.
+func (r *requests) closeOldest() *Span {
+	id, q, ok := r.open.RemoveOldest()
+	if !ok {
+		return nil
+	}
+	r.done.Add(id, struct{}{})
+	if q.sent {
+		return nil
+	}
+	_, method := q.root.Last()
+	root := &Span{
+		Span: zipkin.Span{
+			TraceID: id, ID: q.id, Name: method, ServiceName: q.process.Name,
+			Timestamp: q.start, Duration: q.end - q.start,
+		},
+		Process: q.process, Detail: method, Synthetic: true, Request: q.root.FirstComponent(),
+	}
+	if root.Name == "" {
+		root.Name = rootName
+	}
+	if q.failed {
+		root.Tags = []zipkin.Tag{{Key: "error", Value: "true"}}
+	}
+	return root
+}

@@ -1,0 +1,12 @@
+package detail
+
+import (
+	"flag"
+	"testing"
+
+	"go.uber.org/goleak"
+)
+
+var update = flag.Bool("update", false, "rewrite the golden file")
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
