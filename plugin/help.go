@@ -1,0 +1,31 @@
+package plugin
+
+// NotByHand tells somebody who ran the plugin in a terminal what it is.
+const NotByHand = `clntrace is a plugin of Core Lightning: lightningd runs it.
+
+In lightningd's config:      plugin=/path/to/clntrace
+In lightningd's environment: CLN_TRACE_SOCKET=/path/to/trace.sock
+
+See it work without a node:  clntrace demo
+All options:                 clntrace --help
+`
+
+// Help is the text of --help.
+func Help() string {
+	return `clntrace receives the trace spans of Core Lightning, exports them over OTLP
+and answers 'lightning-cli tracestats'.
+
+As a plugin:
+  plugin=/path/to/clntrace                in lightningd's config
+  CLN_TRACE_SOCKET=/path/to/trace.sock    in lightningd's environment
+
+By hand:
+  clntrace demo [--otlp-endpoint=URL]     replay a recorded node and show its traces
+  clntrace collect --socket=PATH [...]    receive and export without lightningd;
+                                          options as below, without clntrace-
+  clntrace --version
+  clntrace --help
+
+Options, in lightningd's config or on its command line:
+` + optionHelp(prefix)
+}

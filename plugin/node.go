@@ -1,0 +1,161 @@
+package plugin
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/elementsproject/glightning/glightning"
+	"github.com/elementsproject/glightning/jrpc2"
+
+	"clntrace/collector"
+)
+
+// rpcTiming is how patiently lightningd is asked who it is.
+type rpcTiming struct {
+	first  time.Duration // pause after the first failure; it doubles
+	most   time.Duration // longest pause
+	answer time.Duration // longest wait for one answer
+	settle time.Duration // from here on, what is known without lightningd has to do
+	total  time.Duration // give up
+}
+
+// defaultRPCTiming: lightningd opens its RPC before init and answers while it
+// waits for its plugins, but may be busy for seconds after. Spans wait 5 s for
+// the node's id, so what is known is told before that.
+var defaultRPCTiming = rpcTiming{
+	first:  100 * time.Millisecond,
+	most:   5 * time.Second,
+	answer: 20 * time.Second,
+	settle: 4500 * time.Millisecond,
+	total:  time.Minute,
+}
+
+const (
+	maxAnswer  = 4 << 20 // bytes of one answer; getinfo has a few KiB
+	maxSunPath = 107     // bytes of a unix socket's path, Linux; others have less
+)
+
+// identify tells the collector who the node is, as soon as lightningd answers.
+func (p *plugin) identify(ctx context.Context, rpcFile string, known collector.Node) {
+	var told sync.Once
+	settled := time.AfterFunc(p.rpc.settle, func() { told.Do(func() { p.spans.SetNode(known) }) })
+	defer settled.Stop()
+	ctx, cancel := context.WithTimeout(ctx, p.rpc.total)
+	defer cancel()
+	for pause := p.rpc.first; ; pause = min(2*pause, p.rpc.most) {
+		node, err := p.askNode(ctx, rpcFile, known)
+		if err == nil {
+			told.Do(func() {}) // waits for a settled that has just begun, and forestalls a later one
+			p.spans.SetNode(node)
+			p.log.Debug("lightningd told who it is", "id", node.ID, "version", node.Version, "database", node.Database)
+			return
+		}
+		p.log.Debug("lightningd does not tell yet who it is", "error", err)
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			if p.ending.Err() == nil {
+				p.log.Warn("lightningd did not tell who it is: spans go out without the node's id", "error", err)
+			}
+			told.Do(func() { p.spans.SetNode(known) })
+			return
+		}
+	}
+}
+
+// askNode asks lightningd once. That the database stays unknown is no failure.
+func (p *plugin) askNode(ctx context.Context, rpcFile string, known collector.Node) (collector.Node, error) {
+	ctx, cancel := context.WithTimeout(ctx, p.rpc.answer)
+	defer cancel()
+	var info struct {
+		ID, Alias, Network, Version string
+	}
+	if err := call(ctx, rpcFile, &glightning.GetInfoRequest{}, &info); err != nil {
+		return collector.Node{}, err
+	}
+	node := collector.Node{
+		ID:      info.ID,
+		Alias:   info.Alias,
+		Network: cmp.Or(info.Network, known.Network),
+		Version: cmp.Or(info.Version, known.Version),
+	}
+	database, err := askDatabase(ctx, rpcFile)
+	if err != nil {
+		p.log.Debug("lightningd does not tell its database", "error", err)
+	}
+	node.Database = database
+	return node, nil
+}
+
+// askDatabase is the scheme of lightningd's wallet option. The rest of the
+// option may be a password.
+func askDatabase(ctx context.Context, rpcFile string) (string, error) {
+	var list struct {
+		Configs struct {
+			Wallet struct {
+				Value string `json:"value_str"`
+			} `json:"wallet"`
+		} `json:"configs"`
+	}
+	if err := call(ctx, rpcFile, &glightning.ListConfigsRequest{Config: "wallet"}, &list); err != nil {
+		return "", err
+	}
+	scheme, _, _ := strings.Cut(list.Configs.Wallet.Value, "://")
+	switch scheme {
+	case "sqlite3", "postgres":
+		return scheme, nil
+	}
+	return "", nil
+}
+
+// call makes one RPC call over a connection of its own, with glightning's
+// messages but without its client: that one closes channels on which its
+// readers may still send, which panics where nobody can recover when
+// lightningd goes away at the wrong moment, and it leaves goroutines behind.
+func call(ctx context.Context, rpcFile string, m jrpc2.Method, result any) error {
+	conn, err := (&net.Dialer{}).DialContext(ctx, "unix", reachable(rpcFile))
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	stop := context.AfterFunc(ctx, func() { conn.Close() })
+	defer stop()
+	request, err := json.Marshal(&jrpc2.Request{Id: jrpc2.NewId("clntrace:" + m.Name() + "#1"), Method: m})
+	if err != nil {
+		return err
+	}
+	if _, err := conn.Write(append(request, "\n\n"...)); err != nil {
+		return fmt.Errorf("asking lightningd for %s: %w", m.Name(), err)
+	}
+	var answer jrpc2.RawResponse
+	if err := json.NewDecoder(io.LimitReader(conn, maxAnswer)).Decode(&answer); err != nil {
+		return fmt.Errorf("reading lightningd's answer to %s: %w", m.Name(), err)
+	}
+	if answer.Error != nil {
+		return fmt.Errorf("lightningd refused %s: %w", m.Name(), answer.Error)
+	}
+	return json.Unmarshal(answer.Raw, result)
+}
+
+// reachable is a socket's path as it fits into an address. lightningd works in
+// the directory of its socket, and so do we: a long path can be relative.
+func reachable(path string) string {
+	if len(path) <= maxSunPath {
+		return path
+	}
+	if dir, err := os.Getwd(); err == nil {
+		if short, err := filepath.Rel(dir, path); err == nil {
+			return short
+		}
+	}
+	return path
+}

@@ -1,0 +1,377 @@
+package plugin
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"clntrace/collector"
+	"clntrace/collector/export"
+)
+
+// prefix stands before every option's name in lightningd's configuration.
+const prefix = "clntrace-"
+
+// spoolName is the default spool directory, in lightningd's own directory.
+const spoolName = "clntrace-spool"
+
+// kind is an option's type by lightningd's names for them.
+type kind string
+
+const (
+	kindString  kind = "string"
+	kindConceal kind = "string-conceal" // listed as "..." by lightningd, and never repeated by clntrace
+	kindInt     kind = "int"
+	kindBool    kind = "bool"
+	kindFlag    kind = "flag"
+)
+
+// option is one thing that an operator can set. Everything that is said or
+// done about options comes from the table below.
+type option struct {
+	name    string // without prefix
+	kind    kind
+	def     string   // the default as an operator would write it; empty: none
+	defNote string   // the default in words, where it is not a value
+	env     []string // variables that stand in for the option, the first one set wins
+	dynamic bool     // may change at run time
+	doc     string   // what it does, one sentence, with `code` marked as in Markdown
+	set     func(*collector.Config, string) error
+}
+
+// options is the table. Its order is that of the manual.
+var options = []option{
+	{name: "otlp-endpoint", kind: kindString, def: export.DefaultEndpoint(export.ProtocolGRPC).String(),
+		env: []string{"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"}, dynamic: true,
+		doc: "Where spans go: `http://host:port` (plaintext), `https://host:port` (TLS), `unix:///path`, `host:port` (TLS unless the host is loopback), or `off` to count and export nothing",
+		set: func(c *collector.Config, s string) (err error) { c.Endpoint, err = parseEndpoint(s); return err }},
+	{name: protocolOption, kind: kindString, def: string(export.ProtocolGRPC), env: []string{"OTEL_EXPORTER_OTLP_PROTOCOL"},
+		doc: "`grpc`, or `http/protobuf`, whose default endpoint is `http://localhost:4318`",
+		set: setProtocol},
+	{name: "otlp-headers", kind: kindConceal, env: []string{"OTEL_EXPORTER_OTLP_TRACES_HEADERS", "OTEL_EXPORTER_OTLP_HEADERS"}, dynamic: true,
+		doc: "Headers of every export request: `key=value,key2=value2`, values percent-encoded. Never logged by clntrace, never in `tracestats`; lightningd itself logs what `setconfig` sets",
+		set: func(c *collector.Config, s string) (err error) { c.Headers, err = parseHeaders(s); return err }},
+	{name: "otlp-timeout", kind: kindString, def: "10s",
+		doc: "How long one export attempt may take",
+		set: setDuration(maxTimeout, func(c *collector.Config) *time.Duration { return &c.Timeout })},
+	{name: "otlp-compression", kind: kindString, def: string(export.CompressionNone),
+		doc: "`none` or `gzip`",
+		set: setCompression},
+	{name: "otlp-ca-file", kind: kindString, env: []string{"OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE", "OTEL_EXPORTER_OTLP_CERTIFICATE"}, defNote: "the system's CAs",
+		doc: "PEM file with the CA certificates to trust",
+		set: setFile(checkCA, func(c *collector.Config) *string { return &c.CAFile })},
+	{name: certOption, kind: kindString, env: []string{"OTEL_EXPORTER_OTLP_TRACES_CLIENT_CERTIFICATE", "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE"},
+		doc: "PEM file with the client's certificate",
+		set: setFile(nil, func(c *collector.Config) *string { return &c.CertFile })},
+	{name: keyOption, kind: kindString, env: []string{"OTEL_EXPORTER_OTLP_TRACES_CLIENT_KEY", "OTEL_EXPORTER_OTLP_CLIENT_KEY"},
+		doc: "PEM file with the key of the client's certificate",
+		set: setFile(nil, func(c *collector.Config) *string { return &c.KeyFile })},
+	{name: "service-name", kind: kindString, defNote: "each process under its own name",
+		doc: "One `service.name` for all spans",
+		set: setText(func(c *collector.Config) *string { return &c.ServiceName })},
+	{name: "service-namespace", kind: kindString,
+		doc: "`service.namespace` of all spans, to tell fleets apart",
+		set: setText(func(c *collector.Config) *string { return &c.ServiceNamespace })},
+	{name: "resource-attributes", kind: kindString, env: []string{"OTEL_RESOURCE_ATTRIBUTES"},
+		doc: "Attributes of every resource: `key=value,key2=value2`, values percent-encoded",
+		set: func(c *collector.Config, s string) (err error) {
+			c.ResourceAttributes, err = parsePairs(s, checkAttribute)
+			return err
+		}},
+	{name: "group-requests", kind: kindBool, def: "true",
+		doc: "One trace per request across processes. `false`: ids leave exactly as they came",
+		set: setBool(func(c *collector.Config) *bool { return &c.GroupRequests })},
+	{name: "sample-ratio", kind: kindString, def: "1", dynamic: true,
+		doc: "Share of traces exported, 0 to 1. A trace is exported whole or not at all; statistics count every span",
+		set: func(c *collector.Config, s string) (err error) { c.SampleRatio, err = parseRatio(s); return err }},
+	{name: "drop-spans", kind: kindString, dynamic: true,
+		doc: "Span names, separated by commas, with `*` for any text (`db_*`), that are counted and not exported",
+		set: func(c *collector.Config, s string) (err error) {
+			c.DropSpans, err = parseList(s, checkText)
+			return err
+		}},
+	{name: "redact-tags", kind: kindString, dynamic: true,
+		doc: "Tag names, separated by commas, whose values are exported as `[redacted]` (`payment_hash`, `id`, `query`)",
+		set: func(c *collector.Config, s string) (err error) {
+			c.RedactTags, err = parseList(s, checkText)
+			return err
+		}},
+	{name: "queue-size", kind: kindInt, def: "65536",
+		doc: "Spans held in memory while they wait for export",
+		set: setInt(1, 1<<17, func(c *collector.Config) *int { return &c.QueueSize })},
+	{name: "batch-size", kind: kindInt, def: "2048",
+		doc: "Spans in one export request at most",
+		set: setInt(1, 1<<14, func(c *collector.Config) *int { return &c.BatchSize })},
+	{name: "batch-delay", kind: kindString, def: "1s",
+		doc: "Longest wait for a batch to fill",
+		set: setDuration(maxDelay, func(c *collector.Config) *time.Duration { return &c.BatchDelay })},
+	{name: "spool-dir", kind: kindString, defNote: "`" + spoolName + "` in lightningd's network directory",
+		doc: "Where batches wait on disk while the endpoint is away",
+		set: setPath(func(c *collector.Config) *string { return &c.SpoolDir })},
+	{name: "spool-size", kind: kindInt, def: "64",
+		doc: "MiB on disk at most, 0 for no spool. When it is full the oldest batches go, and are counted",
+		set: setInt(0, 1<<20, func(c *collector.Config) *int { return &c.SpoolSize })},
+	{name: "allow-uids", kind: kindString,
+		doc: "Further numeric user ids, separated by commas, whose spans are accepted. The socket's mode widens to 0666 only then",
+		set: func(c *collector.Config, s string) (err error) { c.AllowUIDs, err = parseUIDs(s); return err }},
+	{name: "metrics", kind: kindFlag, defNote: "off",
+		doc: "Also send OTLP metrics",
+		set: setBool(func(c *collector.Config) *bool { return &c.Metrics })},
+}
+
+// Options that settings.resolve treats together with others.
+const (
+	protocolOption = "otlp-protocol"
+	certOption     = "otlp-cert-file"
+	keyOption      = "otlp-key-file"
+)
+
+// optionNamed finds an option by its name without prefix.
+func optionNamed(name string) (option, bool) {
+	i := slices.IndexFunc(options, func(o option) bool { return o.name == name })
+	if i < 0 {
+		return option{}, false
+	}
+	return options[i], true
+}
+
+// settings is what options are worked out from.
+type settings struct {
+	given  map[string]string   // values by option name, as lightningd or the command line gave them
+	getenv func(string) string // empty means unset, as the OpenTelemetry specification has it
+	prefix string              // stands before option names in errors
+	dir    string              // where the spool is by default; empty: the working directory
+}
+
+// fault is a value that cannot be used.
+type fault struct {
+	option string // name without prefix
+	text   string // one sentence: who, what it got, what is allowed
+}
+
+// resolve works out the configuration: an option beats its variables, which
+// beat the default. It lists every fault at once; the faulty options keep
+// their defaults.
+func (s settings) resolve() (collector.Config, []fault) {
+	cfg := collector.DefaultConfig()
+	if s.dir != "" {
+		cfg.SpoolDir = filepath.Join(s.dir, spoolName)
+	}
+	var faults []fault
+	protocol, _ := optionNamed(protocolOption)
+	faults = s.apply(&cfg, protocol, faults)
+	cfg.Endpoint = export.DefaultEndpoint(cfg.Protocol)
+	for _, o := range options {
+		if o.name != protocolOption {
+			faults = s.apply(&cfg, o, faults)
+		}
+	}
+	// A queue that is smaller than a batch was asked for as such: the batch gives way.
+	cfg.BatchSize = min(cfg.BatchSize, cfg.QueueSize)
+	return cfg, s.checkClientCertificate(cfg, faults)
+}
+
+// apply puts one option's value into cfg, if it has one.
+func (s settings) apply(cfg *collector.Config, o option, faults []fault) []fault {
+	label, value, ok := s.lookup(o)
+	if !ok {
+		return faults
+	}
+	before := *cfg
+	if err := o.set(cfg, strings.TrimSpace(value)); err != nil {
+		*cfg = before
+		return append(faults, fault{o.name, o.refusal(label, value, err)})
+	}
+	return faults
+}
+
+// lookup finds an option's value, and what to call its source in an error.
+func (s settings) lookup(o option) (label, value string, ok bool) {
+	if value, ok = s.given[o.name]; ok {
+		return s.prefix + o.name, value, true
+	}
+	for _, name := range o.env {
+		if value = s.getenv(name); value != "" {
+			return name, value, true
+		}
+	}
+	return "", "", false
+}
+
+// refusal is the one sentence about a value that cannot be used. The value of
+// a concealed option is not in it, nor are credentials in a URL.
+func (o option) refusal(label, value string, err error) string {
+	if o.kind == kindConceal {
+		return fmt.Sprintf("%s: %v", label, err)
+	}
+	if at := strings.LastIndex(value, "@"); strings.Contains(value[:max(at, 0)], ":") {
+		value = "***" + value[at:]
+	}
+	return sentence(fmt.Sprintf("%s: got '%s', %v", label, show(value), err))
+}
+
+// checkClientCertificate holds certificate and key against each other.
+func (s settings) checkClientCertificate(cfg collector.Config, faults []fault) []fault {
+	if cfg.CertFile == "" && cfg.KeyFile == "" {
+		return faults
+	}
+	present, missing := certOption, keyOption
+	if cfg.CertFile == "" {
+		present, missing = missing, present
+	}
+	switch {
+	case cfg.CertFile == "" || cfg.KeyFile == "":
+		return append(faults, fault{missing, fmt.Sprintf("%s%s is not set, %s%s is; allowed are both or none",
+			s.prefix, missing, s.prefix, present)})
+	default:
+		if err := checkKeyPair(cfg.CertFile, cfg.KeyFile); err != nil {
+			return append(faults, fault{certOption, sentence(fmt.Sprintf("%s%s and %s%s: got '%s' and '%s', %v",
+				s.prefix, certOption, s.prefix, keyOption, show(cfg.CertFile), show(cfg.KeyFile), err))})
+		}
+	}
+	return faults
+}
+
+// sentences is the texts of faults.
+func sentences(faults []fault) []string {
+	var list []string
+	for _, f := range faults {
+		list = append(list, f.text)
+	}
+	return list
+}
+
+func parseEndpoint(s string) (export.Endpoint, error) {
+	e, err := export.ParseEndpoint(s)
+	if err == nil {
+		err = checkText(s)
+	}
+	return e, err
+}
+
+func setProtocol(c *collector.Config, s string) error {
+	switch p := export.Protocol(s); p {
+	case export.ProtocolGRPC, export.ProtocolHTTP:
+		c.Protocol = p
+		return nil
+	}
+	return fmt.Errorf("allowed are %s and %s", export.ProtocolGRPC, export.ProtocolHTTP)
+}
+
+func setCompression(c *collector.Config, s string) error {
+	switch p := export.Compression(s); p {
+	case export.CompressionNone, export.CompressionGzip:
+		c.Compression = p
+		return nil
+	}
+	return fmt.Errorf("allowed are %s and %s", export.CompressionNone, export.CompressionGzip)
+}
+
+func setDuration(limit time.Duration, field func(*collector.Config) *time.Duration) func(*collector.Config, string) error {
+	return func(c *collector.Config, s string) (err error) {
+		*field(c), err = parseDuration(s, limit)
+		return err
+	}
+}
+
+func setInt(low, high int, field func(*collector.Config) *int) func(*collector.Config, string) error {
+	return func(c *collector.Config, s string) (err error) {
+		*field(c), err = parseInt(s, low, high)
+		return err
+	}
+}
+
+func setBool(field func(*collector.Config) *bool) func(*collector.Config, string) error {
+	return func(c *collector.Config, s string) (err error) {
+		*field(c), err = parseBool(s)
+		return err
+	}
+}
+
+func setText(field func(*collector.Config) *string) func(*collector.Config, string) error {
+	return func(c *collector.Config, s string) error {
+		*field(c) = s
+		return checkText(s)
+	}
+}
+
+func setPath(field func(*collector.Config) *string) func(*collector.Config, string) error {
+	return func(c *collector.Config, s string) error {
+		if strings.ContainsRune(s, 0) {
+			return errors.New("allowed is a path")
+		}
+		*field(c) = cmp.Or(s, *field(c))
+		return nil
+	}
+}
+
+func setFile(check func(string) error, field func(*collector.Config) *string) func(*collector.Config, string) error {
+	return func(c *collector.Config, s string) error {
+		if *field(c) = s; s == "" || check == nil {
+			return nil
+		}
+		return check(s)
+	}
+}
+
+// defaultText says what applies when an option is not given.
+func (o option) defaultText() string {
+	last := o.defNote
+	if last == "" && o.def != "" {
+		last = "`" + o.def + "`"
+	}
+	var names []string
+	for _, name := range o.env {
+		names = append(names, "`"+name+"`")
+	}
+	switch {
+	case len(names) == 0:
+		return last
+	case last == "":
+		return strings.Join(names, ", ")
+	}
+	return strings.Join(names, ", ") + ", else " + last
+}
+
+// MarkdownTable is the README's table of options.
+func MarkdownTable() string {
+	var b strings.Builder
+	b.WriteString("| option | type | default | dynamic | meaning |\n| --- | --- | --- | --- | --- |\n")
+	for _, o := range options {
+		dynamic := "no"
+		if o.dynamic {
+			dynamic = "yes"
+		}
+		fmt.Fprintf(&b, "| `%s%s` | %s | %s | %s | %s |\n", prefix, o.name, o.kind, cmp.Or(o.defaultText(), "empty"), dynamic, o.doc)
+	}
+	return b.String()
+}
+
+// optionHelp lists the options for a terminal, with lead before each name.
+func optionHelp(lead string) string {
+	var b strings.Builder
+	for _, o := range options {
+		fmt.Fprintf(&b, "  %s%s", lead, o.name)
+		if o.kind != kindFlag {
+			fmt.Fprintf(&b, "=%s", strings.TrimSuffix(string(o.kind), "-conceal"))
+		}
+		fmt.Fprintf(&b, "\n      %s\n", o.plainDoc())
+	}
+	return b.String()
+}
+
+// plainDoc is the doc with the default, for a terminal.
+func (o option) plainDoc() string {
+	doc := o.doc
+	if d := o.defaultText(); d != "" {
+		doc += " (default: " + d + ")"
+	}
+	return plain(doc)
+}
+
+// plain takes the marks of Markdown out.
+func plain(doc string) string { return strings.ReplaceAll(doc, "`", "") }

@@ -1,0 +1,328 @@
+package plugin
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/json"
+	"encoding/pem"
+	"math/big"
+	"os"
+	"path/filepath"
+	"reflect"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"clntrace/collector"
+	"clntrace/collector/export"
+)
+
+// with is settings as of init.
+func with(given, env map[string]string) settings {
+	return settings{given: given, getenv: func(name string) string { return env[name] }, prefix: prefix}
+}
+
+func TestDefaultsAreThoseOfTheCollector(t *testing.T) {
+	given := make(map[string]string)
+	for _, o := range options {
+		if o.def != "" {
+			given[o.name] = o.def
+		}
+	}
+	cfg, faults := with(given, nil).resolve()
+	if len(faults) > 0 {
+		t.Errorf("defaults cannot be used: %v", faults)
+	}
+	if want := collector.DefaultConfig(); !reflect.DeepEqual(cfg, want) {
+		t.Errorf("the table's defaults give %+v, want %+v", cfg, want)
+	}
+}
+
+func TestResolve(t *testing.T) {
+	def := collector.DefaultConfig()
+	endpoint := func(s string) export.Endpoint {
+		e, err := export.ParseEndpoint(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return e
+	}
+	for _, tt := range []struct {
+		name       string
+		given, env map[string]string
+		change     func(*collector.Config)
+	}{
+		{name: "nothing", change: func(*collector.Config) {}},
+		{name: "option beats variables",
+			given: map[string]string{"otlp-endpoint": "http://option:1"},
+			env: map[string]string{"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://traces:1",
+				"OTEL_EXPORTER_OTLP_ENDPOINT": "http://general:1"},
+			change: func(c *collector.Config) { c.Endpoint = endpoint("http://option:1") }},
+		{name: "variable of traces beats the general one",
+			env: map[string]string{"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://traces:1",
+				"OTEL_EXPORTER_OTLP_ENDPOINT": "http://general:1"},
+			change: func(c *collector.Config) { c.Endpoint = endpoint("http://traces:1") }},
+		{name: "general variable beats default",
+			env:    map[string]string{"OTEL_EXPORTER_OTLP_ENDPOINT": "http://general:1"},
+			change: func(c *collector.Config) { c.Endpoint = endpoint("http://general:1") }},
+		{name: "default endpoint follows the protocol",
+			env: map[string]string{"OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf"},
+			change: func(c *collector.Config) {
+				c.Protocol, c.Endpoint = export.ProtocolHTTP, export.DefaultEndpoint(export.ProtocolHTTP)
+			}},
+		{name: "empty headers beat a variable",
+			given:  map[string]string{"otlp-headers": ""},
+			env:    map[string]string{"OTEL_EXPORTER_OTLP_HEADERS": "a=b"},
+			change: func(c *collector.Config) { c.Headers = map[string]string{} }},
+		{name: "off",
+			given:  map[string]string{"otlp-endpoint": "off"},
+			change: func(c *collector.Config) { c.Endpoint = export.OffEndpoint }},
+		{name: "white space",
+			given:  map[string]string{"sample-ratio": " 0.5 "},
+			change: func(c *collector.Config) { c.SampleRatio = 0.5 }},
+		{name: "a batch is not larger than the queue",
+			given:  map[string]string{"queue-size": "1000"},
+			change: func(c *collector.Config) { c.QueueSize, c.BatchSize = 1000, 1000 }},
+		{name: "the rest",
+			given: map[string]string{"otlp-timeout": "3s", "otlp-compression": "gzip", "service-name": "node",
+				"service-namespace": "fleet", "resource-attributes": "a=b%20c", "group-requests": "false", "drop-spans": "db_*",
+				"redact-tags": "id,query", "batch-size": "10", "batch-delay": "2s", "spool-dir": "/spool",
+				"spool-size": "0", "allow-uids": "1000", "metrics": "true"},
+			change: func(c *collector.Config) {
+				c.Timeout, c.Compression, c.ServiceName = 3*time.Second, export.CompressionGzip, "node"
+				c.ServiceNamespace, c.ResourceAttributes = "fleet", map[string]string{"a": "b c"}
+				c.GroupRequests, c.DropSpans, c.RedactTags = false, []string{"db_*"}, []string{"id", "query"}
+				c.BatchSize, c.BatchDelay, c.SpoolDir, c.SpoolSize = 10, 2*time.Second, "/spool", 0
+				c.AllowUIDs, c.Metrics = []uint32{1000}, true
+			}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			want := def
+			tt.change(&want)
+			got, faults := with(tt.given, tt.env).resolve()
+			if len(faults) > 0 {
+				t.Fatalf("faults: %v", faults)
+			}
+			if !reflect.DeepEqual(got, want) {
+				t.Errorf("got  %+v\nwant %+v", got, want)
+			}
+		})
+	}
+}
+
+func TestSpoolDirectoryIsInLightningdsDirectory(t *testing.T) {
+	s := with(nil, nil)
+	s.dir = "/home/u/.lightning/regtest"
+	cfg, _ := s.resolve()
+	if want := "/home/u/.lightning/regtest/clntrace-spool"; cfg.SpoolDir != want {
+		t.Errorf("got %s, want %s", cfg.SpoolDir, want)
+	}
+}
+
+func TestEveryFaultIsNamedAtOnce(t *testing.T) {
+	given := map[string]string{
+		"otlp-endpoint":       "ftp://user:hunter2@host:1",
+		"otlp-protocol":       "carrier-pigeon",
+		"otlp-headers":        "hunter2",
+		"otlp-timeout":        "0s",
+		"otlp-compression":    "zip",
+		"otlp-ca-file":        "/nonexistent/ca.pem",
+		"service-name":        "a\nb",
+		"service-namespace":   strings.Repeat("x", 300),
+		"resource-attributes": "novalue",
+		"group-requests":      "maybe",
+		"sample-ratio":        "NaN",
+		"drop-spans":          "a\x00",
+		"redact-tags":         "\xff",
+		"queue-size":          "0",
+		"batch-size":          "many",
+		"batch-delay":         "1h",
+		"spool-dir":           "a\x00b",
+		"spool-size":          "-1",
+		"allow-uids":          "alice",
+		"metrics":             "perhaps",
+		"otlp-cert-file":      "/nonexistent/cert.pem",
+	}
+	cfg, faults := with(given, nil).resolve()
+	named := make(map[string]bool)
+	for _, f := range faults {
+		named[f.option] = true
+		if !strings.HasPrefix(f.text, prefix+f.option+":") && !strings.HasPrefix(f.text, prefix+f.option+" ") {
+			t.Errorf("the sentence does not begin with the option's name: %s", f.text)
+		}
+		if !strings.Contains(f.text, "allowed ") {
+			t.Errorf("the sentence does not say what is allowed: %s", f.text)
+		}
+		if strings.Contains(f.text, "hunter2") {
+			t.Errorf("the sentence shows a secret: %s", f.text)
+		}
+		if strings.ContainsAny(f.text, "\"\\<>&\n") || f.text != ascii(f.text) {
+			t.Errorf("the sentence is not plain: %q", f.text)
+		}
+	}
+	delete(given, "otlp-cert-file") // its key is missing: that is the option at fault
+	given["otlp-key-file"] = ""
+	for name := range given {
+		if !named[name] {
+			t.Errorf("%s: no fault", name)
+		}
+	}
+	if len(faults) != len(given) {
+		t.Errorf("%d faults, want %d: %q", len(faults), len(given), sentences(faults))
+	}
+	want := collector.DefaultConfig()
+	want.CertFile = "/nonexistent/cert.pem"
+	if !reflect.DeepEqual(cfg, want) {
+		t.Errorf("faulty options did not keep their defaults: %+v", cfg)
+	}
+}
+
+func TestFaultNamesTheVariable(t *testing.T) {
+	_, faults := with(nil, map[string]string{"OTEL_EXPORTER_OTLP_PROTOCOL": "http/json"}).resolve()
+	if want := []string{"OTEL_EXPORTER_OTLP_PROTOCOL: got 'http/json', allowed are grpc and http/protobuf"}; !reflect.DeepEqual(sentences(faults), want) {
+		t.Errorf("got %q, want %q", sentences(faults), want)
+	}
+	_, faults = with(nil, map[string]string{"OTEL_EXPORTER_OTLP_HEADERS": "hunter2"}).resolve()
+	if len(faults) != 1 || !strings.HasPrefix(faults[0].text, "OTEL_EXPORTER_OTLP_HEADERS: entry 1") || strings.Contains(faults[0].text, "hunter2") {
+		t.Errorf("got %q", sentences(faults))
+	}
+}
+
+func TestFiles(t *testing.T) {
+	dir := t.TempDir()
+	cert, key := keyPair(t, dir, "a")
+	_, otherKey := keyPair(t, dir, "b")
+	pipe := filepath.Join(dir, "pipe")
+	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		name          string
+		ca, cert, key string
+		fault         string // in the only fault; empty: none
+	}{
+		{name: "all", ca: cert, cert: cert, key: key},
+		{name: "CA is a key", ca: key, fault: "holds no certificate"},
+		{name: "CA is a directory", ca: dir, fault: "not a regular file"},
+		{name: "CA is a pipe, which would hold up init", ca: pipe, fault: "not a regular file"},
+		{name: "CA is absent", ca: filepath.Join(dir, "no"), fault: "no such file"},
+		{name: "no key", cert: cert, fault: "clntrace-otlp-key-file is not set"},
+		{name: "no certificate", key: key, fault: "clntrace-otlp-cert-file is not set"},
+		{name: "another's key", cert: cert, key: otherKey, fault: "private key does not match"},
+		{name: "exchanged", cert: key, key: cert, fault: "clntrace-otlp-cert-file and"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			given := map[string]string{"otlp-ca-file": tt.ca, "otlp-cert-file": tt.cert, "otlp-key-file": tt.key}
+			_, faults := with(given, nil).resolve()
+			switch {
+			case tt.fault == "" && len(faults) > 0:
+				t.Errorf("faults: %q", sentences(faults))
+			case tt.fault != "" && (len(faults) != 1 || !strings.Contains(faults[0].text, tt.fault)):
+				t.Errorf("got %q, want one with %q", sentences(faults), tt.fault)
+			}
+		})
+	}
+}
+
+// keyPair writes a certificate and its key.
+func keyPair(t *testing.T, dir, name string) (certFile, keyFile string) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1)}
+	cert, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write := func(path, kind string, der []byte) string {
+		if err := os.WriteFile(path, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	base := filepath.Join(dir, name)
+	return write(base+".crt", "CERTIFICATE", cert), write(base+".key", "PRIVATE KEY", der)
+}
+
+func TestGivenOptions(t *testing.T) {
+	raw := map[string]json.RawMessage{
+		"clntrace-sample-ratio":   json.RawMessage(`0.5`),
+		"clntrace-queue-size":     json.RawMessage(`"0x400"`),
+		"clntrace-metrics":        json.RawMessage(`true`),
+		"clntrace-service-name":   json.RawMessage(`"a\u0062"`),
+		"clntrace-otlp-endpoint":  json.RawMessage(`null`),
+		"clntrace-drop-spans":     json.RawMessage(`["a"]`),
+		"clntrace-otlp-headers":   json.RawMessage(`{"hunter2":1}`),
+		"clntrace-of-the-future":  json.RawMessage(`1`),
+		"clntrace-group-requests": json.RawMessage(`false`),
+	}
+	given, faults := givenOptions(raw)
+	want := map[string]string{"sample-ratio": "0.5", "queue-size": "0x400", "metrics": "true", "service-name": "ab", "group-requests": "false"}
+	if !reflect.DeepEqual(given, want) {
+		t.Errorf("got %v, want %v", given, want)
+	}
+	wantFaults := []string{
+		"clntrace-drop-spans: got '['a']', allowed is a single value",
+		"clntrace-otlp-headers: allowed is a single value",
+	}
+	if got := sentences(faults); !reflect.DeepEqual(got, wantFaults) {
+		t.Errorf("got %q, want %q", got, wantFaults)
+	}
+}
+
+func TestOptionNamesSuitLightningd(t *testing.T) {
+	legal := regexp.MustCompile(`^[0-9a-z_-]+$`)
+	for _, o := range options {
+		if !legal.MatchString(o.name) {
+			t.Errorf("lightningd refuses the name %q", o.name)
+		}
+		if o.dynamic && o.kind != kindString && o.kind != kindConceal {
+			t.Errorf("%s: lightningd aborts over a setconfig value that is no %s", o.name, o.kind)
+		}
+	}
+}
+
+func TestMarkdownTable(t *testing.T) {
+	rows := strings.Split(strings.TrimSuffix(MarkdownTable(), "\n"), "\n")
+	if want := len(options) + 2; len(rows) != want {
+		t.Errorf("%d rows, want %d", len(rows), want)
+	}
+	for _, row := range rows {
+		if strings.Count(row, "|") != 6 {
+			t.Errorf("a row with another number of columns: %s", row)
+		}
+	}
+}
+
+func TestREADMETable(t *testing.T) {
+	const path, begin, end = "../README.md", "<!-- options -->\n", "<!-- /options -->"
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Skipf("there is no README.md yet: %v", err)
+	}
+	head, rest, found := strings.Cut(string(text), begin)
+	table, tail, closed := strings.Cut(rest, end)
+	if !found || !closed {
+		t.Skipf("README.md has no %s and %s yet", strings.TrimSpace(begin), end)
+	}
+	want := "\n" + MarkdownTable() + "\n"
+	if *update {
+		if err := os.WriteFile(path, []byte(head+begin+want+end+tail), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	if table != want {
+		t.Errorf("README.md's table of options is not the program's: run go test ./plugin -run README -update")
+	}
+}

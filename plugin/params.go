@@ -1,0 +1,58 @@
+package plugin
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// nameParams gives parameters, in whichever of the two forms of JSON-RPC they
+// came, their names. Which names are allowed, and in which order, is in names.
+func nameParams(method string, names []string, params json.RawMessage) (map[string]json.RawMessage, error) {
+	allowed := "allowed are " + strings.Join(names, ", ")
+	var byName map[string]json.RawMessage
+	if len(params) == 0 || json.Unmarshal(params, &byName) == nil {
+		for name := range byName {
+			if !slices.Contains(names, name) {
+				return nil, fmt.Errorf("%s: unknown parameter '%s', %s", method, show(name), allowed)
+			}
+		}
+		return byName, nil
+	}
+	var byPosition []json.RawMessage
+	if err := json.Unmarshal(params, &byPosition); err != nil {
+		return nil, fmt.Errorf("%s: parameters are neither an object nor an array", method)
+	}
+	if len(byPosition) > len(names) {
+		return nil, fmt.Errorf("%s: got %d parameters, %s", method, len(byPosition), allowed)
+	}
+	byName = make(map[string]json.RawMessage, len(byPosition))
+	for i, raw := range byPosition {
+		byName[names[i]] = raw
+	}
+	return byName, nil
+}
+
+// scalar is a string, number or bool as text. lightning-cli guesses types from
+// what was typed, so that "20" and 20, or true and "true", mean the same.
+func scalar(raw json.RawMessage) (string, error) {
+	if len(raw) == 0 || raw[0] == '{' || raw[0] == '[' || string(raw) == "null" {
+		return "", errors.New("allowed is a single value")
+	}
+	if raw[0] != '"' {
+		return string(raw), nil
+	}
+	var s string
+	err := json.Unmarshal(raw, &s)
+	return s, err
+}
+
+// shownValue is raw as the user wrote it.
+func shownValue(raw json.RawMessage) string {
+	if s, err := scalar(raw); err == nil {
+		return s
+	}
+	return string(raw)
+}

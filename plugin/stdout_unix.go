@@ -1,0 +1,8 @@
+//go:build unix && !linux
+
+package plugin
+
+import "golang.org/x/sys/unix"
+
+// redirect makes newfd mean what oldfd means.
+func redirect(oldfd, newfd int) error { return unix.Dup2(oldfd, newfd) }

@@ -1,0 +1,44 @@
+package plugin
+
+import "strings"
+
+// maxShown is how much of a value an error repeats, in bytes: enough to
+// recognise it, too little to fill a terminal.
+const maxShown = 60
+
+// show makes a value that somebody else wrote fit to stand between single
+// quotes in an error. lightningd copies the raw JSON text of a setconfig error
+// into a string that it escapes again, so double quotes and backslashes would
+// reach the user as a thicket of backslashes.
+func show(s string) string {
+	cut := false
+	if len(s) > maxShown {
+		s, cut = s[:maxShown], true
+	}
+	s = strings.Map(func(r rune) rune {
+		switch {
+		case r == '"':
+			return '\''
+		case r == '\\', r < ' ', r > '~':
+			return '?'
+		}
+		return r
+	}, s)
+	if cut {
+		s += "..."
+	}
+	return s
+}
+
+// ascii makes s one line of printable ASCII: what every terminal and log shows alike.
+func ascii(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r < ' ' || r > '~' {
+			return '?'
+		}
+		return r
+	}, s)
+}
+
+// sentence makes an error's text fit for logs and for setconfig, which see show.
+func sentence(s string) string { return ascii(strings.ReplaceAll(s, `"`, "'")) }

@@ -1,0 +1,230 @@
+package plugin
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+)
+
+// Bounds of what an operator can set. They keep a slip of the finger from
+// costing memory or hiding a fault for hours.
+const (
+	minDuration = time.Millisecond
+	maxTimeout  = 10 * time.Minute // an export attempt that takes longer will not succeed
+	maxDelay    = time.Minute      // a batch that waits longer is lost with the process
+	maxList     = 256              // entries of one list
+	maxName     = 255              // bytes of one name, attribute or pattern
+	maxPEM      = 1 << 20          // bytes of a PEM file; a system's whole CA bundle has a quarter
+	maxUID      = 1<<32 - 2        // 1<<32-1 means "no user" to the kernel
+)
+
+// parseDuration reads a Go duration from minDuration to max.
+func parseDuration(s string, limit time.Duration) (time.Duration, error) {
+	d, err := time.ParseDuration(s)
+	if err != nil || d < minDuration || d > limit {
+		return 0, fmt.Errorf("allowed is a duration from %v to %v, such as 750ms or 10s", minDuration, limit)
+	}
+	return d, nil
+}
+
+// parseInt reads a whole number from low to high, in any base that
+// lightningd's own strtol(…, 0) takes, for it has judged the value before.
+func parseInt(s string, low, high int) (int, error) {
+	n, err := strconv.ParseInt(s, 0, 64)
+	if err != nil || n < int64(low) || n > int64(high) {
+		return 0, fmt.Errorf("allowed is a whole number from %d to %d", low, high)
+	}
+	return int(n), nil
+}
+
+// parseRatio reads a number from 0 to 1.
+func parseRatio(s string) (float64, error) {
+	f, err := strconv.ParseFloat(s, 64)
+	if err != nil || !(f >= 0 && f <= 1) { // not f < 0 || f > 1: that lets NaN pass
+		return 0, errors.New("allowed is a number from 0 to 1")
+	}
+	return f, nil
+}
+
+// parseBool takes what lightningd takes for a bool option.
+func parseBool(s string) (bool, error) {
+	switch strings.ToLower(s) {
+	case "true", "yes", "1":
+		return true, nil
+	case "false", "no", "0":
+		return false, nil
+	}
+	return false, errors.New("allowed are true and false")
+}
+
+// parseList splits at commas, trims, and leaves out empty entries. Each entry
+// passes check, whose error says what is allowed.
+func parseList(s string, check func(string) error) ([]string, error) {
+	var list []string
+	for entry := range strings.SplitSeq(s, ",") {
+		entry = strings.TrimSpace(entry)
+		if entry == "" {
+			continue
+		}
+		if err := check(entry); err != nil {
+			return nil, err
+		}
+		if len(list) == maxList {
+			return nil, fmt.Errorf("allowed are at most %d entries", maxList)
+		}
+		list = append(list, entry)
+	}
+	return list, nil
+}
+
+// checkText lets pass what can be a name in OTLP and in a log line.
+func checkText(s string) error {
+	if len(s) > maxName || !utf8.ValidString(s) || strings.ContainsFunc(s, unicode.IsControl) {
+		return fmt.Errorf("allowed is text of at most %d bytes without control characters", maxName)
+	}
+	return nil
+}
+
+// parseUIDs reads comma-separated numeric user ids.
+func parseUIDs(s string) ([]uint32, error) {
+	var uids []uint32
+	_, err := parseList(s, func(entry string) error {
+		n, err := strconv.ParseUint(entry, 10, 32)
+		if err != nil || n > maxUID {
+			return errors.New("allowed are numeric user ids separated by commas, such as 1000,1001")
+		}
+		uids = append(uids, uint32(n))
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return uids, nil
+}
+
+// parsePairs reads key=value,key2=value2 as the OpenTelemetry specification
+// has it for headers and resource attributes: W3C Baggage without properties,
+// values percent-encoded. Errors name entries by their position only: a broken
+// entry may be a secret from end to end.
+func parsePairs(s string, check func(key, value string) error) (map[string]string, error) {
+	pairs := make(map[string]string)
+	for i, entry := range strings.Split(s, ",") {
+		if strings.TrimSpace(entry) == "" {
+			continue
+		}
+		key, value, found := strings.Cut(entry, "=")
+		key = strings.TrimSpace(key)
+		if !found || key == "" {
+			return nil, pairError(i, "is not key=value")
+		}
+		value, err := url.PathUnescape(strings.TrimSpace(value))
+		if err != nil {
+			return nil, pairError(i, "has a % that is not followed by two hexadecimal digits")
+		}
+		if err := check(key, value); err != nil {
+			return nil, pairError(i, err.Error())
+		}
+		if pairs[key] = value; len(pairs) > maxList {
+			return nil, fmt.Errorf("allowed are at most %d entries", maxList)
+		}
+	}
+	return pairs, nil
+}
+
+func pairError(i int, what string) error {
+	return fmt.Errorf("entry %d %s; allowed is key=value,key2=value2 with values percent-encoded", i+1, what)
+}
+
+// checkHeader lets pass what gRPC and HTTP both carry. Either would refuse the
+// rest at the first export, hours after the mistake.
+func checkHeader(key, value string) error {
+	token := func(r rune) bool {
+		return r > ' ' && r <= '~' && !strings.ContainsRune(`"(),/:;<=>?@[\]{}`, r)
+	}
+	if strings.ContainsFunc(key, func(r rune) bool { return !token(r) }) {
+		return errors.New("has a key that is not a header name")
+	}
+	if strings.ContainsFunc(value, func(r rune) bool { return r < ' ' || r > '~' }) {
+		return errors.New("has a value that is not printable ASCII")
+	}
+	return nil
+}
+
+func checkAttribute(key, value string) error {
+	if checkText(key) != nil || !utf8.ValidString(value) {
+		return errors.New("is not text")
+	}
+	return nil
+}
+
+// parseHeaders reads headers; their names are lower case, as gRPC demands and HTTP permits.
+func parseHeaders(s string) (map[string]string, error) {
+	pairs, err := parsePairs(s, checkHeader)
+	if err != nil {
+		return nil, err
+	}
+	headers := make(map[string]string, len(pairs))
+	for k, v := range pairs {
+		headers[strings.ToLower(k)] = v
+	}
+	return headers, nil
+}
+
+// readPEM reads a file that an operator named. Only regular files: a pipe
+// would hold up init, and with it the node.
+func readPEM(path string) ([]byte, error) {
+	info, err := os.Stat(path)
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("it cannot be read (%w); allowed is a PEM file", reason(err))
+	case !info.Mode().IsRegular() || info.Size() > maxPEM:
+		return nil, errors.New("it is not a regular file of at most 1 MiB; allowed is a PEM file")
+	}
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("it cannot be read (%w); allowed is a PEM file", reason(err))
+	}
+	return data, nil
+}
+
+// reason is err without the path, which the sentence around it names already.
+func reason(err error) error {
+	if pathErr, ok := errors.AsType[*os.PathError](err); ok {
+		return pathErr.Err
+	}
+	return err
+}
+
+// checkCA makes sure that path holds certificates.
+func checkCA(path string) error {
+	pem, err := readPEM(path)
+	if err != nil {
+		return err
+	}
+	if !x509.NewCertPool().AppendCertsFromPEM(pem) {
+		return errors.New("it holds no certificate; allowed is a PEM file")
+	}
+	return nil
+}
+
+// checkKeyPair makes sure that the two files belong together.
+func checkKeyPair(certFile, keyFile string) error {
+	cert, err := readPEM(certFile)
+	if err != nil {
+		return err
+	}
+	key, err := readPEM(keyFile)
+	if err != nil {
+		return err
+	}
+	_, err = tls.X509KeyPair(cert, key)
+	return err
+}
