@@ -109,6 +109,9 @@ func askDatabase(ctx context.Context, rpcFile string) (string, error) {
 	if err := call(ctx, rpcFile, &glightning.ListConfigsRequest{Config: "wallet"}, &list); err != nil {
 		return "", err
 	}
+	if list.Configs.Wallet.Value == "" {
+		return "sqlite3", nil // lightningd's own default, which it does not list
+	}
 	scheme, _, _ := strings.Cut(list.Configs.Wallet.Value, "://")
 	switch scheme {
 	case "sqlite3", "postgres":

@@ -83,7 +83,7 @@ func TestIdentify(t *testing.T) {
 				return answerRPC(method)
 			}
 			return `"result":{}`
-		}, nil, []collector.Node{{ID: "02aa", Alias: "SLEEPYTRAWL", Network: "regtest", Version: "v26.06.6"}}},
+		}, nil, []collector.Node{{ID: "02aa", Alias: "SLEEPYTRAWL", Network: "regtest", Version: "v26.06.6", Database: "sqlite3"}}},
 		{"no version", func(method string) string {
 			if method == "getinfo" {
 				return `"result":{"id":"02aa"}`

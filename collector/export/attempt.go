@@ -4,15 +4,18 @@ import (
 	"bytes"
 	"context"
 	"io"
+	"mime"
 	"net/http"
 	"strconv"
 	"time"
 
 	coltracepb "go.opentelemetry.io/proto/otlp/collector/trace/v1"
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	statuspb "google.golang.org/genproto/googleapis/rpc/status"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 )
 
@@ -106,13 +109,31 @@ func (o observeHTTP) RoundTrip(req *http.Request) (*http.Response, error) {
 		a.answered(&answer)
 		return response, nil
 	}
-	a.message = "HTTP " + response.Status
+	a.message = "HTTP " + response.Status + reason(response.Header.Get("Content-Type"), body)
 	switch response.StatusCode { // the list of the OTLP specification
 	case http.StatusTooManyRequests, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
 		a.retryable = true
 		a.retryAfter = retryAfter(response.Header.Get("Retry-After"), time.Now())
 	}
 	return response, nil
+}
+
+// reason returns what an OTLP backend says about a refusal, behind a colon, or
+// "" where the answer is not from one.
+func reason(contentType string, body []byte) string {
+	var s statuspb.Status
+	mediaType, _, _ := mime.ParseMediaType(contentType) // an odd one is none that we know
+	var err error
+	switch mediaType {
+	case "application/x-protobuf":
+		err = proto.Unmarshal(body, &s)
+	case "application/json":
+		err = protojson.UnmarshalOptions{DiscardUnknown: true}.Unmarshal(body, &s)
+	}
+	if err != nil || s.GetMessage() == "" {
+		return ""
+	}
+	return ": " + s.GetMessage()
 }
 
 // retryAfter reads the header of that name: seconds or a date.

@@ -75,6 +75,8 @@ func clearPath(path string) error {
 		return nil
 	case err == nil || errors.Is(err, unix.EPROTOTYPE): // EPROTOTYPE: a live stream socket
 		return fmt.Errorf("the trace socket %s is taken, %w; stop it, or set CLN_TRACE_SOCKET to another path", path, ErrLive)
+	case errors.Is(err, fs.ErrPermission):
+		return fmt.Errorf("%s is a socket of another user (%w); remove it, or set CLN_TRACE_SOCKET to another path", path, err)
 	default:
 		return explain(path, err)
 	}

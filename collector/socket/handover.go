@@ -14,6 +14,9 @@ const (
 	// maxChunks bounds what waits to be decoded, at 16 MiB: 60,000 spans,
 	// nearly 4 s of the highest peak that a real node has shown.
 	maxChunks = 64
+	// chunkLen is how many datagrams a buffer holds at most. Those of lightningd
+	// have 191 bytes at least, so only others, of next to no bytes, reach it.
+	chunkLen = 2048
 )
 
 // Datagram is one message and who sent it.
@@ -37,7 +40,7 @@ type Chunk struct {
 // add copies d into the chunk and tells whether it had room.
 func (c *Chunk) add(d Datagram) bool {
 	at := len(c.bytes)
-	if at+len(d.Payload) > cap(c.bytes) {
+	if at+len(d.Payload) > cap(c.bytes) || len(c.Datagrams) == chunkLen {
 		return false
 	}
 	c.bytes = append(c.bytes, d.Payload...)
@@ -47,7 +50,7 @@ func (c *Chunk) add(d Datagram) bool {
 }
 
 // handover is the queue between the reading thread and the decoder, bounded in
-// bytes. Both sides hold its lock only to copy or to swap.
+// bytes and in datagrams. Both sides hold its lock only to copy or to swap.
 type handover struct {
 	ready   chan struct{} // one token: there is something to take
 	dropped atomic.Uint64 // datagrams for which there was no room
@@ -100,7 +103,7 @@ func (h *handover) newChunk() *Chunk {
 		return nil
 	}
 	h.chunks++
-	return &Chunk{bytes: make([]byte, 0, chunkSize)}
+	return &Chunk{Datagrams: make([]Datagram, 0, chunkLen), bytes: make([]byte, 0, chunkSize)}
 }
 
 // take returns everything that waits, appended to into.

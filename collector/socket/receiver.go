@@ -127,27 +127,36 @@ func (r *Receiver) keep() {
 func (r *Receiver) check() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	lost := false
 	if r.socket != nil {
 		if r.socket.file.inPlace(r.path) {
 			return
 		}
-		r.log.Warn(fmt.Sprintf("the trace socket %s was removed or replaced by somebody else; binding it anew", r.path))
 		r.socket.close()
-		r.socket = nil
+		r.socket, lost = nil, true
 	}
-	lost := r.problem
+	before := r.problem
 	s, err := bind(r.path, r.public)
-	if err != nil {
-		if lost == nil || lost.Error() != err.Error() {
-			r.log.Warn(fmt.Sprintf("no span can be received: %v", err))
-		}
-		r.problem = err
-		return
+	if err == nil {
+		r.socket, r.limit = s, s.queueLimit
+		s.start(r.queue, &r.full)
 	}
-	r.problem, r.socket, r.limit = nil, s, s.queueLimit
-	s.start(r.queue, &r.full)
-	if lost != nil {
+	r.problem = err
+	r.say(lost, before)
+}
+
+// say logs what has changed, in one line: whether the socket was lost, and the
+// problem before.
+func (r *Receiver) say(lost bool, before error) {
+	switch {
+	case lost && r.problem == nil:
+		r.log.Warn(fmt.Sprintf("the trace socket %s was removed or replaced by somebody else; it was bound anew", r.path))
+	case lost:
+		r.log.Warn(fmt.Sprintf("the trace socket was removed or replaced by somebody else, and no span can be received: %v", r.problem))
+	case r.problem == nil && before != nil:
 		r.log.Warn(fmt.Sprintf("listening for spans on %s", r.path))
+	case r.problem != nil && (before == nil || before.Error() != r.problem.Error()):
+		r.log.Warn(fmt.Sprintf("no span can be received: %v", r.problem))
 	}
 }
 

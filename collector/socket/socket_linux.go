@@ -35,25 +35,25 @@ func openBound(path string) (fd int, err error) {
 	if err != nil {
 		return -1, err
 	}
-	defer func() {
-		if err != nil {
-			_ = unix.Close(fd)
-		}
-	}()
+	if err := prepareAndBind(fd, path); err != nil {
+		_ = unix.Close(fd)
+		return -1, err
+	}
+	return fd, nil
+}
+
+func prepareAndBind(fd int, path string) error {
 	// Credentials come with datagrams that are sent after this, so it is
 	// asked for before anybody can send one.
 	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_PASSCRED, 1); err != nil {
-		return -1, os.NewSyscallError("setsockopt", err)
+		return os.NewSyscallError("setsockopt", err)
 	}
 	// bind gives the file the mode of the socket: there is no moment in which
 	// it is wider, and no need to change the umask of all threads.
 	if err := unix.Fchmod(fd, 0o600); err != nil {
-		return -1, os.NewSyscallError("fchmod", err)
+		return os.NewSyscallError("fchmod", err)
 	}
-	if err := withAddress(unix.SYS_BIND, fd, path); err != nil {
-		return -1, os.NewSyscallError("bind", err)
-	}
-	return fd, nil
+	return os.NewSyscallError("bind", withAddress(unix.SYS_BIND, fd, path))
 }
 
 func newSocket() (int, error) {

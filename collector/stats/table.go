@@ -3,18 +3,28 @@ package stats
 import (
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/jedib0t/go-pretty/v6/table"
 	"github.com/jedib0t/go-pretty/v6/text"
 )
 
 const (
-	tableWidth   = 80 // columns of a terminal that nobody has widened
-	labelWidth   = 9
+	tableWidth = 80 // columns of a terminal that nobody has widened
+	labelWidth = 9
+	// textWidth is one less than there is, for the library lets a wide rune
+	// stand out by one.
+	textWidth = tableWidth - labelWidth - 1
+	// Two columns of text leave 7 for each of the five numbers.
 	processWidth = 12
 	whatWidth    = 27
+	// maxSenders bounds the senders named: some 30 run at once, under two dozen
+	// names. maxSender is the width of a name; those of lightningd have 20.
+	maxSenders = 40
+	maxSender  = 40
 )
 
 // WriteTable writes r as aligned text for a terminal of 80 columns: whether
@@ -42,13 +52,36 @@ func (r Report) WriteTable(w io.Writer) error {
 
 // writeLine writes a label and a text behind it, wrapped and indented.
 func writeLine(b *strings.Builder, label, line string) {
-	for i, part := range strings.Split(text.WrapSoft(line, tableWidth-labelWidth), "\n") {
+	for i, part := range strings.Split(text.WrapSoft(plain(line), textWidth), "\n") {
 		if i > 0 {
 			label = ""
 		}
-		fmt.Fprintf(b, "%-*s%s\n", labelWidth, label, strings.TrimRight(part, " "))
+		b.WriteString(strings.TrimRight(fmt.Sprintf("%-*s%s", labelWidth, label, part), " "))
+		b.WriteByte('\n')
 	}
 }
+
+// plain makes text that somebody else wrote fit for a terminal, on one line.
+// lightning-cli shows <, > and & as u003c and the like.
+func plain(s string) string {
+	return strings.Map(func(r rune) rune {
+		switch {
+		case r == '<':
+			return '('
+		case r == '>':
+			return ')'
+		case r == '&':
+			return '+'
+		case unicode.IsSpace(r):
+			return ' '
+		case !unicode.IsPrint(r):
+			return '?'
+		}
+		return r
+	}, s)
+}
+
+func snip(s string, width int) string { return text.Snip(plain(s), width, "~") }
 
 func (r Report) socketLine() string {
 	d := r.Datagrams
@@ -107,10 +140,14 @@ func (r Report) processesLine() string {
 		}
 		spans[p.Name] += p.Spans
 	}
-	for i, name := range names {
-		names[i] = fmt.Sprintf("%s %d", name, spans[name])
+	more := ""
+	if n := len(names) - maxSenders; n > 0 {
+		names, more = names[:maxSenders], fmt.Sprintf(" and %d others", n)
 	}
-	return strings.Join(names, ", ")
+	for i, name := range names {
+		names[i] = fmt.Sprintf("%s %d", snip(name, maxSender), spans[name])
+	}
+	return strings.Join(names, ", ") + more
 }
 
 func (r Report) operationsTable() string {
@@ -128,7 +165,7 @@ func (r Report) operationsTable() string {
 	t.SetColumnConfigs(configs)
 	for _, o := range r.Operations {
 		t.AppendRow(table.Row{
-			text.Snip(o.Process, processWidth, "~"), text.Snip(o.what(), whatWidth, "~"), o.Count, o.Errors,
+			snip(o.Process, processWidth), snip(o.what(), whatWidth), number(o.Count), number(o.Errors),
 			ms(o.TotalMS), ms(o.AvgUS / 1000), ms(float64(o.MaxUS) / 1000),
 		})
 	}
@@ -167,8 +204,27 @@ func nonZero(separator string, counters ...counter) string {
 	return b.String()
 }
 
-// ms writes a time given in milliseconds with a unit that suits it.
+// number writes a count in 7 columns at most.
+func number(n uint64) string {
+	const exact = 10_000_000
+	if n < exact {
+		return strconv.FormatUint(n, 10)
+	}
+	v, unit := float64(n)/1e6, 0
+	for ; v >= 999.95; v /= 1000 {
+		unit++
+	}
+	return fmt.Sprintf("%.1f%c", v, "MGTPE"[unit])
+}
+
+// ms writes a time given in milliseconds with a unit that suits it, in 7
+// columns at most.
 func ms(v float64) string {
+	const (
+		second = 1000
+		hour   = 3600 * second
+		year   = 365 * 24 * hour
+	)
 	switch {
 	case v < 0.9995:
 		return fmt.Sprintf("%.0fus", v*1000)
@@ -176,8 +232,12 @@ func ms(v float64) string {
 		return fmt.Sprintf("%.1fms", v)
 	case v < 9999.5:
 		return fmt.Sprintf("%.0fms", v)
+	case v < 9999.95*second:
+		return fmt.Sprintf("%.1fs", v/second)
+	case v < 9999.95*hour:
+		return fmt.Sprintf("%.1fh", v/hour)
 	}
-	return fmt.Sprintf("%.1fs", v/1000)
+	return fmt.Sprintf("%.0fy", v/year)
 }
 
 func bytes(n uint64) string {

@@ -38,9 +38,10 @@ func (d *Decoder) decodeJSON(datagram []byte, s *Span) error {
 	return nil
 }
 
-// parseID reads an id of any length up to dst's: Zipkin allows 64-bit trace ids.
+// parseID reads an id of 16 hex digits, or of 32 where dst has room for them:
+// Zipkin allows trace ids of 64 bits.
 func parseID(dst []byte, digits string) bool {
-	if digits == "" || len(digits) > 2*len(dst) || len(digits)%2 != 0 {
+	if len(digits) != 2*len(dst) && len(digits) != spanIDLen {
 		return false
 	}
 	return decodeHex(dst[len(dst)-len(digits)/2:], []byte(digits))

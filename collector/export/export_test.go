@@ -1,0 +1,719 @@
+package export
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"reflect"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.opentelemetry.io/otel/attribute"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/trace"
+	coltracepb "go.opentelemetry.io/proto/otlp/collector/trace/v1"
+	tracepb "go.opentelemetry.io/proto/otlp/trace/v1"
+	"go.uber.org/goleak"
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	"clntrace/collector/correlate"
+	"clntrace/collector/process"
+	"clntrace/collector/stats"
+	"clntrace/collector/zipkin"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+var pay = &process.Identity{PID: 42, Name: "pay", Known: true, StartTime: 7}
+
+// newSpan returns a span with an id of its own; tags are pairs.
+func newSpan(id uint64, name string, tags ...string) *correlate.Span {
+	s := &correlate.Span{Process: pay, Span: zipkin.Span{Name: name, Timestamp: 1795324398371053, Duration: 501}}
+	for i := range 8 {
+		s.ID[i], s.TraceID[i+8] = byte(id>>(8*(7-i))), byte((id*0x9e3779b97f4a7c15)>>(8*(7-i)))
+	}
+	s.TraceID[0] = 1
+	for i := 0; i+1 < len(tags); i += 2 {
+		s.Tags = append(s.Tags, zipkin.Tag{Key: tags[i], Value: tags[i+1]})
+	}
+	return s
+}
+
+// backend is an OTLP receiver that answers as it is told.
+type backend struct {
+	coltracepb.UnimplementedTraceServiceServer
+	endpoint Endpoint
+
+	mu      sync.Mutex
+	answers []answer // one for each request; then all is well
+	got     []*tracepb.Span
+	arrived chan struct{} // a token for each request
+	largest int           // request, bytes
+}
+
+// answer is an error or a partial success.
+type answer struct {
+	err      error
+	http     int // status of an HTTP answer; 0: 200
+	header   [2]string
+	rejected int64
+	hang     bool
+}
+
+func newBackend(t *testing.T, answers ...answer) *backend {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := &backend{answers: answers, arrived: make(chan struct{}, 1000)}
+	b.endpoint = mustParse(t, "http://"+l.Addr().String())
+	server := grpc.NewServer()
+	coltracepb.RegisterTraceServiceServer(server, b)
+	go func() { _ = server.Serve(l) }()
+	t.Cleanup(server.Stop)
+	return b
+}
+
+func newHTTPBackend(t *testing.T, answers ...answer) *backend {
+	t.Helper()
+	b := &backend{answers: answers, arrived: make(chan struct{}, 1000)}
+	server := httptest.NewServer(http.HandlerFunc(b.serveHTTP))
+	t.Cleanup(server.Close)
+	b.endpoint = mustParse(t, server.URL)
+	return b
+}
+
+func mustParse(t testing.TB, endpoint string) Endpoint {
+	t.Helper()
+	e, err := ParseEndpoint(endpoint)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return e
+}
+
+func (b *backend) take(in *coltracepb.ExportTraceServiceRequest) answer {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	var a answer
+	if len(b.answers) > 0 {
+		a, b.answers = b.answers[0], b.answers[1:]
+	}
+	b.largest = max(b.largest, proto.Size(in))
+	if a.err == nil && a.http == 0 && !a.hang {
+		for _, r := range in.GetResourceSpans() {
+			for _, s := range r.GetScopeSpans() {
+				b.got = append(b.got, s.GetSpans()...)
+			}
+		}
+	}
+	b.arrived <- struct{}{}
+	return a
+}
+
+func (b *backend) Export(ctx context.Context, in *coltracepb.ExportTraceServiceRequest) (*coltracepb.ExportTraceServiceResponse, error) {
+	a := b.take(in)
+	if a.hang {
+		<-ctx.Done()
+		return nil, status.FromContextError(ctx.Err()).Err()
+	}
+	return a.response(), a.err
+}
+
+func (a answer) response() *coltracepb.ExportTraceServiceResponse {
+	if a.rejected == 0 {
+		return &coltracepb.ExportTraceServiceResponse{}
+	}
+	return &coltracepb.ExportTraceServiceResponse{PartialSuccess: &coltracepb.ExportTracePartialSuccess{
+		RejectedSpans: a.rejected, ErrorMessage: "too many",
+	}}
+}
+
+func (b *backend) serveHTTP(w http.ResponseWriter, r *http.Request) {
+	var body bytes.Buffer
+	_, _ = body.ReadFrom(r.Body)
+	var in coltracepb.ExportTraceServiceRequest
+	if err := proto.Unmarshal(body.Bytes(), &in); err != nil || r.URL.Path != tracesPath {
+		http.Error(w, "bad request", http.StatusBadRequest)
+		return
+	}
+	a := b.take(&in)
+	if a.header[0] != "" {
+		w.Header().Set(a.header[0], a.header[1])
+	}
+	if a.http != 0 {
+		w.WriteHeader(a.http)
+		return
+	}
+	answer, _ := proto.Marshal(a.response())
+	w.Header().Set("Content-Type", "application/x-protobuf")
+	_, _ = w.Write(answer)
+}
+
+// received returns how often each span has arrived, by id.
+func (b *backend) received() map[string]int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	ids := make(map[string]int)
+	for _, s := range b.got {
+		ids[fmt.Sprintf("%x", s.GetSpanId())]++
+	}
+	return ids
+}
+
+func config(e Endpoint) Config {
+	return Config{
+		Endpoint: e, Protocol: ProtocolGRPC, Timeout: 5 * time.Second, Compression: CompressionNone,
+		SampleRatio: 1, QueueSize: 1000, BatchSize: 100, BatchDelay: 5 * time.Millisecond,
+	}
+}
+
+// testPipeline is a Pipeline with its ledger and log.
+type testPipeline struct {
+	*Pipeline
+	ledger stats.Ledger
+	log    logBuffer
+	t      *testing.T
+}
+
+type logBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *logBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *logBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+func newTestPipeline(t *testing.T) *testPipeline {
+	p := &testPipeline{t: t}
+	p.Pipeline = NewPipeline(&p.ledger, slog.New(slog.NewTextHandler(&p.log, nil)), "test")
+	t.Cleanup(func() { p.shutdown(0) })
+	return p
+}
+
+func (p *testPipeline) start(cfg Config) *testPipeline {
+	p.t.Helper()
+	if err := p.Start(cfg); err != nil {
+		p.t.Fatal(err)
+	}
+	return p
+}
+
+// send books spans as accepted and submits those for which there is room.
+func (p *testPipeline) send(spans ...*correlate.Span) {
+	n := int64(len(spans))
+	counts := stats.Counts{Received: n, Accepted: n}
+	var reserved []*correlate.Span
+	for _, s := range spans {
+		if p.Reserve(s) {
+			counts.Pending++
+			reserved = append(reserved, s)
+		} else {
+			counts.DroppedQueueFull++
+		}
+	}
+	p.ledger.Book(counts, time.Now())
+	p.Submit(reserved, time.Now())
+}
+
+func (p *testPipeline) shutdown(patience time.Duration) int64 {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	return p.Shutdown(ctx)
+}
+
+// want holds the counts of spans against want, after everything has ended.
+func (p *testPipeline) want(want stats.Counts) {
+	p.t.Helper()
+	got := p.ledger.Counts()
+	if !got.Balanced() {
+		p.t.Errorf("the counts do not add up: %+v", got)
+	}
+	got.Received, got.Accepted = 0, 0
+	if got != want {
+		p.t.Errorf("got %+v, want %+v", got, want)
+	}
+}
+
+func TestEveryMethodOfASpanIsOurOwn(t *testing.T) {
+	s := &Span{in: newSpan(1, "jsonrpc", "id", "a/b")}
+	v := reflect.ValueOf(sdktrace.ReadOnlySpan(s))
+	readOnly := reflect.TypeFor[sdktrace.ReadOnlySpan]()
+	for i := range readOnly.NumMethod() {
+		m := readOnly.Method(i)
+		if m.PkgPath != "" {
+			continue // the unexported one, which nobody can call
+		}
+		func() {
+			defer func() {
+				if r := recover(); r != nil {
+					t.Errorf("%s is not overridden: %v", m.Name, r)
+				}
+			}()
+			v.MethodByName(m.Name).Call(nil)
+		}()
+	}
+}
+
+// attributesOf exports s and returns what of it can be seen.
+func attributesOf(s *correlate.Span, cfg Config, database string) (*Span, string) {
+	out := &Span{in: s}
+	out.describe(newPolicy(cfg), databaseSystem(database))
+	var list []string
+	for _, a := range out.Attributes() {
+		list = append(list, string(a.Key)+"="+a.Value.String())
+	}
+	return out, strings.Join(list, " ")
+}
+
+func TestAttributes(t *testing.T) {
+	withDetail := func(s *correlate.Span, detail string) *correlate.Span { s.Detail = detail; return s }
+	grouped := withDetail(newSpan(1, "jsonrpc", "id", "cli:pay#1/cln:pay#2/pay:x#3", "error", "true"), "x")
+	grouped.Request = "cli:pay#1"
+	grouped.SentTraceID, grouped.SentID = trace.TraceID{1}, trace.SpanID{2}
+	truncated := newSpan(1, "jsonrpc", "id", "cut…")
+	truncated.Truncated, truncated.ParentID = true, trace.SpanID{9}
+	root := withDetail(newSpan(1, "pay"), "pay")
+	root.Synthetic, root.Request = true, "cli:pay#1"
+	for _, tc := range []struct {
+		what     string
+		span     *correlate.Span
+		database string
+		want     string
+		kind     trace.SpanKind
+		status   string
+	}{
+		{"statement", withDetail(newSpan(1, "db_exec_prepared", "query", "UPDATE vars SET x=?"), "UPDATE vars"), "sqlite3",
+			"db.query.text=UPDATE vars SET x=? db.query.summary=UPDATE vars db.system.name=sqlite", trace.SpanKindClient, "Unset"},
+		{"statement of an unknown database", withDetail(newSpan(1, "db_query_prepared", "query", "SELECT"), "SELECT"), "",
+			"db.query.text=SELECT db.query.summary=SELECT", trace.SpanKindClient, "Unset"},
+		{"command", withDetail(newSpan(1, "lightningd/jsonrpc", "method", "getinfo"), "getinfo"), "",
+			"method=getinfo rpc.system.name=jsonrpc rpc.method=getinfo", trace.SpanKindServer, "Unset"},
+		{"backend", withDetail(newSpan(1, "plugin/bitcoind", "method", "getchaininfo"), "getchaininfo"), "",
+			"method=getchaininfo rpc.system.name=jsonrpc rpc.method=getchaininfo", trace.SpanKindClient, "Unset"},
+		{"request that failed", grouped, "",
+			"id=cli:pay#1/cln:pay#2/pay:x#3 rpc.system.name=jsonrpc rpc.method=x cln.request.root=cli:pay#1 " +
+				"cln.trace_id=01000000000000000000000000000000 cln.span_id=0200000000000000", trace.SpanKindClient, "Error"},
+		{"request that did not", newSpan(1, "jsonrpc", "id", "x", "error", "false"), "",
+			"id=x rpc.system.name=jsonrpc", trace.SpanKindClient, "Unset"},
+		{"an error that is no truth value", newSpan(1, "jsonrpc", "error", "perhaps"), "",
+			"error=perhaps rpc.system.name=jsonrpc", trace.SpanKindClient, "Unset"},
+		{"truncated", truncated, "",
+			"id=cut… rpc.system.name=jsonrpc cln.truncated=true cln.parent.span_id=0900000000000000", trace.SpanKindClient, "Unset"},
+		{"synthesized", root, "",
+			"rpc.system.name=jsonrpc rpc.method=pay cln.request.root=cli:pay#1 cln.synthetic=true", trace.SpanKindServer, "Unset"},
+		{"other", newSpan(1, "payment_continue", "modifier", "retry"), "", "modifier=retry", trace.SpanKindInternal, "Unset"},
+	} {
+		t.Run(tc.what, func(t *testing.T) {
+			out, got := attributesOf(tc.span, config(OffEndpoint), tc.database)
+			if got != tc.want {
+				t.Errorf("got  %s\nwant %s", got, tc.want)
+			}
+			if out.SpanKind() != tc.kind || out.Status().Code.String() != tc.status {
+				t.Errorf("kind %v, status %v, want %v and %s", out.SpanKind(), out.Status().Code, tc.kind, tc.status)
+			}
+		})
+	}
+}
+
+func TestTruncatedSpanIsARootAndRepairedOneIsNot(t *testing.T) {
+	s := newSpan(1, "x")
+	s.ParentID = trace.SpanID{9}
+	if p := (&Span{in: s}).Parent(); p.SpanID() != s.ParentID || p.TraceID() != s.TraceID {
+		t.Errorf("parent %v", p)
+	}
+	s.Truncated = true
+	if p := (&Span{in: s}).Parent(); p.IsValid() {
+		t.Errorf("a truncated span has the parent %v", p)
+	}
+}
+
+func TestRedactionReachesWhatIsDerived(t *testing.T) {
+	cfg := config(OffEndpoint)
+	cfg.RedactTags = []string{"id", "query", "payment_hash", "method"}
+	const secret = "s3cret"
+	request := newSpan(1, "jsonrpc", "id", "cli:"+secret+"#1/cln:x#2/pay:"+secret+"#3")
+	request.Detail, request.Request = secret, "cli:"+secret+"#1"
+	query := newSpan(2, "db_exec_prepared", "query", secret)
+	query.Detail = secret
+	command := newSpan(3, "lightningd/jsonrpc", "method", secret)
+	command.Detail = secret
+	for _, s := range []*correlate.Span{request, query, command, newSpan(4, "xpay/payment", "payment_hash", secret)} {
+		if _, got := attributesOf(s, cfg, "sqlite3"); strings.Contains(got, secret) || !strings.Contains(got, redacted) {
+			t.Errorf("%s: %s", s.Name, got)
+		}
+		if got := newPolicy(cfg).Detail(s); strings.Contains(got, secret) {
+			t.Errorf("%s: detail %s", s.Name, got)
+		}
+	}
+}
+
+func TestLinksCarryTheirRelation(t *testing.T) {
+	s := newSpan(1, "jsonrpc")
+	s.Links = []correlate.Link{{Relation: correlate.ServedBy, TraceID: trace.TraceID{1}, SpanID: trace.SpanID{2}}}
+	out, _ := attributesOf(s, config(OffEndpoint), "")
+	got := out.Links()
+	if len(got) != 1 || got[0].SpanContext.SpanID() != s.Links[0].SpanID || !got[0].SpanContext.IsValid() ||
+		!slices.Equal(got[0].Attributes, []attribute.KeyValue{attribute.String("cln.link", "served_by")}) {
+		t.Errorf("got %+v", got)
+	}
+}
+
+func TestResource(t *testing.T) {
+	node := Node{ID: "02ab", Alias: "alice", Network: "regtest", Version: "v26.06.6"}
+	unknown := &process.Identity{Name: "lightningd"}
+	for _, tc := range []struct {
+		what    string
+		process *process.Identity
+		change  func(*Config)
+		want    map[string]string // "": absent
+	}{
+		{"process", pay, func(*Config) {}, map[string]string{
+			"service.name": "pay", "process.pid": "42", "process.executable.name": "pay", "service.version": "v26.06.6",
+			"service.instance.id": "02ab", "cln.node.id": "02ab", "cln.node.alias": "alice", "cln.network": "regtest", "service.namespace": "",
+		}},
+		{"unknown process", unknown, func(*Config) {}, map[string]string{
+			"service.name": "lightningd", "process.pid": "", "process.executable.name": "",
+		}},
+		{"one name for all", pay, func(c *Config) { c.ServiceName, c.ServiceNamespace = "node1", "fleet" }, map[string]string{
+			"service.name": "node1", "service.namespace": "fleet", "process.executable.name": "pay",
+		}},
+		{"the operator's own", pay, func(c *Config) {
+			c.ResourceAttributes = map[string]string{"deployment.environment.name": "prod", "host.name": "h1", "service.name": "x", "process.pid": "1"}
+		}, map[string]string{
+			"deployment.environment.name": "prod", "host.name": "h1", "service.name": "pay", "process.pid": "42",
+		}},
+	} {
+		t.Run(tc.what, func(t *testing.T) {
+			cfg := config(OffEndpoint)
+			tc.change(&cfg)
+			got := make(map[string]string)
+			for _, a := range newResources(cfg, node).of(tc.process).Attributes() {
+				got[string(a.Key)] = a.Value.String()
+			}
+			for key, want := range tc.want {
+				if got[key] != want {
+					t.Errorf("%s is %q, want %q", key, got[key], want)
+				}
+			}
+		})
+	}
+}
+
+func TestOutcomes(t *testing.T) {
+	retryInfo, err := status.New(codes.ResourceExhausted, "slow down").WithDetails(&errdetails.RetryInfo{RetryDelay: durationpb.New(time.Millisecond)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	grpcError := func(c codes.Code) answer { return answer{err: status.Error(c, "because")} }
+	for _, tc := range []struct {
+		what      string
+		http      bool
+		answers   []answer
+		want      stats.Counts
+		lastError string
+		retries   uint64
+	}{
+		{"acknowledged", false, nil, stats.Counts{Exported: 3}, "", 0},
+		{"unavailable once", false, []answer{grpcError(codes.Unavailable)}, stats.Counts{Exported: 3}, "Unavailable: because", 1},
+		{"exhausted, with a time to come back", false, []answer{{err: retryInfo.Err()}}, stats.Counts{Exported: 3}, "ResourceExhausted: slow down", 1},
+		{"exhausted for good", false, []answer{grpcError(codes.ResourceExhausted)}, stats.Counts{RejectedByBackend: 3}, "ResourceExhausted: because", 0},
+		{"unauthenticated", false, []answer{grpcError(codes.Unauthenticated)}, stats.Counts{RejectedByBackend: 3}, "Unauthenticated: because", 0},
+		{"invalid", false, []answer{grpcError(codes.InvalidArgument)}, stats.Counts{RejectedByBackend: 3}, "InvalidArgument: because", 0},
+		{"partial success", false, []answer{{rejected: 2}}, stats.Counts{Exported: 1, RejectedByBackend: 2}, "too many", 0},
+		{"a partial success that rejects more than there was", false, []answer{{rejected: 9}}, stats.Counts{RejectedByBackend: 3}, "too many", 0},
+		{"acknowledged over HTTP", true, nil, stats.Counts{Exported: 3}, "", 0},
+		{"503 once", true, []answer{{http: 503, header: [2]string{"Retry-After", "0"}}}, stats.Counts{Exported: 3}, "HTTP 503 Service Unavailable", 1},
+		{"429 once", true, []answer{{http: 429}}, stats.Counts{Exported: 3}, "HTTP 429 Too Many Requests", 1},
+		{"400", true, []answer{{http: 400}}, stats.Counts{RejectedByBackend: 3}, "HTTP 400 Bad Request", 0},
+		{"401", true, []answer{{http: 401}}, stats.Counts{RejectedByBackend: 3}, "HTTP 401 Unauthorized", 0},
+		{"500", true, []answer{{http: 500}}, stats.Counts{RejectedByBackend: 3}, "HTTP 500 Internal Server Error", 0},
+		{"partial success over HTTP", true, []answer{{rejected: 2}}, stats.Counts{Exported: 1, RejectedByBackend: 2}, "too many", 0},
+	} {
+		t.Run(tc.what, func(t *testing.T) {
+			t.Parallel()
+			b, cfg := newBackend(t, tc.answers...), Config{}
+			if tc.http {
+				b = newHTTPBackend(t, tc.answers...)
+			}
+			if cfg = config(b.endpoint); tc.http {
+				cfg.Protocol = ProtocolHTTP
+			}
+			cfg.BatchSize, cfg.BatchDelay = 3, time.Minute // one request, however slow the machine
+			p := newTestPipeline(t).start(cfg)
+			p.SetNode(Node{})
+			p.send(newSpan(1, "a"), newSpan(2, "b"), newSpan(3, "c"))
+			for range len(tc.answers) + int(tc.retries) {
+				<-b.arrived
+			}
+			if left := p.shutdown(10 * time.Second); left != 0 {
+				t.Errorf("%d spans are left", left)
+			}
+			p.want(tc.want)
+			report, _ := p.Status()
+			if report.LastError != tc.lastError || report.Retries != tc.retries {
+				t.Errorf("last error %q, %d retries, want %q and %d", report.LastError, report.Retries, tc.lastError, tc.retries)
+			}
+			if n := strings.Count(p.log.String(), "level=WARN"); (n > 0) != (tc.lastError != "") {
+				t.Errorf("the log has %d warnings:\n%s", n, p.log.String())
+			}
+		})
+	}
+}
+
+func TestSpansWaitForTheNode(t *testing.T) {
+	b := newBackend(t)
+	p := newTestPipeline(t).start(config(b.endpoint))
+	p.send(newSpan(1, "a"))
+	// The batch is due after 5 ms; give it 20 times that to go out by mistake.
+	select {
+	case <-b.arrived:
+		t.Fatal("a span went out before the node was known")
+	case <-time.After(100 * time.Millisecond):
+	}
+	p.SetNode(Node{ID: "02ab"})
+	<-b.arrived
+	p.shutdown(time.Second)
+	p.want(stats.Counts{Exported: 1})
+}
+
+func TestEndpointChangesWithoutLosingASpan(t *testing.T) {
+	unavailable := slices.Repeat([]answer{{err: status.Error(codes.Unavailable, "gone")}}, 1000)
+	first, second := newBackend(t, unavailable...), newBackend(t)
+	p := newTestPipeline(t).start(config(first.endpoint))
+	p.SetNode(Node{})
+	p.send(newSpan(1, "a"), newSpan(2, "b"))
+	<-first.arrived
+	if err := p.Reconfigure(config(second.endpoint), true); err != nil {
+		t.Fatal(err)
+	}
+	<-second.arrived
+	if left := p.shutdown(5 * time.Second); left != 0 {
+		t.Errorf("%d spans are left", left)
+	}
+	if got := second.received(); len(got) != 2 {
+		t.Errorf("the second endpoint has %v", got)
+	}
+	p.want(stats.Counts{Exported: 2})
+}
+
+func TestBadEndpointFilesChangeNothing(t *testing.T) {
+	b := newBackend(t)
+	p := newTestPipeline(t).start(config(b.endpoint))
+	p.SetNode(Node{})
+	bad := config(mustParse(t, "https://localhost:1"))
+	bad.CAFile = "/nonexistent/ca.pem"
+	if err := p.Reconfigure(bad, true); err == nil || !strings.Contains(err.Error(), bad.CAFile) {
+		t.Errorf("got %v, want an error that names the file", err)
+	}
+	p.send(newSpan(1, "a"))
+	<-b.arrived
+	p.shutdown(time.Second)
+	p.want(stats.Counts{Exported: 1})
+}
+
+func TestPolicy(t *testing.T) {
+	b := newBackend(t)
+	cfg := config(b.endpoint)
+	cfg.DropSpans = []string{"db_*", "extend_tip"}
+	p := newTestPipeline(t).start(cfg)
+	p.SetNode(Node{})
+	p.send(newSpan(1, "db_exec_prepared"), newSpan(2, "extend_tip"), newSpan(3, "extend_tip2"), newSpan(4, "xdb_"))
+	cfg.DropSpans, cfg.SampleRatio = nil, 0
+	<-b.arrived
+	if err := p.Reconfigure(cfg, false); err != nil {
+		t.Fatal(err)
+	}
+	p.send(newSpan(5, "db_exec_prepared"))
+	cfg.SampleRatio, cfg.Endpoint = 1, OffEndpoint
+	if err := p.Reconfigure(cfg, true); err != nil {
+		t.Fatal(err)
+	}
+	p.send(newSpan(6, "a"))
+	p.shutdown(time.Second)
+	p.want(stats.Counts{Exported: 2, Filtered: 3, SampledOut: 1})
+}
+
+func TestSamplingKeepsTracesWhole(t *testing.T) {
+	cfg := config(OffEndpoint)
+	cfg.SampleRatio = 0.3
+	p := newPolicy(cfg)
+	kept := 0
+	const traces = 10000
+	for i := range traces {
+		a, b := newSpan(uint64(i+1), "a"), newSpan(uint64(i+1), "b")
+		b.ID = trace.SpanID{1}
+		if p.samples(a) != p.samples(b) {
+			t.Fatalf("trace %s is cut in two", a.TraceID)
+		}
+		if p.samples(a) {
+			kept++
+		}
+	}
+	if share := float64(kept) / traces; share < 0.27 || share > 0.33 {
+		t.Errorf("kept %.3f of the traces, want 0.3", share)
+	}
+}
+
+func TestFullQueueIsCounted(t *testing.T) {
+	unavailable := slices.Repeat([]answer{{err: status.Error(codes.Unavailable, "gone")}}, 1000)
+	b := newBackend(t, unavailable...)
+	cfg := config(b.endpoint)
+	cfg.QueueSize, cfg.BatchSize = 10, 4
+	p := newTestPipeline(t).start(cfg)
+	p.SetNode(Node{})
+	for i := range 25 {
+		p.send(newSpan(uint64(i+1), "a"))
+	}
+	<-b.arrived
+	p.want(stats.Counts{Pending: 10, DroppedQueueFull: 15})
+	if _, since := p.Status(); since.IsZero() {
+		// The first answer may still be on its way back.
+		<-b.arrived
+	}
+	start := time.Now()
+	if left := p.shutdown(50 * time.Millisecond); left != 10 {
+		t.Errorf("%d spans are left, want 10", left)
+	}
+	if took := time.Since(start); took > 2*time.Second {
+		t.Errorf("shutdown with a dead endpoint took %v of the 50 ms it had", took)
+	}
+}
+
+func TestMemoryIsBoundedInBytes(t *testing.T) {
+	p := newTestPipeline(t)
+	p.limit.Store(1 << 30)
+	large := newSpan(1, "jsonrpc", "id", strings.Repeat("x", 2000))
+	n := 0
+	for p.Reserve(large) {
+		n++
+	}
+	if bytes := n * size(large); bytes > maxQueueBytes || bytes < maxQueueBytes/2 {
+		t.Errorf("%d spans of %d bytes have room", n, size(large))
+	}
+	p.unreserve(n, n*size(large))
+}
+
+func TestRequestsStayBelowTheServersLimit(t *testing.T) {
+	b := newBackend(t)
+	cfg := config(b.endpoint)
+	cfg.QueueSize, cfg.BatchSize, cfg.BatchDelay = 4000, 4000, time.Minute
+	p := newTestPipeline(t).start(cfg)
+	p.SetNode(Node{})
+	var spans []*correlate.Span
+	for i := range 4000 {
+		spans = append(spans, newSpan(uint64(i+1), "jsonrpc", "id", strings.Repeat("é", 900)))
+	}
+	p.send(spans...)
+	p.shutdown(10 * time.Second)
+	p.want(stats.Counts{Exported: 4000})
+	if got := b.received(); len(got) != 4000 {
+		t.Errorf("%d spans arrived", len(got))
+	}
+	if limit := 4 << 20; b.largest > limit || b.largest < limit/4 {
+		t.Errorf("the largest request has %d bytes, a server takes %d", b.largest, limit)
+	}
+}
+
+func TestHangingEndpointIsGivenUpAfterTheTimeout(t *testing.T) {
+	b := newBackend(t, answer{hang: true})
+	cfg := config(b.endpoint)
+	cfg.Timeout = 50 * time.Millisecond
+	p := newTestPipeline(t).start(cfg)
+	p.SetNode(Node{})
+	p.send(newSpan(1, "a"))
+	<-b.arrived
+	<-b.arrived
+	p.shutdown(5 * time.Second)
+	p.want(stats.Counts{Exported: 1})
+	if report, _ := p.Status(); report.Retries != 1 || !strings.HasPrefix(report.LastError, "DeadlineExceeded") {
+		t.Errorf("got %+v", report)
+	}
+}
+
+func TestPlaintextToAnotherHostIsLogged(t *testing.T) {
+	p := newTestPipeline(t).start(config(mustParse(t, "http://192.0.2.1:4317")))
+	if !strings.Contains(p.log.String(), "unencrypted") {
+		t.Errorf("the log is %q", p.log.String())
+	}
+}
+
+func TestParseEndpoint(t *testing.T) {
+	for _, tc := range []struct {
+		in, host, url string
+		tls           bool
+		err           string
+	}{
+		{in: "http://localhost:4317", host: "localhost:4317", url: "http://localhost:4317/v1/traces"},
+		{in: "https://otel.example:4317", host: "otel.example:4317", tls: true, url: "https://otel.example:4317/v1/traces"},
+		{in: "https://otel.example", host: "otel.example:443", tls: true, url: "https://otel.example:443/v1/traces"},
+		{in: "http://otel.example/base/", host: "otel.example:80", url: "http://otel.example:80/base/v1/traces"},
+		{in: "http://otel.example/v1/traces", host: "otel.example:80", url: "http://otel.example:80/v1/traces"},
+		{in: "localhost:4317", host: "localhost:4317", url: "http://localhost:4317/v1/traces"},
+		{in: "[::1]:4317", host: "[::1]:4317", url: "http://[::1]:4317/v1/traces"},
+		{in: "otel.example:4317", host: "otel.example:4317", tls: true, url: "https://otel.example:4317/v1/traces"},
+		{in: "unix:///run/otel.sock", host: "/run/otel.sock", url: "http://localhost/v1/traces"},
+		{in: "", err: "no host and port"},
+		{in: "localhost", err: "no host and port"},
+		{in: "localhost:0", err: "port"},
+		{in: "localhost:x", err: "port"},
+		{in: "ftp://localhost:1", err: "unknown scheme"},
+		{in: "http://user:pw@localhost:1", err: "header"},
+		{in: "http://localhost:1?x", err: "query"},
+		{in: "http://:4317", err: "no host and port"},
+		{in: "unix:relative", err: "absolute path"},
+	} {
+		t.Run(tc.in, func(t *testing.T) {
+			e, err := ParseEndpoint(tc.in)
+			if tc.err != "" {
+				if err == nil || !strings.Contains(err.Error(), tc.err) || !strings.Contains(err.Error(), "allowed are") {
+					t.Fatalf("got %v, want an error about %q that says what is allowed", err, tc.err)
+				}
+				return
+			}
+			if err != nil || e.host != tc.host || e.tls != tc.tls || e.tracesURL() != tc.url || e.String() != tc.in {
+				t.Errorf("got %+v, %s, %v", e, e.tracesURL(), err)
+			}
+		})
+	}
+	if e := mustParse(t, "off"); !e.Off() || e.String() != "off" {
+		t.Errorf("off is %+v", e)
+	}
+}
+
+func BenchmarkExport(b *testing.B) {
+	p := NewPipeline(new(stats.Ledger), slog.New(slog.DiscardHandler), "bench")
+	if err := p.Start(config(OffEndpoint)); err != nil {
+		b.Fatal(err)
+	}
+	s := newSpan(1, "jsonrpc", "id", "cli:pay#1/cln:pay#2/pay:x#3", "error", "false")
+	e := p.exporter
+	spans := []sdktrace.ReadOnlySpan{&Span{in: s}}
+	b.ReportAllocs()
+	for b.Loop() {
+		e.prepare(spans)
+	}
+	p.Shutdown(context.Background())
+}
