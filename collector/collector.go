@@ -8,6 +8,7 @@
 //	detail     says what it is about: an RPC method, a database statement
 //	correlate  says which other spans belong to it
 //	stats      counts it
+//	metrics    counts it for OTLP, if wanted
 //	export     sends it to an OTLP endpoint
 //
 // Each room knows the type it gets and the type it gives, and nothing of the
@@ -29,6 +30,7 @@ import (
 	"clntrace/collector/correlate"
 	"clntrace/collector/detail"
 	"clntrace/collector/export"
+	"clntrace/collector/metrics"
 	"clntrace/collector/process"
 	"clntrace/collector/socket"
 	"clntrace/collector/stats"
@@ -44,6 +46,9 @@ type Options struct {
 	// Lightningd is the pid of the node; 0: not known, then the processes that
 	// start the senders are taken for nodes.
 	Lightningd int
+	// PreferReceiving lets all threads of the process but the receiving one step
+	// back, behind the node's processes too.
+	PreferReceiving bool
 	// TraceParent is the value of CLN_TRACEPARENT: a parent that nobody sends.
 	TraceParent string
 	Version     string
@@ -58,12 +63,14 @@ type Collector struct {
 	options  Options
 	log      *slog.Logger
 	started  time.Time
+	now      func() time.Time // for Stats
 	receiver *socket.Receiver // nil: there is no path
 	ledger   *stats.Ledger
 	table    *stats.Operations
 	pipeline *export.Pipeline
-	begin    chan struct{} // closed by Start
-	decoding chan struct{} // closed when the decoder has ended
+	metrics  atomic.Pointer[metrics.Metrics] // nil: not wanted, or not yet
+	begin    chan struct{}                   // closed by Start
+	decoding chan struct{}                   // closed when the decoder has ended
 
 	allowed  atomic.Pointer[map[uint32]bool] // users who are heard
 	largest  atomic.Int64                    // datagram, bytes
@@ -80,7 +87,7 @@ type Collector struct {
 // collector that cannot bind is degraded, and its Stats say why.
 func Open(o Options) *Collector {
 	c := &Collector{
-		options: o, log: o.Logger, started: time.Now(),
+		options: o, log: o.Logger, started: time.Now(), now: time.Now,
 		ledger: new(stats.Ledger), table: stats.NewOperations(),
 		begin: make(chan struct{}), decoding: make(chan struct{}),
 	}
@@ -89,6 +96,11 @@ func Open(o Options) *Collector {
 		c.receiver = socket.Open(o.SocketPath, o.Logger)
 	} else {
 		o.Logger.Warn("no span can be received: " + o.SocketProblem)
+	}
+	if o.PreferReceiving && c.receiver != nil {
+		if err := c.receiver.Prefer(); err != nil {
+			o.Logger.Info("receiving has no precedence over other work", "error", err)
+		}
 	}
 	c.pipeline = export.NewPipeline(c.ledger, o.Logger, o.Version)
 	go c.decode()
@@ -126,6 +138,7 @@ func (c *Collector) Start(cfg Config, problems []string) {
 		c.cfg = usable(c.cfg, c.problems)
 		c.log.Error(err.Error())
 	}
+	c.startMetrics()
 	close(c.begin)
 }
 
@@ -139,7 +152,12 @@ func usable(cfg Config, problems []string) Config {
 }
 
 // SetNode names the node; exporting waits for it, at most 5 s from Start.
-func (c *Collector) SetNode(n Node) { c.pipeline.SetNode(n) }
+func (c *Collector) SetNode(n Node) {
+	c.pipeline.SetNode(n)
+	if m := c.metrics.Load(); m != nil {
+		m.SetNode(n)
+	}
+}
 
 // Reconfigure puts the fields of cfg into effect that can change at run time:
 // Endpoint, Headers, SampleRatio, DropSpans, RedactTags. Problems are as in
@@ -153,6 +171,9 @@ func (c *Collector) Reconfigure(cfg Config, problems []string) error {
 		return err
 	}
 	c.cfg, c.problems = cfg, problems
+	if connection {
+		c.moveMetrics()
+	}
 	return nil
 }
 
@@ -163,14 +184,18 @@ func (c *Collector) Shutdown(ctx context.Context) error {
 		c.receiver.Close()
 		<-c.decoding
 	}
-	if left := c.pipeline.Shutdown(ctx); left > 0 {
+	left := c.pipeline.Shutdown(ctx)
+	if m := c.metrics.Load(); m != nil {
+		m.Shutdown(ctx)
+	}
+	if left > 0 {
 		return fmt.Errorf("%d spans could not be delivered in time and are lost", left)
 	}
 	return nil
 }
 
 // tickInterval is how often the decoder looks at what waits for a time.
-const tickInterval = 500 * time.Millisecond
+const tickInterval = time.Second
 
 // decode is the goroutine between the socket and the export queue.
 func (c *Collector) decode() {
@@ -184,8 +209,8 @@ func (c *Collector) decode() {
 	begin := c.begin
 	for open := true; open; {
 		select {
-		case _, open = <-c.receiver.Ready():
-			d.take()
+		case <-c.receiver.Ready():
+			open = d.take()
 		case now := <-ticker.C:
 			d.tick(now)
 		case <-begin:
@@ -204,11 +229,11 @@ type decoder struct {
 	processes  *process.Resolver
 	correlator *correlate.Correlator
 
-	started bool
-	held    []*correlate.Span // before Start
-	chunks  []*socket.Chunk
-	spans   []*correlate.Span
-	seen    []stats.Observation
+	started   bool
+	held      []*correlate.Span // before Start
+	datagrams []socket.Datagram
+	spans     []*correlate.Span
+	seen      []stats.Observation
 }
 
 func newDecoder(c *Collector) *decoder {
@@ -222,25 +247,28 @@ func newDecoder(c *Collector) *decoder {
 	return d
 }
 
-// take decodes everything that the socket has brought.
-func (d *decoder) take() {
+// batchLen is how many datagrams are decoded at once: a share of the ring that
+// is given back in good time, and enough to book and submit together.
+const batchLen = 512
+
+// take decodes what the socket has brought, and tells whether it can bring more.
+func (d *decoder) take() (open bool) {
 	receiver := d.collector.receiver
-	d.chunks = receiver.Take(d.chunks[:0])
-	for i, chunk := range d.chunks {
-		d.chunk(chunk, time.Now())
-		receiver.Release(d.chunks[i : i+1])
-	}
+	d.datagrams, open = receiver.Take(d.datagrams[:0], batchLen)
+	d.decode(d.datagrams, time.Now())
+	receiver.Release()
+	return open
 }
 
-// chunk brings the datagrams of one chunk all the way to the export queue.
-func (d *decoder) chunk(chunk *socket.Chunk, now time.Time) {
+// decode brings datagrams all the way to the export queue.
+func (d *decoder) decode(datagrams []socket.Datagram, now time.Time) {
 	c := d.collector
 	var counts stats.Counts
 	d.spans, d.seen = d.spans[:0], d.seen[:0]
 	policy := c.pipeline.Policy()
 	allowed := *c.allowed.Load()
-	for i := range chunk.Datagrams {
-		datagram := &chunk.Datagrams[i]
+	for i := range datagrams {
+		datagram := &datagrams[i]
 		counts.Received++
 		counts.Bytes += int64(len(datagram.Payload))
 		c.noteSize(len(datagram.Payload))
@@ -271,6 +299,7 @@ func (d *decoder) chunk(chunk *socket.Chunk, now time.Time) {
 	}
 	c.ledger.Book(counts, now)
 	c.table.Observe(d.seen, now)
+	d.measure()
 	d.pass(d.spans, now)
 }
 
@@ -323,6 +352,7 @@ func (d *decoder) release(now time.Time) {
 	d.correlator.Group = c.cfg.GroupRequests
 	c.mu.Unlock()
 	d.started = true
+	d.measureHeld()
 	held := d.held
 	d.held = nil
 	d.pass(held, now)

@@ -10,22 +10,16 @@ import (
 
 	"clntrace/collector/export"
 	"clntrace/collector/socket"
+	"clntrace/collector/spool"
 	"clntrace/collector/stats"
 )
 
 // Stats reports on everything since Open.
 func (c *Collector) Stats(q stats.Query) stats.Report {
-	now := time.Now()
+	now := c.now()
 	link := c.socketStatus()
 	endpoint, outage := c.pipeline.Status()
-	counts := c.ledger.Counts()
-	// What the receiver had to drop never came to the ledger. Both sides of
-	// each identity get the same number, so they still hold.
-	dropped := int64(link.Dropped) //nolint:gosec // no counter comes near the limit
-	counts = counts.Add(stats.Counts{
-		Received: dropped, Bytes: int64(link.DroppedBytes), //nolint:gosec // as above
-		Accepted: dropped, DroppedQueueFull: dropped,
-	})
+	counts := c.counts(link)
 	r := stats.Report{
 		Version:       c.options.Version,
 		UptimeSeconds: int64(now.Sub(c.started).Seconds()),
@@ -79,41 +73,93 @@ func (c *Collector) judge(r *stats.Report, link socket.Status, outage, now time.
 		status = stats.StatusDegraded
 		warn("Nothing is exported until this is mended (spans count as filtered): %s.", strings.TrimSuffix(problem, "."))
 	}
-	last := c.started
-	if s := c.lastSpan.Load(); s != 0 {
-		last = time.Unix(s, 0)
-	}
-	if link.Listening && now.Sub(last) > silence {
-		warn("No span has come for %d minutes. Was lightningd itself started with CLN_TRACE_SOCKET=%s? It reads the variable once, at its start.",
-			int(now.Sub(last).Minutes()), link.Path)
-	}
-	if link.QueueFull > 0 {
-		warn("The kernel's queue holds %d datagrams and was full %d times: spans were lost before clntrace could see them. "+
-			"Run 'sysctl -w net.unix.max_dgram_qlen=512' and restart clntrace; in Docker start the container with --sysctl net.unix.max_dgram_qlen=512, "+
-			"in Kubernetes set it in the pod's securityContext.sysctls.", link.QueueLimit+1, link.QueueFull)
-	}
-	if n := r.Spans.MissingParents; n > 0 {
-		warn("%d spans name a parent that did not come within 60 s: at least that much was lost on the way, or the parent is still running.", n)
-	}
+	c.judgeArrival(r, link, now, warn)
 	if n := r.Spans.DroppedQueueFull; n > 0 {
 		warn("%d spans were dropped because too many were waiting in memory. Raise clntrace-queue-size, or export less with clntrace-sample-ratio.", n)
 	}
+	c.judgeSpool(r, c.pipeline.Spool(), warn)
 	if n := r.Spans.RejectedByBackend; n > 0 {
 		warn("%s refused %d spans for good: %s. They are lost; correct what it complains about.", r.Export.Endpoint, n, r.Export.LastError)
-	}
-	if n := r.Datagrams.Refused; n > 0 {
-		warn("%d datagrams came from users who are not allowed and were dropped. To accept them, list the users in clntrace-allow-uids.", n)
 	}
 	if n := r.Datagrams.Malformed; n > 0 {
 		warn("%d datagrams were not spans and were dropped; the last one: %v. Something else than lightningd may be sending to %s.", n, malformed, link.Path)
 	}
-	if n := r.Spans.Truncated; n > 0 {
-		warn("%d spans were longer than lightningd sends (2,047 bytes) and came cut. They are exported with cln.truncated.", n)
+	if m := c.metrics.Load(); m != nil && outage.IsZero() {
+		if since, reason := m.Outage(); !since.IsZero() {
+			warn("%s has not taken metrics since %s: %s. Spans are not affected. Start the endpoint; if it takes spans only, send to the OpenTelemetry Collector or take clntrace-metrics out.",
+				r.Export.Endpoint, since.UTC().Format(time.RFC3339), reason)
+		}
 	}
 	if e := c.endpoint(); e.PlaintextRemote() {
 		warn("Spans go to %s unencrypted. Use https:// unless the network between is yours.", e)
 	}
 	return status, warnings
+}
+
+// enoughQueue is the queue, in datagrams, that loses nothing in a flood if
+// clntrace gets to run. systemd sets it on hosts; containers begin with 10.
+const enoughQueue = 512
+
+// judgeArrival finds what is wrong on the way from the senders, each with its
+// remedy.
+func (c *Collector) judgeArrival(r *stats.Report, link socket.Status, now time.Time, warn func(string, ...any)) {
+	last := c.started
+	if s := c.lastSpan.Load(); s != 0 {
+		last = time.Unix(s, 0)
+	}
+	if link.Listening && now.Sub(last) > silence {
+		warn("No span has come for %d minutes. Was lightningd itself started with CLN_TRACE_SOCKET=%s? It reads the variable once, at its start, "+
+			"and sends spans from version 26.06 on: set it in lightningd's environment and restart the node.",
+			int(now.Sub(last).Minutes()), link.Path)
+	}
+	if link.QueueFull > 0 {
+		remedy := "Run 'sysctl -w net.unix.max_dgram_qlen=512' and restart clntrace; in Docker start the container with --sysctl net.unix.max_dgram_qlen=512, " +
+			"in Kubernetes set it in the pod's securityContext.sysctls."
+		if link.QueueLimit >= enoughQueue {
+			remedy = "The queue is large, so clntrace does not get to run in time: give the machine more processor, or less to do."
+		}
+		warn("The kernel's queue holds %d datagrams and was %s: spans were lost before clntrace could see them. %s",
+			link.QueueLimit+1, stats.Full(link.QueueFull), remedy)
+	}
+	if n := r.Spans.MissingParents; n > 0 {
+		remedy := fmt.Sprintf("Raise net.unix.max_dgram_qlen if %d is less than 512; processes that died leave such spans, too.", link.QueueLimit)
+		if link.QueueFull > 0 {
+			remedy = "The kernel's queue was full: see above."
+		}
+		warn("%d spans name a parent that did not come within 60 s: at least that much was lost on the way, or the parent is still running. %s", n, remedy)
+	}
+	if n := r.Spans.Truncated; n > 0 {
+		warn("%d spans were longer than lightningd sends (2,047 bytes) and came cut. %d got their trace back from a relative, "+
+			"the others are traces of their own: search for cln.truncated=true.", n, r.Spans.Repaired)
+	}
+	if n := r.Datagrams.Refused; n > 0 {
+		warn("%d datagrams came from users who are not allowed and were dropped. To accept them, list the users in clntrace-allow-uids.", n)
+	}
+}
+
+// nearlyFull is the share of the spool from which on it is worth a warning,
+// percent.
+const nearlyFull = 80
+
+// judgeSpool finds what is wrong with the spool, each with its remedy.
+func (c *Collector) judgeSpool(r *stats.Report, s spool.Status, warn func(string, ...any)) {
+	if s.Limit == 0 {
+		return
+	}
+	const mib = 1 << 20
+	if s.Problem != nil {
+		warn("Spans cannot be kept on disk while the endpoint is away, only in memory: %v.", s.Problem)
+	}
+	if r.Spans.Spooled > 0 && s.Bytes > s.Limit/100*nearlyFull {
+		warn("The spool holds %d of %d MiB. When it is full the oldest spans go. Start the endpoint, or raise clntrace-spool-size.",
+			s.Bytes/mib, s.Limit/mib)
+	}
+	if n := r.Spans.DroppedSpoolFull; n > 0 {
+		warn("%d spans are lost that had been in the spool: it was full and the oldest went, or somebody removed or damaged its files. Raise clntrace-spool-size; see the log.", n)
+	}
+	if s.Damaged > 0 {
+		warn("%d damaged files were set aside in %s. Nothing needs them: look at them or delete them.", s.Damaged, s.Dir)
+	}
 }
 
 func (c *Collector) endpoint() export.Endpoint {

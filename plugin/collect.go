@@ -74,11 +74,14 @@ func Collect(version string, args []string) int {
 		fmt.Fprintf(os.Stderr, "clntrace collect cannot start:\n%v\n", err)
 		return 2
 	}
+	limitMemory()
 	logger := slog.New(slog.NewTextHandler(os.Stderr, nil))
 	signal.Ignore(syscall.SIGPIPE)
 	signals := make(chan os.Signal, 8) // room, so that a SIGUSR1 not yet served does not displace a SIGTERM
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGUSR1)
-	spans := collector.Open(collector.Options{SocketPath: parsed.socket, Version: version, Logger: logger})
+	spans := collector.Open(collector.Options{
+		SocketPath: parsed.socket, Version: version, Logger: logger, PreferReceiving: true,
+	})
 	spans.Start(parsed.config, nil)
 	collect(spans, logger, os.Stdout, signals)
 	return 0

@@ -48,6 +48,7 @@ var _ spanCollector = (*collector.Collector)(nil)
 // Run is the plugin's life under lightningd, from before the first byte of the
 // protocol to the exit status.
 func Run(version string, args []string) int {
+	limitMemory()
 	lines := newLogQueue()
 	logger := lines.logger()
 	// First of all, before the first answer: what lightningd and its plugins
@@ -83,7 +84,7 @@ func Run(version string, args []string) int {
 func socketOptions(lookup func(string) (string, bool), version string, logger *slog.Logger) collector.Options {
 	const remedy = " in lightningd's environment, so no spans are sent." +
 		" Set CLN_TRACE_SOCKET=/path/to.sock there and restart the node"
-	o := collector.Options{Version: version, Logger: logger}
+	o := collector.Options{Version: version, Logger: logger, PreferReceiving: true}
 	o.Lightningd = os.Getppid()
 	o.TraceParent, _ = lookup("CLN_TRACEPARENT")
 	path, set := lookup("CLN_TRACE_SOCKET")

@@ -14,12 +14,14 @@ import (
 
 const (
 	statsMethod = "tracestats"
-	statsUsage  = "[limit] [sort] [match] [reset] [format]"
-	statsHelp   = "limit: rows of operations at most, 0 for none (default 20). " +
-		"sort: total (default), count, avg, p99, max or errors, largest first. " +
-		"match: only operations whose process, span or detail holds this text, in any case. " +
-		"reset: true to start the operations anew after this answer (default false). " +
-		"format: json (default) or table, the same numbers as text for a terminal."
+	// statsUsage is all that lightning-cli help shows of a plugin's command, as
+	// it is.
+	statsUsage = "[limit] [sort] [match] [reset] [format]\n" + statsHelp
+	statsHelp  = "  limit   rows of operations at most, 0 for none (default 20)\n" +
+		"  sort    total (default), count, avg, p99, max or errors, largest first\n" +
+		"  match   only operations whose process, span or detail holds this text\n" +
+		"  reset   true: the operations start anew after this answer (default false)\n" +
+		"  format  json (default), or table: the same numbers for a terminal"
 
 	defaultLimit = 20
 	maxLimit     = 100_000 // far above what the collector keeps

@@ -56,6 +56,7 @@ func Run(ctx context.Context, o Options) (err error) {
 
 	cfg := collector.DefaultConfig()
 	cfg.BatchDelay = 100 * time.Millisecond
+	cfg.SpoolSize = 0 // it leaves nothing behind
 	var r *receiver
 	if o.Endpoint != nil {
 		cfg.Endpoint = *o.Endpoint

@@ -6,6 +6,7 @@ import (
 	"io"
 	"mime"
 	"net/http"
+	"net/http/httptrace"
 	"strconv"
 	"time"
 
@@ -14,6 +15,7 @@ import (
 	statuspb "google.golang.org/genproto/googleapis/rpc/status"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
@@ -23,6 +25,7 @@ import (
 // error only, with the same text for very different ends; the attempt travels
 // in the request's context and is filled in where the answer arrives.
 type attempt struct {
+	reached      bool // there was a connection: the answer, or its absence, is about the batch
 	acknowledged bool
 	rejected     int64  // spans the backend refused of a batch it acknowledged
 	message      string // the backend's reason
@@ -54,8 +57,10 @@ func (a *attempt) answered(response *coltracepb.ExportTraceServiceResponse) {
 
 // observeGRPC is the unary interceptor that fills in attempts.
 func observeGRPC(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
-	err := invoke(ctx, method, req, reply, cc, opts...)
+	var receiver peer.Peer
+	err := invoke(ctx, method, req, reply, cc, append(opts, grpc.Peer(&receiver))...)
 	a := attemptOf(ctx)
+	a.reached = receiver.Addr != nil
 	if err == nil {
 		response, _ := reply.(*coltracepb.ExportTraceServiceResponse)
 		a.answered(response)
@@ -91,7 +96,9 @@ type observeHTTP struct{ next http.RoundTripper }
 
 func (o observeHTTP) RoundTrip(req *http.Request) (*http.Response, error) {
 	a := attemptOf(req.Context())
-	response, err := o.next.RoundTrip(req)
+	response, err := o.next.RoundTrip(req.WithContext(httptrace.WithClientTrace(req.Context(), &httptrace.ClientTrace{
+		GotConn: func(httptrace.GotConnInfo) { a.reached = true },
+	})))
 	if err != nil {
 		a.message, a.retryable = err.Error(), true
 		return nil, err

@@ -28,9 +28,12 @@ type Config struct {
 	BatchSize  int           // spans in one export request at most
 	BatchDelay time.Duration // longest wait for a batch to fill
 
-	SpoolDir  string // where batches wait while the endpoint is away
+	SpoolDir  string // where batches wait while the endpoint is away; empty: DefaultSpoolDir
 	SpoolSize int    // MiB on disk at most, 0: no spool
 }
+
+// DefaultSpoolDir is in the working directory.
+const DefaultSpoolDir = "clntrace-spool"
 
 // Node is who the spans' node is. Empty fields are unknown.
 type Node struct {

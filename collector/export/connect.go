@@ -37,14 +37,12 @@ func connect(cfg Config) (*link, error) {
 	if cfg.Endpoint.Off() {
 		return nil, nil
 	}
-	tlsConfig, err := loadTLS(cfg)
-	if err != nil {
-		return nil, err
-	}
-	var l *link
+	dial := connectGRPC
 	if cfg.Protocol == ProtocolHTTP {
-		l = connectHTTP(cfg, tlsConfig)
-	} else if l, err = connectGRPC(cfg, tlsConfig); err != nil {
+		dial = connectHTTP
+	}
+	l, err := dial(cfg)
+	if err != nil {
 		return nil, err
 	}
 	if err := l.client.Start(context.Background()); err != nil {
@@ -53,32 +51,10 @@ func connect(cfg Config) (*link, error) {
 	return l, nil
 }
 
-func connectGRPC(cfg Config, tlsConfig *tls.Config) (*link, error) {
-	creds := insecure.NewCredentials()
-	if cfg.Endpoint.tls {
-		creds = credentials.NewTLS(tlsConfig)
-	}
-	options := []grpc.DialOption{
-		grpc.WithTransportCredentials(creds),
-		grpc.WithUnaryInterceptor(observeGRPC),
-		grpc.WithConnectParams(grpc.ConnectParams{
-			Backoff: backoff.Config{
-				BaseDelay: backoff.DefaultConfig.BaseDelay, Multiplier: backoff.DefaultConfig.Multiplier,
-				Jitter: backoff.DefaultConfig.Jitter, MaxDelay: maxReconnectDelay,
-			},
-			MinConnectTimeout: cfg.Timeout,
-		}),
-	}
-	if cfg.Compression == CompressionGzip {
-		options = append(options, grpc.WithDefaultCallOptions(grpc.UseCompressor(gzip.Name)))
-	}
-	target := cfg.Endpoint.host
-	if cfg.Endpoint.unix {
-		target = "unix://" + target
-	}
-	conn, err := grpc.NewClient(target, options...)
+func connectGRPC(cfg Config) (*link, error) {
+	conn, err := DialGRPC(cfg, grpc.WithUnaryInterceptor(observeGRPC))
 	if err != nil {
-		return nil, fmt.Errorf("connecting to %s: %w", cfg.Endpoint, err)
+		return nil, err
 	}
 	// Headers and timeout are always given, or the SDK would take them from
 	// the environment behind our options' back.
@@ -90,7 +66,63 @@ func connectGRPC(cfg Config, tlsConfig *tls.Config) (*link, error) {
 	)}, nil
 }
 
-func connectHTTP(cfg Config, tlsConfig *tls.Config) *link {
+func connectHTTP(cfg Config) (*link, error) {
+	transport, err := HTTPTransport(cfg)
+	if err != nil {
+		return nil, err
+	}
+	compression := otlptracehttp.NoCompression
+	if cfg.Compression == CompressionGzip {
+		compression = otlptracehttp.GzipCompression
+	}
+	return &link{client: otlptracehttp.NewClient(
+		otlptracehttp.WithEndpointURL(cfg.Endpoint.tracesURL()),
+		otlptracehttp.WithHTTPClient(&http.Client{Transport: observeHTTP{transport}, Timeout: cfg.Timeout}),
+		otlptracehttp.WithHeaders(cfg.Headers),
+		otlptracehttp.WithCompression(compression),
+		otlptracehttp.WithRetry(otlptracehttp.RetryConfig{Enabled: false}),
+	)}, nil
+}
+
+// DialGRPC prepares a connection to cfg's endpoint; nothing is dialled yet.
+func DialGRPC(cfg Config, more ...grpc.DialOption) (*grpc.ClientConn, error) {
+	tlsConfig, err := loadTLS(cfg)
+	if err != nil {
+		return nil, err
+	}
+	creds := insecure.NewCredentials()
+	if cfg.Endpoint.tls {
+		creds = credentials.NewTLS(tlsConfig)
+	}
+	options := append(more,
+		grpc.WithTransportCredentials(creds),
+		grpc.WithConnectParams(grpc.ConnectParams{
+			Backoff: backoff.Config{
+				BaseDelay: backoff.DefaultConfig.BaseDelay, Multiplier: backoff.DefaultConfig.Multiplier,
+				Jitter: backoff.DefaultConfig.Jitter, MaxDelay: maxReconnectDelay,
+			},
+			MinConnectTimeout: cfg.Timeout,
+		}))
+	if cfg.Compression == CompressionGzip {
+		options = append(options, grpc.WithDefaultCallOptions(grpc.UseCompressor(gzip.Name)))
+	}
+	target := cfg.Endpoint.host
+	if cfg.Endpoint.unix {
+		target = "unix://" + target
+	}
+	conn, err := grpc.NewClient(target, options...)
+	if err != nil {
+		return nil, fmt.Errorf("connecting to %s: %w", cfg.Endpoint, err)
+	}
+	return conn, nil
+}
+
+// HTTPTransport is a transport for requests to cfg's endpoint.
+func HTTPTransport(cfg Config) (*http.Transport, error) {
+	tlsConfig, err := loadTLS(cfg)
+	if err != nil {
+		return nil, err
+	}
 	transport := &http.Transport{
 		Proxy:               http.ProxyFromEnvironment,
 		TLSClientConfig:     tlsConfig,
@@ -104,17 +136,7 @@ func connectHTTP(cfg Config, tlsConfig *tls.Config) *link {
 			return new(net.Dialer).DialContext(ctx, "unix", cfg.Endpoint.host)
 		}
 	}
-	compression := otlptracehttp.NoCompression
-	if cfg.Compression == CompressionGzip {
-		compression = otlptracehttp.GzipCompression
-	}
-	return &link{client: otlptracehttp.NewClient(
-		otlptracehttp.WithEndpointURL(cfg.Endpoint.tracesURL()),
-		otlptracehttp.WithHTTPClient(&http.Client{Transport: observeHTTP{transport}, Timeout: cfg.Timeout}),
-		otlptracehttp.WithHeaders(cfg.Headers),
-		otlptracehttp.WithCompression(compression),
-		otlptracehttp.WithRetry(otlptracehttp.RetryConfig{Enabled: false}),
-	)}
+	return transport, nil
 }
 
 // close ends the link after the request under way, or at the end of ctx.
@@ -125,22 +147,28 @@ func (l *link) close(ctx context.Context) {
 	}
 }
 
-// tracesPath is where OTLP over HTTP takes spans.
-const tracesPath = "/v1/traces"
+// Where OTLP over HTTP takes spans and metrics.
+const (
+	tracesPath  = "/v1/traces"
+	metricsPath = "/v1/metrics"
+)
 
-// tracesURL is where OTLP over HTTP goes: the endpoint is the base of the path,
-// unless it names the whole path already.
-func (e Endpoint) tracesURL() string {
-	u := url.URL{Scheme: "http", Host: e.host, Path: e.path}
+func (e Endpoint) tracesURL() string { return e.url(tracesPath) }
+
+// MetricsURL is where OTLP over HTTP takes metrics.
+func (e Endpoint) MetricsURL() string { return e.url(metricsPath) }
+
+// url is where OTLP over HTTP takes a signal: the endpoint is the base of the
+// path, unless it names the whole path for spans already.
+func (e Endpoint) url(path string) string {
+	u := url.URL{Scheme: "http", Host: e.host}
 	if e.tls {
 		u.Scheme = "https"
 	}
 	if e.unix {
 		u.Host = "localhost"
 	}
-	if !strings.HasSuffix(u.Path, tracesPath) {
-		u.Path = strings.TrimSuffix(u.Path, "/") + tracesPath
-	}
+	u.Path = strings.TrimSuffix(strings.TrimSuffix(e.path, tracesPath), "/") + path
 	return u.String()
 }
 

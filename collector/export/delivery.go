@@ -6,13 +6,17 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/HdrHistogram/hdrhistogram-go"
 	"github.com/cenkalti/backoff/v5"
 	"go.opentelemetry.io/otel/exporters/otlp/otlptrace"
+	coltracepb "go.opentelemetry.io/proto/otlp/collector/trace/v1"
 	tracepb "go.opentelemetry.io/proto/otlp/trace/v1"
+	"google.golang.org/protobuf/proto"
 
+	"clntrace/collector/spool"
 	"clntrace/collector/stats"
 )
 
@@ -21,6 +25,11 @@ const (
 	maxRetry   = 5 * time.Second // an endpoint that is back is noticed within this
 	// maxRetryAfter bounds the wait that a backend can ask for.
 	maxRetryAfter = time.Minute
+	// outageLogGap keeps an endpoint that comes and goes from filling the log.
+	outageLogGap = time.Minute
+	// crowdCheck is how often a batch that waits for another looks whether
+	// memory is filling up behind it.
+	crowdCheck = 100 * time.Millisecond
 )
 
 // The states of an endpoint, as tracestats shows them.
@@ -37,44 +46,58 @@ var errStopped = errors.New("stopped before the endpoint took the spans")
 // ledger is where spans are booked.
 type ledger interface {
 	Book(stats.Counts, time.Time)
+	Inherit(spans int64)
 }
 
-// delivery is the OTLP client that the SDK's exporter uploads to. It tries a
-// batch until the endpoint has taken or refused it for good.
+// delivery is the OTLP client that the SDK's exporter uploads to. A batch that
+// the endpoint has neither taken nor refused for good goes to the spool. Where
+// there is none, the batch waits in memory and is tried again.
 type delivery struct {
-	ledger ledger
-	log    *slog.Logger
-	stop   context.Context // canceled: no further attempts
+	ledger  ledger
+	log     *slog.Logger
+	crowded func() bool                 // memory is filling up
+	connect func(Config) (*link, error) // nil link: off
+	stop    context.Context             // canceled: no further attempts
 
-	mu      sync.Mutex
-	link    *link         // nil: off
-	changed chan struct{} // closed when link is replaced
-	report  stats.Export
-	since   time.Time // of the outage; zero: none
-	refusal string    // the last reason logged for a refusal
-	totalMS float64
-	took    *hdrhistogram.Histogram // ms, of acknowledged requests
+	spool   atomic.Pointer[spool.Spool] // nil: none
+	backlog drainage
+	slot    chan struct{}  // of the one new batch that is being sent
+	work    sync.WaitGroup // what runs beside the SDK's processor
+	left    atomic.Int64   // spans given up after UploadTraces had returned
+
+	mu        sync.Mutex
+	link      *link         // nil: off
+	changed   chan struct{} // closed when link is replaced, and when an outage ends
+	report    stats.Export
+	since     time.Time // of the outage; zero: none
+	notBefore time.Time // the endpoint's wish for the next attempt
+	told      bool      // the outage is in the log
+	toldAt    time.Time // when an outage was last logged
+	refusal   string    // the last reason logged for a refusal
+	totalMS   float64
+	took      *hdrhistogram.Histogram // µs, of acknowledged requests
 }
 
 var _ otlptrace.Client = (*delivery)(nil)
 
-func newDelivery(stop context.Context, l ledger, log *slog.Logger) *delivery {
+func newDelivery(stop context.Context, l ledger, log *slog.Logger, crowded func() bool) *delivery {
 	const slowest = 10 * time.Minute
 	return &delivery{
-		ledger: l, log: log, stop: stop, changed: make(chan struct{}),
+		ledger: l, log: log, crowded: crowded, connect: connect, stop: stop, changed: make(chan struct{}),
+		backlog: newDrainage(stop), slot: make(chan struct{}, 1),
 		took: hdrhistogram.New(1, slowest.Microseconds(), 2),
 	}
 }
 
 // use sends what follows, the batch under way included, to cfg's endpoint.
 func (d *delivery) use(cfg Config) error {
-	next, err := connect(cfg)
+	next, err := d.connect(cfg)
 	if err != nil {
 		return err
 	}
 	d.mu.Lock()
 	last, changed := d.link, d.changed
-	d.link, d.changed, d.since = next, make(chan struct{}), time.Time{}
+	d.link, d.changed, d.since, d.notBefore, d.told = next, make(chan struct{}), time.Time{}, time.Time{}, false
 	d.report.Endpoint, d.report.Protocol = cfg.Endpoint.String(), string(cfg.Protocol)
 	d.report.State, d.report.LastError = StateWaiting, ""
 	if cfg.Endpoint.Off() {
@@ -100,52 +123,146 @@ func (d *delivery) current() (*link, <-chan struct{}) {
 // Start does nothing: links are started as they come.
 func (d *delivery) Start(context.Context) error { return nil }
 
-// Stop closes the link.
+// Stop closes the link after what is under way.
 func (d *delivery) Stop(ctx context.Context) error {
+	d.work.Wait() // ends when stop does
 	if l, _ := d.current(); l != nil {
 		l.close(ctx)
 	}
 	return nil
 }
 
-// UploadTraces delivers a batch and books where its spans ended. The error is
-// errStopped, or nil.
+// UploadTraces sees to a batch and books where its spans ended. When it
+// returns, the batch has been delivered, is in the spool, or, if memory was
+// filling up behind it, is being sent still. The error is errStopped, or nil.
 func (d *delivery) UploadTraces(_ context.Context, batch []*tracepb.ResourceSpans) error {
 	spans := countSpans(batch)
-	wait := backoff.ExponentialBackOff{
-		InitialInterval: firstRetry, MaxInterval: maxRetry,
-		RandomizationFactor: backoff.DefaultRandomizationFactor, Multiplier: backoff.DefaultMultiplier,
+	if kept := d.takeSlot(batch, spans); kept {
+		return nil
 	}
-	wait.Reset()
+	ended := make(chan error, 1)
+	d.work.Go(func() {
+		err := d.upload(batch, spans)
+		<-d.slot
+		ended <- err
+	})
+	return d.await(ended, spans)
+}
+
+// takeSlot waits until no other new batch is being sent. It does not wait
+// while memory is filling up: then the spool keeps the batch.
+func (d *delivery) takeSlot(batch []*tracepb.ResourceSpans, spans int64) (kept bool) {
 	for {
+		select {
+		case d.slot <- struct{}{}:
+			return false
+		default:
+		}
+		if (d.crowded() || d.stop.Err() != nil) && d.keep(batch, spans) {
+			return true
+		}
+		select {
+		case d.slot <- struct{}{}:
+			return false
+		case <-time.After(crowdCheck):
+		}
+	}
+}
+
+// await waits for an upload, but not while memory is filling up and the spool
+// can take what comes: then the upload goes on by itself.
+func (d *delivery) await(ended <-chan error, spans int64) error {
+	ticker := time.NewTicker(crowdCheck)
+	defer ticker.Stop()
+	for {
+		select {
+		case err := <-ended:
+			return err
+		case <-ticker.C:
+		}
+		if s := d.spool.Load(); s != nil && s.Status().Problem == nil && d.crowded() {
+			d.work.Go(func() {
+				if err := <-ended; err != nil {
+					d.left.Add(spans)
+				}
+			})
+			return nil
+		}
+	}
+}
+
+// upload tries a new batch until it has been delivered or is in the spool.
+func (d *delivery) upload(batch []*tracepb.ResourceSpans, spans int64) error {
+	wait := newBackOff()
+	for tries := 0; ; tries++ {
 		l, changed := d.current()
 		if l == nil {
 			d.ledger.Book(stats.Counts{Pending: -spans, Filtered: spans}, time.Now())
 			return nil
 		}
-		result, err := d.try(l, batch)
+		if d.away() || d.stop.Err() != nil {
+			if d.keep(batch, spans) {
+				return nil
+			}
+			if tries > 0 {
+				if !d.pause(d.stop, d.retryIn(wait), changed) {
+					return errStopped
+				}
+				d.count(func(r *stats.Export) { r.Retries++ })
+			}
+		}
+		result, err := d.try(d.stop, l, batch)
 		switch {
-		case result.message == "" && !result.acknowledged && d.replaced(l):
-			continue // closed between our look and our request
-		case d.stop.Err() != nil && !result.acknowledged:
-			return errStopped
 		case result.acknowledged:
-			d.delivered(spans, result)
+			d.delivered(stats.Counts{Pending: -spans}, spans, result)
 			return nil
+		case result.message == "" && d.replaced(l), d.stop.Err() != nil:
+			// Closed between our look and our request; or there is no time left.
 		case !result.retryable:
-			d.refused(spans, result, err)
+			d.refused(stats.Counts{Pending: -spans}, spans, result, err)
 			return nil
+		default:
+			d.unreachable(result)
 		}
-		d.unreachable(result)
-		if !d.pause(max(wait.NextBackOff(), min(result.retryAfter, maxRetryAfter)), changed) {
-			return errStopped
-		}
-		d.count(func(r *stats.Export) { r.Retries++ })
 	}
 }
 
-func (d *delivery) try(l *link, batch []*tracepb.ResourceSpans) (*attempt, error) {
-	ctx, result := withAttempt(d.stop)
+// keep puts a batch into the spool and tells whether it could.
+func (d *delivery) keep(batch []*tracepb.ResourceSpans, spans int64) bool {
+	s := d.spool.Load()
+	if s == nil {
+		return false
+	}
+	body, err := proto.Marshal(&coltracepb.ExportTraceServiceRequest{ResourceSpans: batch})
+	return err == nil && s.Put(spans, body) == nil // which says itself why it cannot
+}
+
+func newBackOff() *backoff.ExponentialBackOff {
+	b := &backoff.ExponentialBackOff{
+		InitialInterval: firstRetry, MaxInterval: maxRetry,
+		RandomizationFactor: backoff.DefaultRandomizationFactor, Multiplier: backoff.DefaultMultiplier,
+	}
+	b.Reset()
+	return b
+}
+
+// away tells that the last attempt has found the endpoint unreachable.
+func (d *delivery) away() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return !d.since.IsZero()
+}
+
+// retryIn is how long to leave an endpoint alone that is away: as long as it
+// asked for, and at least as wait says, whose jitter may exceed its maximum.
+func (d *delivery) retryIn(wait *backoff.ExponentialBackOff) time.Duration {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return max(min(wait.NextBackOff(), maxRetry), time.Until(d.notBefore))
+}
+
+func (d *delivery) try(ctx context.Context, l *link, batch []*tracepb.ResourceSpans) (*attempt, error) {
+	ctx, result := withAttempt(ctx)
 	start := time.Now()
 	err := l.client.UploadTraces(ctx, batch)
 	if result.acknowledged {
@@ -159,22 +276,25 @@ func (d *delivery) replaced(l *link) bool {
 	return now != l
 }
 
-// pause waits, and ends early when there is another endpoint to try.
-func (d *delivery) pause(wait time.Duration, changed <-chan struct{}) (ok bool) {
+// pause waits, and ends early when there is another endpoint to try, or the
+// same one is back. It is not ok if ctx ended it.
+func (d *delivery) pause(ctx context.Context, wait time.Duration, changed <-chan struct{}) (ok bool) {
 	timer := time.NewTimer(wait)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
 	case <-changed:
-	case <-d.stop.Done():
+	case <-ctx.Done():
 		return false
 	}
 	return true
 }
 
-func (d *delivery) delivered(spans int64, result *attempt) {
+// delivered books a batch that the endpoint took. from is the entry that takes
+// the spans from where they were.
+func (d *delivery) delivered(from stats.Counts, spans int64, result *attempt) {
 	rejected := min(max(result.rejected, 0), spans)
-	d.ledger.Book(stats.Counts{Pending: -spans, Exported: spans - rejected, RejectedByBackend: rejected}, time.Now())
+	d.ledger.Book(from.Add(stats.Counts{Exported: spans - rejected, RejectedByBackend: rejected}), time.Now())
 	d.count(func(r *stats.Export) {
 		now := time.Now().UTC().Truncate(time.Second)
 		r.State, r.LastSuccess = StateConnected, &now
@@ -188,14 +308,15 @@ func (d *delivery) delivered(spans int64, result *attempt) {
 	}
 }
 
-func (d *delivery) refused(spans int64, result *attempt, err error) {
-	d.ledger.Book(stats.Counts{Pending: -spans, RejectedByBackend: spans}, time.Now())
+// refused books a batch that the endpoint does not want; from is as in delivered.
+func (d *delivery) refused(from stats.Counts, spans int64, result *attempt, err error) {
+	d.ledger.Book(from.Add(stats.Counts{RejectedByBackend: spans}), time.Now())
 	reason := result.message
 	if reason == "" {
 		reason = fmt.Sprint(err)
 	}
 	d.count(func(r *stats.Export) { r.State = StateConnected })
-	d.recovered()
+	d.recovered() // an answer is an answer
 	d.complain(fmt.Sprintf("%s refused a batch of %d spans for good: %s", d.endpoint(), spans, reason), reason)
 }
 
@@ -218,25 +339,36 @@ func (d *delivery) complain(line, reason string) {
 }
 
 func (d *delivery) unreachable(result *attempt) {
+	now := time.Now()
 	d.mu.Lock()
-	first := d.since.IsZero()
-	if first {
-		d.since = time.Now()
+	if d.since.IsZero() {
+		d.since = now
 	}
+	d.notBefore = now.Add(min(result.retryAfter, maxRetryAfter))
 	d.report.State, d.report.LastError = StateUnreachable, result.message
+	tell := !d.told && (d.toldAt.IsZero() || now.Sub(d.toldAt) > outageLogGap)
+	if tell {
+		d.told, d.toldAt = true, now
+	}
 	d.mu.Unlock()
-	if first {
+	if tell {
 		d.log.Warn(fmt.Sprintf("%s does not take spans, they wait: %s", d.endpoint(), result.message))
 	}
 }
 
-// recovered ends an outage and tells whether there was one.
-func (d *delivery) recovered() bool {
+// recovered ends an outage, if there is one, and tells whether its end is to
+// be logged.
+func (d *delivery) recovered() (tell bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	was := !d.since.IsZero()
-	d.since = time.Time{}
-	return was
+	if d.since.IsZero() {
+		return false
+	}
+	tell = d.told
+	d.since, d.told = time.Time{}, false
+	close(d.changed)
+	d.changed = make(chan struct{})
+	return tell
 }
 
 func (d *delivery) count(update func(*stats.Export)) {

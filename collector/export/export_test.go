@@ -208,9 +208,13 @@ func (l *logBuffer) String() string {
 
 func newTestPipeline(t *testing.T) *testPipeline {
 	p := &testPipeline{t: t}
-	p.Pipeline = NewPipeline(&p.ledger, slog.New(slog.NewTextHandler(&p.log, nil)), "test")
+	p.init()
 	t.Cleanup(func() { p.shutdown(0) })
 	return p
+}
+
+func (p *testPipeline) init() {
+	p.Pipeline = NewPipeline(&p.ledger, slog.New(slog.NewTextHandler(&p.log, nil)), "test")
 }
 
 func (p *testPipeline) start(cfg Config) *testPipeline {
@@ -603,17 +607,23 @@ func TestFullQueueIsCounted(t *testing.T) {
 }
 
 func TestMemoryIsBoundedInBytes(t *testing.T) {
-	p := newTestPipeline(t)
-	p.limit.Store(1 << 30)
-	large := newSpan(1, "jsonrpc", "id", strings.Repeat("x", 2000))
-	n := 0
-	for p.Reserve(large) {
-		n++
+	for _, large := range []*correlate.Span{
+		newSpan(1, "jsonrpc", "id", strings.Repeat("x", 2000)),
+		newSpan(1, "jsonrpc", strings.Repeat("x", 2000), ""),
+		newSpan(1, "jsonrpc", slices.Repeat([]string{"x", ""}, 300)...),
+		newSpan(1, strings.Repeat("x", 2000)),
+	} {
+		p := newTestPipeline(t)
+		p.limit.Store(1 << 30)
+		n := 0
+		for p.Reserve(large) {
+			n++
+		}
+		if most := maxQueueBytes / 2000; n > most || n < most/6 {
+			t.Errorf("%d spans of some 2,000 bytes or more have room", n)
+		}
+		p.unreserve(n, n*size(large))
 	}
-	if bytes := n * size(large); bytes > maxQueueBytes || bytes < maxQueueBytes/2 {
-		t.Errorf("%d spans of %d bytes have room", n, size(large))
-	}
-	p.unreserve(n, n*size(large))
 }
 
 func TestRequestsStayBelowTheServersLimit(t *testing.T) {
@@ -695,6 +705,9 @@ func TestParseEndpoint(t *testing.T) {
 			}
 			if err != nil || e.host != tc.host || e.tls != tc.tls || e.tracesURL() != tc.url || e.String() != tc.in {
 				t.Errorf("got %+v, %s, %v", e, e.tracesURL(), err)
+			}
+			if want := strings.TrimSuffix(tc.url, "/traces") + "/metrics"; e.MetricsURL() != want {
+				t.Errorf("metrics go to %s, want %s", e.MetricsURL(), want)
 			}
 		})
 	}

@@ -14,6 +14,7 @@ import (
 	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
 
 	"clntrace/collector/correlate"
+	"clntrace/collector/spool"
 	"clntrace/collector/stats"
 )
 
@@ -49,9 +50,10 @@ type Pipeline struct {
 func NewPipeline(l ledger, log *slog.Logger, version string) *Pipeline {
 	stop, abort := context.WithCancel(context.Background())
 	p := &Pipeline{
-		ledger: l, abort: abort, delivery: newDelivery(stop, l, log),
+		ledger: l, abort: abort,
 		scope: instrumentation.Scope{Name: "clntrace", Version: version, SchemaURL: semconv.SchemaURL},
 	}
+	p.delivery = newDelivery(stop, l, log, p.crowded)
 	p.limit.Store(DefaultQueueSize)
 	return p
 }
@@ -77,6 +79,12 @@ func (p *Pipeline) unreserve(spans, bytes int) {
 	p.waitingBytes.Add(int64(-bytes))
 }
 
+// crowded tells that half of the memory for spans is in use: there is still
+// time to put batches on disk before spans must be dropped.
+func (p *Pipeline) crowded() bool {
+	return p.waiting.Load() > p.limit.Load()/2 || p.waitingBytes.Load() > maxQueueBytes/2
+}
+
 // Start makes the Pipeline ready for Submit. The error names what of cfg
 // cannot be used; nothing is exported then.
 func (p *Pipeline) Start(cfg Config) error {
@@ -85,6 +93,7 @@ func (p *Pipeline) Start(cfg Config) error {
 		cfg.Endpoint = OffEndpoint
 		_ = p.delivery.use(cfg) // off cannot fail
 	}
+	p.delivery.openSpool(cfg)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.policy = newPolicy(cfg)
@@ -162,9 +171,21 @@ func (p *Pipeline) Policy() *Policy {
 // zero if it is not.
 func (p *Pipeline) Status() (stats.Export, time.Time) { return p.delivery.status() }
 
-// Shutdown exports what is left for as long as ctx lasts and returns how many
-// spans it had to leave.
-func (p *Pipeline) Shutdown(ctx context.Context) (left int64) {
+// Spool returns the state of the spool; its Limit is 0 if there is to be none.
+func (p *Pipeline) Spool() spool.Status {
+	if s := p.delivery.spool.Load(); s != nil {
+		return s.Status()
+	}
+	return spool.Status{}
+}
+
+// spoolTime is kept of the time for the end, to spool what the endpoint has
+// not taken by then: a full memory takes a third of it on a slow disk.
+const spoolTime = time.Second
+
+// Shutdown exports what is left for as long as ctx lasts, spools the rest, and
+// returns how many spans it had to leave.
+func (p *Pipeline) Shutdown(ctx context.Context) (undelivered int64) {
 	p.mu.Lock()
 	processor := p.processor
 	if p.exporter != nil {
@@ -175,14 +196,18 @@ func (p *Pipeline) Shutdown(ctx context.Context) (left int64) {
 	if processor == nil {
 		return p.waiting.Load()
 	}
-	// When ctx ends, deliveries fail at once, and so the processor is through
-	// with its queue in a moment that it is given.
+	// When attempts must end, batches are spooled or fail at once, and so the
+	// processor is through with its queue in a moment that it is given.
+	left := remaining(ctx)
 	defer context.AfterFunc(ctx, p.abort)()
+	defer time.AfterFunc(left-min(spoolTime, left/5), p.abort).Stop()
 	const moment = time.Second
-	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), remaining(ctx)+moment)
+	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), left+moment)
 	defer cancel()
+	p.delivery.endDrain()
 	_ = processor.Shutdown(grace) // what is left tells more than its error
-	return p.waiting.Load()
+	p.delivery.closeSpool()
+	return p.waiting.Load() + p.delivery.left.Load()
 }
 
 func remaining(ctx context.Context) time.Duration {

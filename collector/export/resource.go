@@ -43,13 +43,19 @@ func (r *resources) of(p *process.Identity) *resource.Resource {
 	return res
 }
 
+// ResourceOf returns the OTLP resource of one process.
+func ResourceOf(cfg Config, node Node, p *process.Identity) *resource.Resource {
+	return newResources(cfg, node).of(p)
+}
+
 // attributes lists those of a process. The operator's own come after the
 // node's and so replace them; they cannot make all processes one.
 func (r *resources) attributes(p *process.Identity) []attribute.KeyValue {
 	var list []attribute.KeyValue
 	add := func(key attribute.Key, value string) {
 		if value != "" {
-			list = append(list, key.String(value))
+			// One string that is not UTF-8 would fail a whole batch.
+			list = append(list, key.String(strings.ToValidUTF8(value, "\ufffd")))
 		}
 	}
 	add(semconv.HostNameKey, r.host)

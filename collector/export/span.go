@@ -2,6 +2,7 @@ package export
 
 import (
 	"time"
+	"unsafe"
 
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
@@ -12,6 +13,7 @@ import (
 
 	"clntrace/collector/correlate"
 	"clntrace/collector/detail"
+	"clntrace/collector/zipkin"
 )
 
 // Span is a span of another process in the form that the SDK exports. What
@@ -31,12 +33,13 @@ type Span struct {
 
 var _ sdktrace.ReadOnlySpan = (*Span)(nil)
 
-// size estimates the bytes of s in memory: what is fixed, and its text.
+// size estimates the bytes of s in memory: what is fixed, and what the sender
+// decides on: a datagram has room for 2 kB of text, or for 300 tags without.
 func size(s *correlate.Span) int {
-	const fixed = 500
-	n := fixed + len(s.Name)
+	const fixed, tag = 500, int(unsafe.Sizeof(zipkin.Tag{}))
+	n := fixed + len(s.Name) + len(s.Detail) + tag*len(s.Tags)
 	for i := range s.Tags {
-		n += len(s.Tags[i].Value)
+		n += len(s.Tags[i].Key) + len(s.Tags[i].Value)
 	}
 	return n
 }

@@ -50,6 +50,7 @@ func TestExecutableName(t *testing.T) {
 		{"not ours to trace", "", "lightningd", "/usr/bin/other\x00--x", "lightningd"},
 		{"not ours and cut", "", "lightning_chann", "/usr/libexec/lightning_channeld\x00", "lightning_channeld"},
 		{"not ours, cut, and arguments that lie", "", "lightning_chann", "sh\x00", "lightning_chann"},
+		{"name that is no text", "/bin/a\xff\nb", "x", "", "a\ufffd\ufffdb"},
 		{"name with parentheses", "/bin/a) S 1 (b", "a) S 1 (b", "", "a) S 1 (b"},
 	} {
 		t.Run(tc.what, func(t *testing.T) {

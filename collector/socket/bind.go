@@ -126,13 +126,11 @@ type boundSocket struct {
 	done                chan struct{}
 }
 
-// start reads into queue until close, counting in full the drains that found
-// the kernel's queue at its limit.
-func (s *boundSocket) start(queue *handover, full *atomic.Uint64) {
-	go func() {
-		defer close(s.done)
-		read(s.fd, int(s.wakeRead.Fd()), s.queueLimit, queue, full)
-	}()
+// read reads into queue until close, counting in full the drains that found the
+// kernel's queue at its limit.
+func (s *boundSocket) read(queue *ring, full *atomic.Uint64) {
+	defer close(s.done)
+	read(s.fd, int(s.wakeRead.Fd()), s.queueLimit, queue, full)
 }
 
 // close reads what is left and closes the socket.
@@ -147,43 +145,78 @@ func (s *boundSocket) close() {
 type batcher interface {
 	// receive returns how many there are, 0 when the queue is empty.
 	receive() (int, error)
+	// waiting tells whether there is a datagram to receive.
+	waiting() bool
 	// datagram returns the i-th of them, valid until the next receive.
 	datagram(i int) Datagram
 }
 
 // read drains fd into queue until the other end of wake is closed.
-func read(fd, wake, limit int, queue *handover, full *atomic.Uint64) {
+func read(fd, wake, limit int, queue *ring, full *atomic.Uint64) {
 	b := newBatcher(fd)
-	for {
-		closing := await(fd, wake)
+	for closing := false; !closing; {
+		closing = await(fd, wake)
 		var deadline time.Time
 		if closing {
 			deadline = time.Now().Add(drainTime)
 		}
-		if drain(b, limit, queue, deadline) {
-			full.Add(1)
-		}
-		if closing {
-			return
+		burst := burst{awake: time.Now()}
+		for again := true; again; again = !closing && burst.goesOn(b) {
+			n, wasFull := drain(b, limit, queue, deadline)
+			if burst.datagrams += n; wasFull {
+				full.Add(1)
+			}
 		}
 	}
+}
+
+const (
+	// burstGap is the mean time between datagrams below which the next one is
+	// worth staying awake for: to fall asleep and be woken takes longer, and
+	// the kernel may wake us on the sender's processor, behind the sender.
+	burstGap = 20 * time.Microsecond
+	// burstLength is how many datagrams make a burst, so that staying awake in
+	// vain costs a few µs for each of them at most.
+	burstLength = 16
+	// lingerTime is how long we stay awake.
+	lingerTime = 100 * time.Microsecond
+)
+
+// burst is what has come since the reading thread last woke up.
+type burst struct {
+	awake     time.Time
+	datagrams int
+}
+
+// goesOn stays awake for a while if datagrams come so fast that it pays, and
+// tells whether there are more.
+func (u *burst) goesOn(b batcher) bool {
+	now := time.Now()
+	if u.datagrams < burstLength || now.Sub(u.awake) > time.Duration(u.datagrams)*burstGap {
+		return false
+	}
+	for until := now.Add(lingerTime); now.Before(until); now = time.Now() {
+		if b.waiting() {
+			return true
+		}
+	}
+	return false
 }
 
 // drain empties the kernel's queue, until deadline if there is one. It tells
 // whether it found the queue full, which is when the limit (and the one
 // datagram more that the kernel lets in) came out at the first go: later ones
 // may have been sent meanwhile.
-func drain(b batcher, limit int, queue *handover, deadline time.Time) (full bool) {
-	drained := 0
+func drain(b batcher, limit int, queue *ring, deadline time.Time) (drained int, full bool) {
 	for calls := 0; ; calls++ {
 		n, err := b.receive()
 		if err != nil {
 			// The kernel is short of memory, or worse; do not burn a core on it.
 			time.Sleep(10 * time.Millisecond)
-			return full
+			return drained, full
 		}
 		if n == 0 {
-			return full
+			return drained, full
 		}
 		drained += n
 		if limit > 0 && drained > limit && calls*batchLen <= limit {
@@ -191,7 +224,7 @@ func drain(b batcher, limit int, queue *handover, deadline time.Time) (full bool
 		}
 		queue.put(n, b.datagram)
 		if n < batchLen || (!deadline.IsZero() && time.Now().After(deadline)) {
-			return full
+			return drained, full
 		}
 	}
 }

@@ -3,7 +3,7 @@
 //
 // The senders never wait: a datagram for which the kernel's queue has no room
 // is gone, and nobody is told. So one thread does nothing but empty that queue
-// into a larger one of our own (handover), and whoever decodes takes from
+// into a larger one of our own (ring), and whoever decodes takes from
 // there. A Receiver keeps its socket in place: it binds anew when somebody
 // removes the file, and leaves alone what is not its own.
 package socket

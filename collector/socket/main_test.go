@@ -157,20 +157,19 @@ func send(tb testing.TB, fd int, payloads ...string) {
 func receive(tb testing.TB, r *Receiver, n int) (list []Datagram) {
 	tb.Helper()
 	deadline := time.After(patience)
-	for more := true; more && len(list) != n; {
+	for open := true; open && len(list) != n; {
 		select {
-		case _, more = <-r.Ready():
+		case <-r.Ready():
 		case <-deadline:
 			tb.Fatalf("%d datagrams after %v, want %d", len(list), patience, n)
 		}
-		chunks := r.Take(nil)
-		for _, c := range chunks {
-			for _, d := range c.Datagrams {
-				d.Payload = slices.Clone(d.Payload)
-				list = append(list, d)
-			}
+		var some []Datagram
+		some, open = r.Take(nil, 1<<20)
+		for _, d := range some {
+			d.Payload = slices.Clone(d.Payload)
+			list = append(list, d)
 		}
-		r.Release(chunks)
+		r.Release()
 	}
 	return list
 }

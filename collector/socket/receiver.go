@@ -3,6 +3,7 @@ package socket
 import (
 	"fmt"
 	"log/slog"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -37,8 +38,11 @@ type Status struct {
 type Receiver struct {
 	path  string
 	log   *slog.Logger
-	queue *handover
+	queue *ring
 	full  atomic.Uint64
+
+	reading chan func() // what the reading thread does
+	thread  chan int    // its id
 
 	mu      sync.Mutex
 	socket  *boundSocket // nil: not listening
@@ -55,24 +59,29 @@ type Receiver struct {
 // from time to time.
 func Open(path string, log *slog.Logger) *Receiver {
 	r := &Receiver{
-		path: path, log: log, queue: newHandover(),
+		path: path, log: log, queue: newRing(),
+		reading: make(chan func()), thread: make(chan int, 1),
 		closing: make(chan struct{}), closed: make(chan struct{}),
 	}
+	go r.readingThread()
 	r.check()
 	go r.keep()
 	return r
 }
 
-// Ready holds a token when there is something to Take, and is closed when
-// there will be nothing any more.
+// Ready holds a token when it is worth calling Take.
 func (r *Receiver) Ready() <-chan struct{} { return r.queue.ready }
 
-// Take appends to into the chunks received since it was last called. They must
-// be given back with Release.
-func (r *Receiver) Take(into []*Chunk) []*Chunk { return r.queue.take(into) }
+// Take appends to into datagrams received since it was last called, most at
+// most. If there are more, or as soon as there are, Ready has a token; open
+// tells whether that can be. Take and Release are for one goroutine.
+func (r *Receiver) Take(into []Datagram, most int) (list []Datagram, open bool) {
+	return r.queue.take(into, most)
+}
 
-// Release gives chunks back; their datagrams are no longer valid.
-func (r *Receiver) Release(chunks []*Chunk) { r.queue.release(chunks) }
+// Release gives back the room of all that was taken; those datagrams are no
+// longer valid.
+func (r *Receiver) Release() { r.queue.release() }
 
 // Status tells how the Receiver does.
 func (r *Receiver) Status() Status {
@@ -99,11 +108,33 @@ func (r *Receiver) OpenToAll() error {
 	return r.socket.file.openToAll(r.path)
 }
 
-// Close removes the socket if it is still the Receiver's own, and ends Ready
-// when what had been sent by then is there to take.
+// Close removes the socket if it is still the Receiver's own, and returns when
+// what had been sent by then is there to Take.
 func (r *Receiver) Close() {
 	r.closeOnce.Do(func() { close(r.closing) })
 	<-r.closed
+}
+
+// readingThread is the thread that does all the reading. It is locked to its
+// goroutine, and ends with it.
+func (r *Receiver) readingThread() {
+	runtime.LockOSThread()
+	r.thread <- threadID()
+	for read := range r.reading {
+		read()
+	}
+}
+
+// Prefer gives the reading thread precedence over all others of the process:
+// what they do can wait, and the senders cannot. That takes no privilege, for
+// it is the others that step back, behind the node's own processes as well.
+func (r *Receiver) Prefer() error {
+	id := <-r.thread
+	r.thread <- id
+	// To come back from a system call takes one of the runtime's processors;
+	// with one more than there are cores there is one, or soon is.
+	runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + 1)
+	return stepBack(id)
 }
 
 // keep watches over the socket until Close.
@@ -117,7 +148,8 @@ func (r *Receiver) keep() {
 			r.check()
 		case <-r.closing:
 			r.drop()
-			close(r.queue.ready)
+			close(r.reading)
+			r.queue.close()
 			return
 		}
 	}
@@ -139,7 +171,7 @@ func (r *Receiver) check() {
 	s, err := bind(r.path, r.public)
 	if err == nil {
 		r.socket, r.limit = s, s.queueLimit
-		s.start(r.queue, &r.full)
+		r.reading <- func() { s.read(r.queue, &r.full) }
 	}
 	r.problem = err
 	r.say(lost, before)

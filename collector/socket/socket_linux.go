@@ -178,6 +178,12 @@ func (b *linuxBatcher) receive() (int, error) {
 	}
 }
 
+func (b *linuxBatcher) waiting() bool {
+	var c byte
+	_, _, errno := unix.RawSyscall6(unix.SYS_RECVFROM, uintptr(b.fd), uintptr(unsafe.Pointer(&c)), 1, unix.MSG_DONTWAIT|unix.MSG_PEEK, 0, 0)
+	return errno == 0
+}
+
 func (b *linuxBatcher) datagram(i int) Datagram {
 	m := &b.messages[i]
 	d := Datagram{

@@ -89,15 +89,15 @@ func TestFullQueueOfTheKernelIsNoticed(t *testing.T) {
 					t.Errorf("a queue of %d takes %d: %v", limit, tc.sent+1, err)
 				}
 			}
-			h := newHandover()
+			h := newRing()
 			var full atomic.Uint64
-			s.start(h, &full)
+			go s.read(h, &full)
 			<-h.ready
 			s.close()
 			if got := full.Load(); got != tc.full {
 				t.Errorf("full %d times, want %d", got, tc.full)
 			}
-			if got := len(texts(h.take(nil))); got != tc.sent {
+			if got := len(takeFrom(h, 1<<20)); got != tc.sent {
 				t.Errorf("%d datagrams, want %d", got, tc.sent)
 			}
 		})

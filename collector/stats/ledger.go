@@ -75,6 +75,14 @@ func (l *Ledger) Book(entry Counts, now time.Time) {
 	}
 }
 
+// Inherit counts spans that an earlier run has left in the spool. They were
+// received then, and are no part of the Rate.
+func (l *Ledger) Inherit(spans int64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.counts = l.counts.Add(Counts{Received: spans, Accepted: spans, Spooled: spans})
+}
+
 // advance moves the ring on to second.
 func (l *Ledger) advance(second int64) {
 	if l.first == 0 {

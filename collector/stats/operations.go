@@ -6,6 +6,7 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unicode/utf8"
 
 	"clntrace/collector/process"
 )
@@ -19,7 +20,26 @@ const (
 	maxProcesses = 1000
 	// otherDetail stands for all operations beyond MaxOperations.
 	otherDetail = "(other)"
+	// rowsAtOnce is how many operations a report reads before it lets spans be
+	// observed again: some 0.1 ms of percentiles.
+	rowsAtOnce = 100
 )
+
+// maxText bounds each name of an operation: those of lightningd have 60 bytes
+// at most, a datagram has room for 2,000.
+const maxText = 200 // bytes
+
+// Clip returns the part of a name that tells operations apart.
+func Clip(s string) string {
+	if len(s) <= maxText {
+		return s
+	}
+	end := maxText
+	for end > 0 && !utf8.RuneStart(s[end]) {
+		end--
+	}
+	return s[:end]
+}
 
 // Observation is one span, as the statistics see it.
 type Observation struct {
@@ -33,7 +53,8 @@ type Observation struct {
 type operationKey struct{ process, span, detail string }
 
 type operation struct {
-	count, errors, totalUS, maxUS uint64
+	count, errors, totalUS uint64
+	latency                latency
 }
 
 type sender struct {
@@ -74,7 +95,7 @@ func (t *Operations) Observe(spans []Observation, now time.Time) {
 }
 
 func (t *Operations) operation(s *Observation) *operation {
-	key := operationKey{s.Process.Name, s.Span, s.Detail}
+	key := operationKey{Clip(s.Process.Name), Clip(s.Span), Clip(s.Detail)}
 	if op := t.operations[key]; op != nil {
 		return op
 	}
@@ -84,7 +105,9 @@ func (t *Operations) operation(s *Observation) *operation {
 			return op
 		}
 	}
-	op := new(operation)
+	// Copies, for the text may be a part of something much longer.
+	key = operationKey{strings.Clone(key.process), strings.Clone(key.span), strings.Clone(key.detail)}
+	op := &operation{latency: newLatency()}
 	t.operations[key] = op
 	return op
 }
@@ -93,7 +116,7 @@ func (o *operation) observe(s *Observation) {
 	us := uint64(max(s.Duration.Microseconds(), 0))
 	o.count++
 	o.totalUS += us
-	o.maxUS = max(o.maxUS, us)
+	o.latency.observe(us)
 	if s.Failed {
 		o.errors++
 	}
@@ -146,48 +169,76 @@ func (t *Operations) Operations(q Query) []Operation {
 				!strings.Contains(strings.ToLower(o.Detail), part)
 		})
 	}
-	by := q.Sort.value()
 	slices.SortFunc(list, func(a, b Operation) int {
-		return cmp.Or(cmp.Compare(by(&b), by(&a)), cmp.Compare(b.Count, a.Count),
+		return cmp.Or(cmp.Compare(q.Sort.of(&b), q.Sort.of(&a)), cmp.Compare(b.Count, a.Count),
 			strings.Compare(a.Process, b.Process), strings.Compare(a.Span, b.Span), strings.Compare(a.Detail, b.Detail))
 	})
 	return list[:min(max(q.Limit, 0), len(list))]
 }
 
-// rows copies the table under the lock and leaves what takes longer to the
-// caller, for spans are waiting to be observed.
-func (t *Operations) rows(reset bool) []Operation {
+// entry is one operation of the table.
+type entry struct {
+	key operationKey
+	*operation
+}
+
+// entries lists the table. After a reset nothing but the list refers to them.
+func (t *Operations) entries(reset bool) []entry {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	list := make([]Operation, 0, len(t.operations))
+	list := make([]entry, 0, len(t.operations))
 	for key, op := range t.operations {
-		list = append(list, Operation{
-			Process: key.process, Span: key.span, Detail: key.detail,
-			Count: op.count, Errors: op.errors,
-			TotalMS: float64(op.totalUS) / 1000,
-			AvgUS:   float64(op.totalUS) / float64(op.count),
-			MaxUS:   op.maxUS,
-		})
+		list = append(list, entry{key, op})
 	}
 	if reset {
-		clear(t.operations)
+		t.operations = make(map[operationKey]*operation)
 	}
 	return list
 }
 
-func (k SortKey) value() func(*Operation) float64 {
+// rows reads the table, a few operations at a time, for spans are waiting to
+// be observed. Each row is right in itself, the last ones a little newer than
+// the first.
+func (t *Operations) rows(reset bool) []Operation {
+	entries := t.entries(reset)
+	list := make([]Operation, 0, len(entries))
+	for some := range slices.Chunk(entries, rowsAtOnce) {
+		t.mu.Lock()
+		for _, e := range some {
+			list = append(list, e.row())
+		}
+		t.mu.Unlock()
+	}
+	return list
+}
+
+func (e entry) row() Operation {
+	o := Operation{
+		Process: e.key.process, Span: e.key.span, Detail: e.key.detail,
+		Count: e.count, Errors: e.errors,
+		TotalMS: float64(e.totalUS) / 1000,
+		AvgUS:   tenths(float64(e.totalUS) / float64(e.count)),
+		MaxUS:   e.latency.maxUS,
+	}
+	p := e.latency.percentiles(e.count)
+	o.P50US, o.P90US, o.P99US = p[0], p[1], p[2]
+	return o
+}
+
+// of returns the value of o that k sorts by.
+func (k SortKey) of(o *Operation) float64 {
 	switch k {
 	case SortCount:
-		return func(o *Operation) float64 { return float64(o.Count) }
+		return float64(o.Count)
 	case SortAvg:
-		return func(o *Operation) float64 { return o.AvgUS }
+		return o.AvgUS
 	case SortP99:
-		return func(o *Operation) float64 { return o.P99US }
+		return o.P99US
 	case SortMax:
-		return func(o *Operation) float64 { return float64(o.MaxUS) }
+		return float64(o.MaxUS)
 	case SortErrors:
-		return func(o *Operation) float64 { return float64(o.Errors) }
+		return float64(o.Errors)
 	default:
-		return func(o *Operation) float64 { return o.TotalMS }
+		return o.TotalMS
 	}
 }

@@ -136,7 +136,7 @@ func TestEverySortKeyHasItsOwnColumn(t *testing.T) {
 		t.Errorf("the keys are %v", SortKeys)
 	}
 	for _, key := range SortKeys {
-		if got := key.value()(&row); got != want[key] {
+		if got := key.of(&row); got != want[key] {
 			t.Errorf("%s sorts by %v, want %v", key, got, want[key])
 		}
 	}

@@ -100,6 +100,10 @@ func busy() Report {
 		{Process: "lightningd", Span: "lightningd/startup", Count: 1, TotalMS: 260.1, AvgUS: 260_100, MaxUS: 260_100},
 		{Detail: "(other)", Count: 12, Errors: 3, TotalMS: 0.0004, AvgUS: 0.04, MaxUS: 0},
 	}
+	for i := range r.Operations {
+		o := &r.Operations[i]
+		o.P50US, o.P90US, o.P99US = o.AvgUS*2/3, o.AvgUS*2, min(o.AvgUS*8, float64(o.MaxUS))
+	}
 	return r
 }
 
@@ -124,7 +128,7 @@ func hostile() Report {
 	r.Processes = append(r.Processes, Process{Name: long + "\n<&>", Spans: most}, Process{Name: "日本\x1b[31m語"}, Process{})
 	for _, name := range []string{long, "日本語日本語日本語日本語日本語日本語日本語", "<&>", "a\nb\tc\x1b[31md\x7f", "\xff\xfe", "…", "\u202e\u200b", ""} {
 		r.Operations = append(r.Operations,
-			Operation{Process: name, Span: "jsonrpc", Detail: name, Count: most, Errors: most, TotalMS: most / 1000, AvgUS: most, MaxUS: most},
+			Operation{Process: name, Span: "jsonrpc", Detail: name, Count: most, Errors: most, TotalMS: most / 1000, AvgUS: most, P50US: most, P99US: most, MaxUS: most},
 			Operation{Process: name, Span: name, Detail: "", Count: 1, AvgUS: 1},
 			Operation{Process: "x" + name, Span: "db_" + name, Detail: "x" + name, Count: 10_000_000, Errors: 9_999_999, TotalMS: 9_999_949, MaxUS: 999_994_999},
 		)
@@ -234,9 +238,9 @@ func TestTimesInTables(t *testing.T) {
 		want string
 	}{
 		{0, "0us"}, {0.0004, "0us"}, {0.001, "1us"}, {0.267, "267us"}, {0.9994, "999us"}, {0.9996, "1.0ms"}, {1, "1.0ms"},
-		{99.94, "99.9ms"}, {99.96, "100ms"}, {9999.4, "9999ms"}, {9999.6, "10.0s"}, {60_000, "60.0s"},
-		{9_999_949, "9999.9s"}, {9_999_951, "2.8h"}, {24 * 3_600_000, "24.0h"}, {9999.9 * 3_600_000, "9999.9h"},
-		{10_001 * 3_600_000, "1y"}, {1 << 64 / 1000, "584942y"},
+		{9.94, "9.9ms"}, {9.96, "10ms"}, {999.4, "999ms"}, {999.6, "1.0s"}, {60_000, "60s"},
+		{9_999_499, "9999s"}, {9_999_501, "2.8h"}, {24 * 3_600_000, "24h"}, {9999.4 * 3_600_000, "9999h"},
+		{10_001 * 3_600_000, "1.1y"}, {9_999 * 8760 * 3_600_000, "9999y"}, {1 << 64 / 1000, "585ky"},
 	} {
 		if got := ms(tc.ms); got != tc.want {
 			t.Errorf("%v ms is shown as %s, want %s", tc.ms, got, tc.want)
@@ -251,8 +255,8 @@ func TestNumbersInTables(t *testing.T) {
 	}{
 		{0, "0"},
 		{44_917, "44917"},
-		{9_999_999, "9999999"},
-		{10_000_000, "10.0M"},
+		{999_999, "999999"},
+		{1_000_000, "1.0M"},
 		{999_949_999, "999.9M"},
 		{999_950_000, "1.0G"},
 		{45_100_000_000, "45.1G"},

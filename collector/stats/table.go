@@ -18,9 +18,8 @@ const (
 	// textWidth is one less than there is, for the library lets a wide rune
 	// stand out by one.
 	textWidth = tableWidth - labelWidth - 1
-	// Two columns of text leave 7 for each of the five numbers.
+	// processWidth is the width of the longest common names of plugins.
 	processWidth = 12
-	whatWidth    = 27
 	// maxSenders bounds the senders named: some 30 run at once, under two dozen
 	// names. maxSender is the width of a name; those of lightningd have 20.
 	maxSenders = 40
@@ -31,7 +30,9 @@ const (
 // all is well, what is not, and where the time went.
 func (r Report) WriteTable(w io.Writer) error {
 	var b strings.Builder
-	fmt.Fprintf(&b, "clntrace %s: %s, up %s\n", r.Version, r.Status, round(time.Duration(r.UptimeSeconds)*time.Second))
+	for _, part := range wrap("clntrace "+r.Version+": "+r.verdict(), tableWidth-1) {
+		b.WriteString(part + "\n")
+	}
 	for _, warning := range r.Warnings {
 		writeLine(&b, "  !", warning)
 	}
@@ -50,15 +51,38 @@ func (r Report) WriteTable(w io.Writer) error {
 	return err
 }
 
+// verdict says in one line if all is well.
+func (r Report) verdict() string {
+	text := string(r.Status)
+	switch n := len(r.Warnings); {
+	case n == 1:
+		text += ", 1 warning"
+	case n > 1:
+		text += fmt.Sprintf(", %d warnings", n)
+	case r.Status == StatusOK:
+		text += ", all is well"
+	}
+	return text + ", up " + uptime(r.UptimeSeconds)
+}
+
 // writeLine writes a label and a text behind it, wrapped and indented.
 func writeLine(b *strings.Builder, label, line string) {
-	for i, part := range strings.Split(text.WrapSoft(plain(line), textWidth), "\n") {
+	for i, part := range wrap(line, textWidth) {
 		if i > 0 {
 			label = ""
 		}
 		b.WriteString(strings.TrimRight(fmt.Sprintf("%-*s%s", labelWidth, label, part), " "))
 		b.WriteByte('\n')
 	}
+}
+
+// wrap breaks a line at blanks.
+func wrap(line string, width int) []string {
+	parts := strings.Split(text.WrapSoft(plain(line), width), "\n")
+	for i, part := range parts {
+		parts[i] = strings.TrimRight(part, " ")
+	}
+	return parts
 }
 
 // plain makes text that somebody else wrote fit for a terminal, on one line.
@@ -92,7 +116,7 @@ func (r Report) socketLine() string {
 	line += fmt.Sprintf("; %d datagrams, %s", d.Received, bytes(d.Bytes))
 	line += nonZero(", ", counter{d.Refused, "refused"}, counter{d.Malformed, "malformed"})
 	if r.Socket.QueueLimit > 0 {
-		line += fmt.Sprintf("; the kernel's queue holds %d and was full %d times", r.Socket.QueueLimit+1, r.Socket.QueueFullEvents)
+		line += fmt.Sprintf("; the kernel's queue holds %d and was %s", r.Socket.QueueLimit+1, Full(r.Socket.QueueFullEvents))
 	}
 	return line
 }
@@ -124,7 +148,12 @@ func (r Report) exportLine() string {
 	if e.Batches > 0 {
 		line += fmt.Sprintf(", avg %s, p99 %s", ms(e.AvgMS), ms(e.P99MS))
 	}
-	if e.LastError != "" {
+	switch {
+	case e.State == "unreachable" && e.LastSuccess == nil:
+		return line + "; nothing delivered yet"
+	case e.State == "unreachable": // why is in the warnings
+		return line + "; last success " + e.LastSuccess.UTC().Format(time.RFC3339)
+	case e.LastError != "":
 		line += "; last error: " + e.LastError
 	}
 	return line
@@ -157,17 +186,17 @@ func (r Report) operationsTable() string {
 	style.Box.PaddingLeft, style.Box.PaddingRight = "", " "
 	style.Format.HeaderAlign, style.Format.Header = text.AlignDefault, text.FormatUpper
 	t.SetStyle(style)
-	t.AppendHeader(table.Row{"process", "what", "count", "err", "total", "avg", "max"})
-	configs := []table.ColumnConfig{{Number: 1, WidthMax: processWidth}, {Number: 2, WidthMax: whatWidth}}
-	for number := 3; number <= 7; number++ {
+	header := table.Row{"process", "what", "count", "err", "total", "avg", "p50", "p99", "max"}
+	t.AppendHeader(header)
+	var configs []table.ColumnConfig
+	for number := 3; number <= len(header); number++ {
 		configs = append(configs, table.ColumnConfig{Number: number, Align: text.AlignRight, AlignHeader: text.AlignRight})
 	}
 	t.SetColumnConfigs(configs)
-	for _, o := range r.Operations {
-		t.AppendRow(table.Row{
-			snip(o.Process, processWidth), snip(o.what(), whatWidth), number(o.Count), number(o.Errors),
-			ms(o.TotalMS), ms(o.AvgUS / 1000), ms(float64(o.MaxUS) / 1000),
-		})
+	rows, width := r.operationRows(header)
+	for _, row := range rows {
+		row[1] = snip(row[1].(string), width)
+		t.AppendRow(row)
 	}
 	lines := strings.Split(t.Render(), "\n")
 	for i, line := range lines {
@@ -176,16 +205,56 @@ func (r Report) operationsTable() string {
 	return strings.Join(lines, "\n")
 }
 
+// operationRows returns the cells of the table, and the width that the others
+// leave to the names of operations: 23 at least, for counts take 6 and times 5.
+func (r Report) operationRows(header table.Row) (rows []table.Row, width int) {
+	widths := make([]int, len(header))
+	note := func(row table.Row) {
+		for i, cell := range row {
+			widths[i] = max(widths[i], text.StringWidth(fmt.Sprint(cell)))
+		}
+	}
+	note(header)
+	for _, o := range r.Operations {
+		row := table.Row{
+			snip(o.Process, processWidth), o.what(), number(o.Count), number(o.Errors),
+			ms(o.TotalMS), ms(o.AvgUS / 1000), ms(o.P50US / 1000), ms(o.P99US / 1000), ms(float64(o.MaxUS) / 1000),
+		}
+		rows = append(rows, row)
+		note(row)
+	}
+	width = tableWidth
+	for i, w := range widths {
+		if i != 1 {
+			width -= w + 1
+		}
+	}
+	return rows, width
+}
+
 // what names an operation in few columns: a statement's summary says already
-// that it is the database.
+// that it is the database, and the process that it is lightningd.
 func (o Operation) what() string {
 	switch {
 	case o.Detail == "":
 		return o.Span
 	case strings.HasPrefix(o.Span, "db_"), o.Span == "":
 		return o.Detail
+	case o.Process == "lightningd":
+		return strings.TrimPrefix(o.Span, "lightningd/") + " " + o.Detail
 	}
 	return o.Span + " " + o.Detail
+}
+
+// Full says in words how often a queue was full.
+func Full(times uint64) string {
+	switch times {
+	case 0:
+		return "never full"
+	case 1:
+		return "full once"
+	}
+	return fmt.Sprintf("full %d times", times)
 }
 
 type counter struct {
@@ -204,9 +273,9 @@ func nonZero(separator string, counters ...counter) string {
 	return b.String()
 }
 
-// number writes a count in 7 columns at most.
+// number writes a count in 6 columns at most.
 func number(n uint64) string {
-	const exact = 10_000_000
+	const exact = 1_000_000
 	if n < exact {
 		return strconv.FormatUint(n, 10)
 	}
@@ -217,7 +286,7 @@ func number(n uint64) string {
 	return fmt.Sprintf("%.1f%c", v, "MGTPE"[unit])
 }
 
-// ms writes a time given in milliseconds with a unit that suits it, in 7
+// ms writes a time given in milliseconds with a unit that suits it, in 5
 // columns at most.
 func ms(v float64) string {
 	const (
@@ -225,19 +294,25 @@ func ms(v float64) string {
 		hour   = 3600 * second
 		year   = 365 * 24 * hour
 	)
+	decimal := func(v float64, unit string) string {
+		if v < 9.95 {
+			return fmt.Sprintf("%.1f%s", v, unit)
+		}
+		return fmt.Sprintf("%.0f%s", v, unit)
+	}
 	switch {
 	case v < 0.9995:
 		return fmt.Sprintf("%.0fus", v*1000)
-	case v < 99.95:
-		return fmt.Sprintf("%.1fms", v)
-	case v < 9999.5:
-		return fmt.Sprintf("%.0fms", v)
-	case v < 9999.95*second:
-		return fmt.Sprintf("%.1fs", v/second)
-	case v < 9999.95*hour:
-		return fmt.Sprintf("%.1fh", v/hour)
+	case v < 999.5:
+		return decimal(v, "ms")
+	case v < 9999.5*second:
+		return decimal(v/second, "s")
+	case v < 9999.5*hour:
+		return decimal(v/hour, "h")
+	case v < 9999.5*year:
+		return decimal(v/year, "y")
 	}
-	return fmt.Sprintf("%.0fy", v/year)
+	return decimal(v/(1000*year), "ky")
 }
 
 func bytes(n uint64) string {
@@ -251,12 +326,16 @@ func bytes(n uint64) string {
 	return fmt.Sprintf("%.1f MB", float64(n)/(k*k))
 }
 
-// round leaves two units of a duration.
-func round(d time.Duration) time.Duration {
+// uptime writes seconds in the two units that matter.
+func uptime(s int64) string {
+	const minute, hour, day = 60, 3600, 86400
 	switch {
-	case d > time.Hour:
-		return d.Round(time.Minute)
-	default:
-		return d.Round(time.Second)
+	case s < minute:
+		return fmt.Sprintf("%d s", s)
+	case s < hour:
+		return fmt.Sprintf("%d min %d s", s/minute, s%minute)
+	case s < day:
+		return fmt.Sprintf("%d h %d min", s/hour, s%hour/minute)
 	}
+	return fmt.Sprintf("%d d %d h", s/day, s%day/hour)
 }

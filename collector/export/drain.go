@@ -1,0 +1,177 @@
+package export
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	coltracepb "go.opentelemetry.io/proto/otlp/collector/trace/v1"
+	"google.golang.org/protobuf/proto"
+
+	"clntrace/collector/spool"
+	"clntrace/collector/stats"
+)
+
+const (
+	// drainRate bounds the backlog's share of an endpoint that has just come
+	// back: 64 MiB in 16 s.
+	drainRate = 4 << 20 // bytes a second
+	// drainGap is the least pause between two batches of the backlog. The
+	// pause is also as long as the last one took, so that a slow endpoint has
+	// half of its time for others.
+	drainGap = 10 * time.Millisecond
+	// spoolCheck is how often a spool that could not be opened is tried: its
+	// last owner may need up to 5 s to end.
+	spoolCheck = 2 * time.Second
+	// maxInARow is how often one batch is sent in vain to an endpoint that can
+	// be reached before another gets a chance in between: it may be the batch
+	// that is too much for it.
+	maxInARow = 10
+)
+
+// drainage is what ends the draining of the spool.
+type drainage struct {
+	ending context.Context // done: take no further batch
+	end    context.CancelFunc
+	trying context.Context // done: give up the attempt under way
+	giveUp context.CancelFunc
+}
+
+func newDrainage(stop context.Context) (b drainage) {
+	b.ending, b.end = context.WithCancel(stop)
+	b.trying, b.giveUp = context.WithCancel(stop)
+	return b
+}
+
+// openSpool begins to use the spool of cfg and to drain what is in it.
+func (d *delivery) openSpool(cfg Config) {
+	if cfg.SpoolSize <= 0 {
+		return
+	}
+	dir := cfg.SpoolDir
+	if dir == "" {
+		dir = DefaultSpoolDir
+	}
+	const mib = 1 << 20
+	s := spool.New(spool.Config{
+		Dir: dir, Limit: int64(cfg.SpoolSize) * mib,
+		FileSpans: int64(cfg.BatchSize), FileBytes: maxRequestBytes,
+	}, d.log, d.spoolChanged)
+	d.spool.Store(s)
+	d.work.Go(func() { d.drain(s) })
+}
+
+// spoolChanged books what happens in the spool. A span that somebody else has
+// taken from it, with its file, counts as dropped like those of a full one.
+func (d *delivery) spoolChanged(c spool.Change) {
+	if c.Found > 0 {
+		d.ledger.Inherit(c.Found)
+	}
+	if c.Stored > 0 || c.Dropped > 0 {
+		d.ledger.Book(stats.Counts{
+			Pending: -c.Stored, Spooled: c.Stored - c.Dropped, DroppedSpoolFull: c.Dropped,
+		}, time.Now())
+	}
+}
+
+// endDrain leaves the rest of the spool to the next run. The attempt under way
+// may end by itself, unless it is one of many in vain.
+func (d *delivery) endDrain() {
+	d.backlog.end()
+	if d.away() {
+		d.backlog.giveUp()
+	}
+}
+
+func (d *delivery) closeSpool() {
+	if s := d.spool.Load(); s != nil {
+		s.Close()
+	}
+}
+
+// drain sends what is in the spool, until endDrain. While the endpoint is away
+// it is the only one to ask whether it is back.
+func (d *delivery) drain(s *spool.Spool) {
+	wait := newBackOff()
+	for d.backlog.ending.Err() == nil {
+		_ = s.Open() // its Status tells what is wrong
+		for d.backlog.ending.Err() == nil && s.LookInto() {
+		}
+		l, changed := d.current()
+		away := d.away()
+		if !away {
+			wait.Reset()
+		} else if !d.pause(d.backlog.ending, d.retryIn(wait), changed) || !d.away() {
+			continue
+		}
+		var b *spool.Batch
+		if l != nil && !d.replaced(l) {
+			b = take(s, away)
+		}
+		if b == nil {
+			d.idle(s, changed)
+			continue
+		}
+		d.pause(d.backlog.ending, d.deliver(s, l, b), nil)
+	}
+}
+
+// take takes the oldest batch, or, when that has been sent in vain for long,
+// the next one every other time.
+func take(s *spool.Spool, away bool) *spool.Batch {
+	b := s.Next(0)
+	if b != nil && away && b.Attempts >= maxInARow && b.Attempts%2 == 1 {
+		s.Release(b, true)
+		b = s.Next(1)
+	}
+	return b
+}
+
+// idle waits until there may be something to do.
+func (d *delivery) idle(s *spool.Spool, changed <-chan struct{}) {
+	timer := time.NewTimer(spoolCheck)
+	defer timer.Stop()
+	select {
+	case <-s.Ready():
+	case <-changed:
+	case <-timer.C:
+	case <-d.backlog.ending.Done():
+	}
+}
+
+// deliver sends a batch of the spool and returns how long to leave the
+// endpoint alone before the next.
+func (d *delivery) deliver(s *spool.Spool, l *link, b *spool.Batch) time.Duration {
+	var request coltracepb.ExportTraceServiceRequest
+	if err := proto.Unmarshal(b.Body, &request); err != nil {
+		s.Spoil(b, fmt.Errorf("reading its spans: %w", err))
+		return 0
+	}
+	away, start := d.away(), time.Now()
+	if away {
+		d.count(func(r *stats.Export) { r.Retries++ })
+	}
+	result, err := d.try(d.backlog.trying, l, request.GetResourceSpans())
+	from := stats.Counts{Spooled: -b.Spans}
+	switch {
+	case result.acknowledged:
+		s.Done(b)
+		d.delivered(from, b.Spans, result)
+	case result.message == "" && d.replaced(l), d.backlog.trying.Err() != nil:
+		s.Release(b, false)
+		return 0
+	case !result.retryable:
+		s.Done(b)
+		d.refused(from, b.Spans, result, err)
+	default:
+		if !away && b.Attempts >= maxInARow {
+			s.Postpone(b) // others were taken since it was tried first
+		} else {
+			s.Release(b, result.reached)
+		}
+		d.unreachable(result)
+		return 0
+	}
+	atRate := time.Duration(len(b.Body)) * time.Second / drainRate
+	return max(time.Since(start), atRate, drainGap)
+}

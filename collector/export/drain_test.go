@@ -1,0 +1,593 @@
+package export
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.opentelemetry.io/otel/exporters/otlp/otlptrace"
+	tracepb "go.opentelemetry.io/proto/otlp/trace/v1"
+
+	"clntrace/collector/stats"
+)
+
+// fakeClient is an endpoint without a network, so that hours can pass in no
+// time. Spans are told apart by their names.
+type fakeClient struct {
+	otlptrace.Client
+
+	mu       sync.Mutex
+	answer   func(ctx context.Context, names []string) attempt
+	got      []string // names, in the order of arrival
+	arrivals []time.Time
+	requests []time.Time
+	largest  int // spans of a request
+}
+
+func acknowledge(context.Context, []string) attempt { return attempt{acknowledged: true} }
+
+func unavailable(context.Context, []string) attempt {
+	return attempt{retryable: true, message: "Unavailable: because"}
+}
+
+func refuse(context.Context, []string) attempt { return attempt{message: "InvalidArgument: because"} }
+
+// hang is an endpoint that never answers, and a client that gives up in time.
+func hang(ctx context.Context, _ []string) attempt {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	<-ctx.Done()
+	return attempt{retryable: true, message: ctx.Err().Error()}
+}
+
+// slow takes that long for each request.
+func slow(d time.Duration) func(context.Context, []string) attempt {
+	return func(ctx context.Context, _ []string) attempt {
+		select {
+		case <-time.After(d):
+			return attempt{acknowledged: true}
+		case <-ctx.Done():
+			return attempt{retryable: true, message: ctx.Err().Error()}
+		}
+	}
+}
+
+// UploadTraces answers as the endpoint is told to.
+func (f *fakeClient) UploadTraces(ctx context.Context, batch []*tracepb.ResourceSpans) error {
+	var names []string
+	for _, r := range batch {
+		for _, scope := range r.GetScopeSpans() {
+			for _, s := range scope.GetSpans() {
+				names = append(names, s.GetName())
+			}
+		}
+	}
+	f.mu.Lock()
+	answer := f.answer
+	f.requests = append(f.requests, time.Now())
+	f.largest = max(f.largest, len(names))
+	f.mu.Unlock()
+	a := answer(ctx, names)
+	*attemptOf(ctx) = a
+	if !a.acknowledged {
+		return fmt.Errorf("%s", a.message)
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.got = append(f.got, names...)
+	for range names {
+		f.arrivals = append(f.arrivals, time.Now())
+	}
+	return nil
+}
+
+func (f *fakeClient) Stop(context.Context) error { return nil }
+
+func (f *fakeClient) set(answer func(context.Context, []string) attempt) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.answer = answer
+}
+
+func (f *fakeClient) names() []string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Clone(f.got)
+}
+
+// spooling is a Config with a spool in dir.
+func spooling(t testing.TB, dir string) Config {
+	cfg := config(mustParse(t, "http://127.0.0.1:1"))
+	cfg.SpoolDir, cfg.SpoolSize = dir, 1
+	cfg.BatchSize, cfg.BatchDelay = 4, 100*time.Millisecond
+	return cfg
+}
+
+// startSpooling starts a pipeline on f. It has to end in the test, not in its
+// cleanup, for what runs in a synctest bubble ends there.
+func startSpooling(t *testing.T, cfg Config, f *fakeClient) *testPipeline {
+	p := &testPipeline{t: t}
+	p.init()
+	p.connectTo(f)
+	p.start(cfg)
+	p.SetNode(Node{})
+	return p
+}
+
+func (f *fakeClient) arrival(at int) time.Time {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.arrivals[at]
+}
+
+// connectTo has the next connection go to f.
+func (p *testPipeline) connectTo(f *fakeClient) {
+	p.delivery.connect = func(cfg Config) (*link, error) {
+		if cfg.Endpoint.Off() {
+			return nil, nil
+		}
+		return &link{client: f}, nil
+	}
+}
+
+// number sends spans named after numbers.
+func (p *testPipeline) number(first, n int) {
+	for i := first; i < first+n; i++ {
+		p.send(newSpan(uint64(i+1), fmt.Sprintf("%05d", i)))
+	}
+}
+
+func numbers(first, n int) (names []string) {
+	for i := first; i < first+n; i++ {
+		names = append(names, fmt.Sprintf("%05d", i))
+	}
+	return names
+}
+
+// now holds the counts against want.
+func (p *testPipeline) now(what string, want stats.Counts) {
+	p.t.Helper()
+	synctest.Wait()
+	got := p.ledger.Counts()
+	if !got.Balanced() {
+		p.t.Errorf("%s: the counts do not add up: %+v", what, got)
+	}
+	got.Received, got.Accepted = 0, 0
+	if got != want {
+		p.t.Errorf("%s: got %+v, want %+v", what, got, want)
+	}
+}
+
+func spoolFiles(t testing.TB, dir string) (names []string) {
+	t.Helper()
+	names, err := filepath.Glob(filepath.Join(dir, "*.spans"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return names
+}
+
+func TestOutageIsSpooledAndSentOldestFirst(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "spool")
+	synctest.Test(t, func(t *testing.T) {
+		f := &fakeClient{answer: unavailable}
+		p := startSpooling(t, spooling(t, dir), f)
+		for i := range 50 {
+			p.number(2*i, 2)
+			time.Sleep(time.Second)
+		}
+		p.now("away", stats.Counts{Spooled: 100})
+		// One asks whether the endpoint is back, not each batch.
+		if n := len(f.requests); n < 50/5 || n > 50/4+5 {
+			t.Errorf("%d requests in 50 s", n)
+		}
+		f.set(acknowledge)
+		time.Sleep(2 * maxRetry)
+		p.now("back", stats.Counts{Exported: 100})
+		if got := f.names(); !slices.Equal(got, numbers(0, 100)) {
+			t.Errorf("arrived in the order %q", got)
+		}
+		if f.largest > 4 {
+			t.Errorf("a request of %d spans, batches have 4 at most", f.largest)
+		}
+		p.number(100, 1)
+		time.Sleep(time.Second)
+		p.now("after", stats.Counts{Exported: 101})
+		if left := spoolFiles(t, dir); len(left) != 0 || p.Spool().Bytes != 0 {
+			t.Errorf("left behind: %q", left)
+		}
+		if n := strings.Count(p.log.String(), "level=WARN"); n != 2 {
+			t.Errorf("%d warnings, want one at the start and one at the end:\n%s", n, p.log.String())
+		}
+		if left := p.shutdown(time.Second); left != 0 {
+			t.Errorf("%d are left", left)
+		}
+	})
+}
+
+func TestNewSpansAreDeliveredWhileTheBacklogDrains(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "spool")
+	synctest.Test(t, func(t *testing.T) {
+		f := &fakeClient{answer: unavailable}
+		p := startSpooling(t, spooling(t, dir), f)
+		p.number(0, 400)
+		time.Sleep(10 * time.Second)
+		p.now("away", stats.Counts{Spooled: 400})
+		f.set(slow(100 * time.Millisecond)) // the backlog takes 10 s, and as much for pauses
+		time.Sleep(maxRetry + time.Second)
+		back := time.Now()
+		p.number(900, 4)
+		time.Sleep(time.Second)
+		synctest.Wait()
+		at := slices.Index(f.names(), "00900")
+		if at < 0 || at > 200 {
+			t.Fatalf("the new span is number %d to arrive, of %d so far", at, len(f.names()))
+		}
+		if took := f.arrival(at).Sub(back); took > 300*time.Millisecond {
+			t.Errorf("the new span took %v", took)
+		}
+		if rest := p.ledger.Counts().Spooled; rest < 100 {
+			t.Errorf("%d spans are still in the spool: the endpoint was flooded", rest)
+		}
+		time.Sleep(30 * time.Second)
+		p.now("after", stats.Counts{Exported: 404})
+		p.shutdown(time.Second)
+	})
+}
+
+func TestFlappingEndpoint(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "spool")
+	synctest.Test(t, func(t *testing.T) {
+		begin := time.Now()
+		f := &fakeClient{}
+		f.set(func(ctx context.Context, names []string) attempt {
+			if int(time.Since(begin).Seconds())%2 == 1 {
+				return acknowledge(ctx, names)
+			}
+			return unavailable(ctx, names)
+		})
+		p := startSpooling(t, spooling(t, dir), f)
+		const sent = 400
+		for i := range sent {
+			p.number(i, 1)
+			time.Sleep(100 * time.Millisecond)
+		}
+		time.Sleep(time.Minute)
+		p.now("after", stats.Counts{Exported: sent})
+		got := f.names()
+		slices.Sort(got)
+		if !slices.Equal(got, numbers(0, sent)) {
+			t.Errorf("%d spans arrived of %d", len(got), sent)
+		}
+		if n := strings.Count(p.log.String(), "level=WARN"); n > 4 {
+			t.Errorf("%d warnings in less than two minutes:\n%s", n, p.log.String())
+		}
+		p.shutdown(time.Second)
+	})
+}
+
+func TestAnswersToTheBacklog(t *testing.T) {
+	for _, tc := range []struct {
+		what   string
+		answer func(context.Context, []string) attempt
+		want   stats.Counts
+	}{
+		{"refused for good", refuse, stats.Counts{RejectedByBackend: 8}},
+		{"partial success", func(context.Context, []string) attempt {
+			return attempt{acknowledged: true, rejected: 1, message: "too old"}
+		}, stats.Counts{Exported: 6, RejectedByBackend: 2}},
+		{"a rejection of more than there was", func(context.Context, []string) attempt {
+			return attempt{acknowledged: true, rejected: 100, message: "too old"}
+		}, stats.Counts{RejectedByBackend: 8}},
+		{"slow", slow(5 * time.Second), stats.Counts{Exported: 8}},
+		{"hangs", hang, stats.Counts{Spooled: 8}},
+	} {
+		t.Run(tc.what, func(t *testing.T) {
+			dir := filepath.Join(t.TempDir(), "spool")
+			synctest.Test(t, func(t *testing.T) {
+				f := &fakeClient{answer: unavailable}
+				p := startSpooling(t, spooling(t, dir), f)
+				p.number(0, 8)
+				time.Sleep(5 * time.Second)
+				p.now("away", stats.Counts{Spooled: 8})
+				f.set(tc.answer)
+				time.Sleep(time.Minute)
+				p.now("after", tc.want)
+				p.shutdown(5 * time.Second)
+			})
+		})
+	}
+}
+
+func TestEndpointsWishForTheNextAttempt(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "spool")
+	synctest.Test(t, func(t *testing.T) {
+		f := &fakeClient{answer: func(context.Context, []string) attempt {
+			return attempt{retryable: true, message: "busy", retryAfter: 20 * time.Second}
+		}}
+		p := startSpooling(t, spooling(t, dir), f)
+		p.number(0, 1)
+		time.Sleep(19 * time.Second)
+		p.number(1, 1)
+		time.Sleep(90 * time.Second)
+		synctest.Wait()
+		if n := len(f.requests); n < 4 || n > 6 {
+			t.Errorf("%d requests in 109 s, asked for one in 20", n)
+		}
+		p.shutdown(time.Second)
+	})
+}
+
+// A batch that the endpoint cannot take, and does not say so, must not keep
+// all others from it.
+func TestBatchThatNeverGetsThrough(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "spool")
+	synctest.Test(t, func(t *testing.T) {
+		f := &fakeClient{answer: func(ctx context.Context, names []string) attempt {
+			if slices.Contains(names, "00000") {
+				return attempt{reached: true, retryable: true, message: "Unavailable: too much for me"}
+			}
+			return acknowledge(ctx, names)
+		}}
+		p := startSpooling(t, spooling(t, dir), f)
+		p.number(0, 1)
+		time.Sleep(time.Second)
+		const minutes = 5
+		for i := range minutes * 60 {
+			p.number(1+i, 1)
+			time.Sleep(time.Second)
+		}
+		time.Sleep(30 * time.Second)
+		if got := p.ledger.Counts(); got.Exported < minutes*60-20 || got.Spooled == 0 || !got.Balanced() {
+			t.Errorf("got %+v", got)
+		}
+		if n := strings.Count(p.log.String(), "level=WARN"); n > 2*(minutes+1) {
+			t.Errorf("%d warnings in %d minutes", n, minutes)
+		}
+		p.shutdown(time.Second)
+	})
+}
+
+func TestNextRunSendsWhatIsSpooled(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "spool")
+	synctest.Test(t, func(t *testing.T) {
+		f := &fakeClient{answer: unavailable}
+		first := startSpooling(t, spooling(t, dir), f)
+		first.number(0, 10)
+		if left := first.shutdown(5 * time.Second); left != 0 {
+			t.Errorf("%d are left", left)
+		}
+		first.now("first", stats.Counts{Spooled: 10})
+
+		second := startSpooling(t, spooling(t, dir), f)
+		time.Sleep(10 * time.Second)
+		second.now("second, away", stats.Counts{Spooled: 10})
+		if got := second.ledger.Counts(); got.Received != 10 || got.Accepted != 10 || second.ledger.Rate(time.Now()) != 0 {
+			t.Errorf("found: %+v, %v a second", got, second.ledger.Rate(time.Now()))
+		}
+		second.number(10, 10)
+		f.set(acknowledge)
+		time.Sleep(10 * time.Second)
+		second.now("second, back", stats.Counts{Exported: 20})
+		if got := f.names(); !slices.Equal(got, numbers(0, 20)) {
+			t.Errorf("arrived: %q", got)
+		}
+		second.shutdown(time.Second)
+	})
+}
+
+// The end is limited by the time it gets, whatever the endpoint does, and
+// nothing is lost over it.
+func TestShutdownWithASpool(t *testing.T) {
+	const patience = 5 * time.Second
+	for _, tc := range []struct {
+		what       string
+		before, at func(context.Context, []string) attempt // before and at the end
+		took       time.Duration                           // at most
+		exported   int64                                   // at least
+	}{
+		{"healthy", acknowledge, acknowledge, 500 * time.Millisecond, 200},
+		{"dead", acknowledge, unavailable, 500 * time.Millisecond, 100},
+		{"dead for long", unavailable, unavailable, 500 * time.Millisecond, 0},
+		{"back just then", unavailable, acknowledge, 500 * time.Millisecond, 0},
+		{"hangs", acknowledge, hang, patience, 100},
+		{"hangs for long", hang, hang, 500 * time.Millisecond, 0},
+		{"slow", acknowledge, slow(time.Second), patience, 100 + 2*4},
+		{"refuses", acknowledge, refuse, 500 * time.Millisecond, 100},
+	} {
+		t.Run(tc.what, func(t *testing.T) {
+			dir := filepath.Join(t.TempDir(), "spool")
+			synctest.Test(t, func(t *testing.T) {
+				f := &fakeClient{answer: tc.before}
+				p := startSpooling(t, spooling(t, dir), f)
+				p.number(0, 100)
+				time.Sleep(30 * time.Second)
+				f.set(tc.at)
+				p.number(100, 100)
+				begin := time.Now()
+				left := p.shutdown(patience)
+				if took := time.Since(begin); took > tc.took {
+					t.Errorf("took %v, more than %v", took, tc.took)
+				}
+				got := p.ledger.Counts()
+				if !got.Balanced() || left != 0 || got.Pending != 0 || got.Exported < tc.exported {
+					t.Errorf("%d left: %+v", left, got)
+				}
+
+				f.set(acknowledge)
+				next := startSpooling(t, spooling(t, dir), f)
+				time.Sleep(time.Minute)
+				next.now("next run", stats.Counts{Exported: got.Spooled})
+				names := f.names()
+				slices.Sort(names)
+				if n := int64(len(names)); n != 200-got.RejectedByBackend || n != int64(len(slices.Compact(names))) {
+					t.Errorf("%d spans arrived, %d different ones", n, len(slices.Compact(names)))
+				}
+				next.shutdown(time.Second)
+			})
+		})
+	}
+}
+
+func TestSpoolGoesToTheNewEndpoint(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "spool")
+	synctest.Test(t, func(t *testing.T) {
+		f := &fakeClient{answer: unavailable}
+		cfg := spooling(t, dir)
+		p := startSpooling(t, cfg, f)
+		p.number(0, 8)
+		time.Sleep(30 * time.Second)
+		off := cfg
+		off.Endpoint = OffEndpoint
+		if err := p.Reconfigure(off, true); err != nil {
+			t.Fatal(err)
+		}
+		p.number(8, 2)
+		time.Sleep(time.Minute)
+		p.now("off", stats.Counts{Spooled: 8, Filtered: 2})
+		other := &fakeClient{answer: acknowledge}
+		p.connectTo(other)
+		if err := p.Reconfigure(cfg, true); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Second)
+		p.now("new endpoint", stats.Counts{Exported: 8, Filtered: 2})
+		if got := other.names(); !slices.Equal(got, numbers(0, 8)) {
+			t.Errorf("got %q", got)
+		}
+		p.shutdown(time.Second)
+	})
+}
+
+func TestWithoutAUsableSpoolSpansWaitInMemory(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	synctest.Test(t, func(t *testing.T) {
+		f := &fakeClient{answer: unavailable}
+		p := startSpooling(t, spooling(t, file), f)
+		p.number(0, 20)
+		time.Sleep(time.Minute)
+		p.now("away", stats.Counts{Pending: 20})
+		if s := p.Spool(); s.Problem == nil || !strings.Contains(s.Problem.Error(), file) || s.Limit != 1<<20 {
+			t.Errorf("the spool says %+v", s)
+		}
+		if n := strings.Count(p.log.String(), file); n != 1 {
+			t.Errorf("logged %d times", n)
+		}
+		// Somebody mends it: then what waits goes there.
+		if err := os.Remove(file); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(2 * maxRetry)
+		p.now("mended", stats.Counts{Spooled: 20})
+		f.set(acknowledge)
+		time.Sleep(2 * maxRetry)
+		p.now("back", stats.Counts{Exported: 20})
+		p.shutdown(time.Second)
+	})
+}
+
+func TestFullSpoolIsCounted(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "spool")
+	synctest.Test(t, func(t *testing.T) {
+		f := &fakeClient{answer: unavailable}
+		cfg := spooling(t, dir)
+		cfg.BatchSize = 100
+		p := startSpooling(t, cfg, f)
+		const batches, each = 60, 50
+		for i := range batches {
+			for n := range each {
+				p.send(newSpan(uint64(i*each+n+1), fmt.Sprintf("%05d", i*each+n), "id", strings.Repeat("x", 2000)))
+			}
+			time.Sleep(time.Second)
+		}
+		synctest.Wait()
+		got := p.ledger.Counts()
+		if !got.Balanced() || got.Pending != 0 || got.DroppedSpoolFull == 0 || got.Spooled+got.DroppedSpoolFull != batches*each {
+			t.Errorf("got %+v", got)
+		}
+		if s := p.Spool(); s.Bytes > s.Limit || s.Bytes < s.Limit/2 {
+			t.Errorf("%d bytes of %d", s.Bytes, s.Limit)
+		}
+		f.set(acknowledge)
+		time.Sleep(30 * time.Second)
+		names := f.names()
+		want := numbers(batches*each-int(got.Spooled), int(got.Spooled))
+		if !slices.Equal(names, want) {
+			t.Errorf("%d spans arrived from %s to %s, want the newest %d", len(names), names[0], names[len(names)-1], len(want))
+		}
+		p.shutdown(time.Second)
+	})
+}
+
+// An endpoint that takes less than what comes makes the spool the buffer, and
+// one that hangs does not hold up what comes behind.
+func TestBackPressureGoesToTheSpool(t *testing.T) {
+	for _, tc := range []struct {
+		what   string
+		answer func(context.Context, []string) attempt
+	}{
+		{"slow", slow(time.Second)},
+		{"hangs", hang},
+	} {
+		t.Run(tc.what, func(t *testing.T) {
+			dir := filepath.Join(t.TempDir(), "spool")
+			synctest.Test(t, func(t *testing.T) {
+				f := &fakeClient{answer: tc.answer}
+				cfg := spooling(t, dir)
+				cfg.QueueSize, cfg.BatchSize = 200, 20
+				p := startSpooling(t, cfg, f)
+				const sent = 3000
+				for i := range sent { // 100 a second; the endpoint takes 20 or none
+					p.number(i, 1)
+					time.Sleep(10 * time.Millisecond)
+				}
+				synctest.Wait()
+				if got := p.ledger.Counts(); got.DroppedQueueFull > 0 || got.Spooled == 0 || !got.Balanced() {
+					t.Errorf("under load: %+v", got)
+				}
+				f.set(acknowledge)
+				time.Sleep(time.Minute)
+				p.now("after", stats.Counts{Exported: sent})
+				got := f.names()
+				slices.Sort(got)
+				if !slices.Equal(got, numbers(0, sent)) {
+					t.Errorf("%d spans arrived of %d", len(got), sent)
+				}
+				p.shutdown(time.Second)
+			})
+		})
+	}
+}
+
+// The secrets that go with a request do not go to the disk with its spans.
+func TestSpoolHoldsNoHeaders(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "spool")
+	const secret = "s3cret"
+	cfg := spooling(t, dir)
+	cfg.Headers = map[string]string{"authorization": secret}
+	cfg.RedactTags = []string{"payment_hash"}
+	p := newTestPipeline(t).start(cfg)
+	p.SetNode(Node{})
+	p.send(newSpan(1, "a", "payment_hash", secret))
+	p.shutdown(5 * time.Second)
+	p.want(stats.Counts{Spooled: 1})
+	for _, name := range spoolFiles(t, dir) {
+		b, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if strings.Contains(name+string(b), secret) || !strings.Contains(string(b), redacted) {
+			t.Errorf("%s: %q", name, b)
+		}
+	}
+}

@@ -1,0 +1,69 @@
+package collector
+
+import (
+	"fmt"
+
+	"clntrace/collector/metrics"
+	"clntrace/collector/socket"
+	"clntrace/collector/stats"
+)
+
+// startMetrics begins to send metrics if they are wanted. c.mu is held.
+func (c *Collector) startMetrics() {
+	if !c.cfg.Metrics {
+		return
+	}
+	m, err := metrics.Start(metrics.Options{
+		Config: c.cfg.Config, Version: c.options.Version, Logger: c.log,
+		Counts:     func() stats.Counts { return c.counts(c.socketStatus()) },
+		SpoolBytes: func() int64 { return c.pipeline.Spool().Bytes },
+	})
+	if err != nil {
+		c.log.Error(fmt.Sprintf("no metrics are sent: %v", err))
+		return
+	}
+	c.metrics.Store(m)
+}
+
+// moveMetrics sends metrics to the endpoint that spans now go to. c.mu is held.
+func (c *Collector) moveMetrics() {
+	m := c.metrics.Load()
+	if m == nil {
+		return
+	}
+	if err := m.Use(c.cfg.Config); err != nil {
+		c.log.Error(fmt.Sprintf("metrics still go to the last endpoint: %v", err))
+	}
+}
+
+// counts is what has come to the ledger, and what the receiver had to drop
+// before. Both sides of each identity get the same number, so they still hold.
+func (c *Collector) counts(link socket.Status) stats.Counts {
+	dropped := int64(link.Dropped) //nolint:gosec // no counter comes near the limit
+	return c.ledger.Counts().Add(stats.Counts{
+		Received: dropped, Bytes: int64(link.DroppedBytes), //nolint:gosec // as above
+		Accepted: dropped, DroppedQueueFull: dropped,
+	})
+}
+
+// measure counts in the metrics what was decoded. What comes before Start waits
+// with the spans: whether metrics are wanted is not known yet.
+func (d *decoder) measure() {
+	if m := d.collector.metrics.Load(); m != nil && d.started {
+		m.Observe(d.seen)
+	}
+}
+
+// measureHeld counts in the metrics what came before Start.
+func (d *decoder) measureHeld() {
+	m := d.collector.metrics.Load()
+	if m == nil {
+		return
+	}
+	policy := d.collector.pipeline.Policy()
+	d.seen = d.seen[:0]
+	for _, s := range d.held {
+		d.seen = append(d.seen, observation(s, policy))
+	}
+	m.Observe(d.seen)
+}

@@ -1,0 +1,193 @@
+package metrics
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"go.opentelemetry.io/otel/exporters/otlp/otlpmetric/otlpmetricgrpc"
+	"go.opentelemetry.io/otel/exporters/otlp/otlpmetric/otlpmetrichttp"
+	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
+	"go.opentelemetry.io/otel/sdk/metric/metricdata"
+	"go.opentelemetry.io/otel/sdk/resource"
+
+	"clntrace/collector/export"
+	"clntrace/collector/stats"
+)
+
+// link is an exporter to one endpoint.
+type link struct {
+	sdkmetric.Exporter
+	endpoint export.Endpoint
+	hangUp   func()
+}
+
+// connect prepares a link; nothing is dialled yet, and nothing is for an
+// endpoint that is off. Nothing is tried twice: the next figures hold all that
+// those before did. Headers and timeout are always given, or the SDK would take
+// them from the environment behind our options' back.
+func connect(cfg export.Config) (*link, error) {
+	switch {
+	case cfg.Endpoint.Off():
+		return nil, nil
+	case cfg.Protocol == export.ProtocolHTTP:
+		return connectHTTP(cfg)
+	}
+	conn, err := export.DialGRPC(cfg)
+	if err != nil {
+		return nil, err
+	}
+	e, err := otlpmetricgrpc.New(context.Background(),
+		otlpmetricgrpc.WithGRPCConn(conn),
+		otlpmetricgrpc.WithHeaders(cfg.Headers),
+		otlpmetricgrpc.WithTimeout(cfg.Timeout),
+		otlpmetricgrpc.WithRetry(otlpmetricgrpc.RetryConfig{Enabled: false}),
+		otlpmetricgrpc.WithTemporalitySelector(sdkmetric.CumulativeTemporalitySelector),
+		otlpmetricgrpc.WithAggregationSelector(sdkmetric.DefaultAggregationSelector),
+	)
+	if err != nil {
+		_ = conn.Close() // only fails when closed before
+		return nil, fmt.Errorf("preparing to send metrics to %s: %w", cfg.Endpoint, err)
+	}
+	return &link{e, cfg.Endpoint, func() { _ = conn.Close() }}, nil // as above
+}
+
+func connectHTTP(cfg export.Config) (*link, error) {
+	transport, err := export.HTTPTransport(cfg)
+	if err != nil {
+		return nil, err
+	}
+	compression := otlpmetrichttp.NoCompression
+	if cfg.Compression == export.CompressionGzip {
+		compression = otlpmetrichttp.GzipCompression
+	}
+	e, err := otlpmetrichttp.New(context.Background(),
+		otlpmetrichttp.WithEndpointURL(cfg.Endpoint.MetricsURL()),
+		otlpmetrichttp.WithHTTPClient(&http.Client{Transport: transport, Timeout: cfg.Timeout}),
+		otlpmetrichttp.WithHeaders(cfg.Headers),
+		otlpmetrichttp.WithCompression(compression),
+		otlpmetrichttp.WithRetry(otlpmetrichttp.RetryConfig{Enabled: false}),
+		otlpmetrichttp.WithTemporalitySelector(sdkmetric.CumulativeTemporalitySelector),
+		otlpmetrichttp.WithAggregationSelector(sdkmetric.DefaultAggregationSelector),
+	)
+	if err != nil {
+		return nil, fmt.Errorf("preparing to send metrics to %s: %w", cfg.Endpoint, err)
+	}
+	return &link{e, cfg.Endpoint, transport.CloseIdleConnections}, nil
+}
+
+// close ends the link after the request under way, or at the end of ctx.
+func (l *link) close(ctx context.Context) {
+	_ = l.Shutdown(ctx) // the context's error, and the caller set that
+	l.hangUp()
+}
+
+// exporter is what the SDK's reader exports to: it sends to whatever endpoint
+// is in use, and says once what is wrong with it.
+type exporter struct {
+	log     *slog.Logger
+	closing sync.WaitGroup // links that were replaced
+
+	mu       sync.Mutex
+	link     *link // nil: off
+	resource *resource.Resource
+	since    time.Time // of the outage; zero: none
+	reason   string
+}
+
+var _ sdkmetric.Exporter = (*exporter)(nil)
+
+// use sends what follows over next.
+func (e *exporter) use(next *link) {
+	e.mu.Lock()
+	last := e.link
+	e.link, e.since, e.reason = next, time.Time{}, ""
+	e.mu.Unlock()
+	if last != nil {
+		e.closing.Go(func() { last.close(context.Background()) }) // after its request, which has a timeout
+	}
+}
+
+func (e *exporter) setResource(r *resource.Resource) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.resource = r
+}
+
+func (e *exporter) outage() (since time.Time, reason string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.since, e.reason
+}
+
+// Temporality is cumulative: a request that is lost loses nothing.
+func (e *exporter) Temporality(kind sdkmetric.InstrumentKind) metricdata.Temporality {
+	return sdkmetric.CumulativeTemporalitySelector(kind)
+}
+
+// Aggregation is the SDK's default, where no view says otherwise.
+func (e *exporter) Aggregation(kind sdkmetric.InstrumentKind) sdkmetric.Aggregation {
+	return sdkmetric.DefaultAggregationSelector(kind)
+}
+
+// Export sends metrics. It returns no error: the SDK would print it each time.
+func (e *exporter) Export(ctx context.Context, rm *metricdata.ResourceMetrics) error {
+	e.mu.Lock()
+	l, r := e.link, e.resource
+	e.mu.Unlock()
+	if l == nil {
+		return nil
+	}
+	// The SDK has its resource once and for all; the node's id comes later.
+	rm.Resource = r
+	e.note(l, l.Export(ctx, rm))
+	return nil
+}
+
+// note remembers how an export over l ended and logs when that changes.
+func (e *exporter) note(l *link, err error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.link != l {
+		return // replaced while it was at it
+	}
+	was := !e.since.IsZero()
+	switch {
+	case err != nil:
+		e.reason = brief(err)
+		if !was {
+			e.since = time.Now()
+			e.log.Warn(fmt.Sprintf("%s does not take metrics: %s (logged once; tracestats tells more)", l.endpoint, e.reason))
+		}
+	case was:
+		e.since, e.reason = time.Time{}, ""
+		e.log.Info(fmt.Sprintf("%s takes metrics again", l.endpoint))
+	}
+}
+
+// brief is the text of err for a line. It may hold a page that a proxy sent,
+// and lightning-cli shows <, > and & as u003c and the like.
+func brief(err error) string {
+	line := strings.Join(strings.Fields(err.Error()), " ")
+	return stats.Clip(strings.NewReplacer("<", "(", ">", ")", "&", "+").Replace(line))
+}
+
+// ForceFlush does nothing: nothing is held back.
+func (e *exporter) ForceFlush(context.Context) error { return nil }
+
+// Shutdown hangs up.
+func (e *exporter) Shutdown(ctx context.Context) error {
+	e.mu.Lock()
+	last := e.link
+	e.link = nil
+	e.mu.Unlock()
+	if last != nil {
+		last.close(ctx)
+	}
+	e.closing.Wait()
+	return nil
+}

@@ -1,0 +1,180 @@
+package metrics
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"time"
+
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/metric"
+	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
+	"go.opentelemetry.io/otel/sdk/metric/exemplar"
+	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
+
+	"clntrace/collector/export"
+	"clntrace/collector/process"
+	"clntrace/collector/stats"
+)
+
+// The names of the metrics.
+const (
+	durationName  = "cln.span.duration"
+	datagramsName = "clntrace.datagrams"
+	spansName     = "clntrace.spans"
+	queueName     = "clntrace.queue.size"
+	spoolName     = "clntrace.spool.bytes"
+)
+
+const (
+	// interval is how often metrics are sent, besides at the end.
+	interval = 30 * time.Second
+	// maxBuckets and maxScale are the sizes of histograms that the OpenTelemetry
+	// specification has by default: even where durations go from 1 µs to 1 h,
+	// a percentile is off by 9 % at most.
+	maxBuckets = 160
+	maxScale   = 20
+	// maxPoints bounds the data points of one request. One with all buckets in
+	// use takes some 1.5 kB, and a gRPC server accepts 4 MiB.
+	maxPoints = 1000
+)
+
+// Options is what Metrics are made of.
+type Options struct {
+	Config  export.Config
+	Version string // of clntrace
+	Logger  *slog.Logger
+	Counts  func() stats.Counts // of everything since the start
+	// SpoolBytes is the size of the spool on disk.
+	SpoolBytes func() int64
+}
+
+// Metrics are the OTLP metrics of a collector.
+type Metrics struct {
+	options  Options
+	exporter *exporter
+	provider *sdkmetric.MeterProvider
+	duration metric.Float64Histogram
+	series   map[operation]series
+	service  string // name for all; empty: each process has its own
+}
+
+// Start begins to send metrics. The error names what of the configuration
+// cannot be used.
+func Start(o Options) (*Metrics, error) {
+	m := &Metrics{
+		options: o, exporter: &exporter{log: o.Logger},
+		series: make(map[operation]series), service: o.Config.ServiceName,
+	}
+	m.SetNode(export.Node{})
+	if err := m.Use(o.Config); err != nil {
+		return nil, err
+	}
+	reader := sdkmetric.NewPeriodicReader(m.exporter,
+		sdkmetric.WithInterval(interval), sdkmetric.WithTimeout(o.Config.Timeout), sdkmetric.WithMaxExportBatchSize(maxPoints))
+	m.provider = sdkmetric.NewMeterProvider(
+		sdkmetric.WithReader(reader),
+		sdkmetric.WithCardinalityLimit(maxSeries+spareSeries),
+		sdkmetric.WithExemplarFilter(exemplar.AlwaysOffFilter), // the spans measured are not the SDK's own
+		sdkmetric.WithView(sdkmetric.NewView(
+			sdkmetric.Instrument{Name: durationName},
+			sdkmetric.Stream{Aggregation: sdkmetric.AggregationBase2ExponentialHistogram{MaxSize: maxBuckets, MaxScale: maxScale}},
+		)),
+	)
+	if err := m.define(); err != nil {
+		return nil, errors.Join(err, m.provider.Shutdown(context.Background()))
+	}
+	return m, nil
+}
+
+// define makes the instruments.
+func (m *Metrics) define() error {
+	meter := m.provider.Meter("clntrace", metric.WithInstrumentationVersion(m.options.Version), metric.WithSchemaURL(semconv.SchemaURL))
+	var errs [6]error
+	m.duration, errs[0] = meter.Float64Histogram(durationName, metric.WithUnit("s"),
+		metric.WithDescription("Durations of the node's spans, exported or not."))
+	datagrams, err := meter.Int64ObservableCounter(datagramsName, metric.WithUnit("{datagram}"),
+		metric.WithDescription("Datagrams that arrived on the trace socket, by what became of them."))
+	errs[1] = err
+	spans, err := meter.Int64ObservableCounter(spansName, metric.WithUnit("{span}"),
+		metric.WithDescription("Spans that have left clntrace, by the way they went."))
+	errs[2] = err
+	queue, err := meter.Int64ObservableUpDownCounter(queueName, metric.WithUnit("{span}"),
+		metric.WithDescription("Spans in memory that wait for export."))
+	errs[3] = err
+	spool, err := meter.Int64ObservableUpDownCounter(spoolName, metric.WithUnit("By"),
+		metric.WithDescription("Size of the spool on disk."))
+	errs[4] = err
+	_, errs[5] = meter.RegisterCallback(func(_ context.Context, o metric.Observer) error {
+		c := m.options.Counts()
+		for i := range datagramOutcomes {
+			o.ObserveInt64(datagrams, datagramOutcomes[i].count(&c), datagramOutcomes[i].attribute)
+		}
+		for i := range spanOutcomes {
+			o.ObserveInt64(spans, spanOutcomes[i].count(&c), spanOutcomes[i].attribute)
+		}
+		o.ObserveInt64(queue, c.Pending)
+		o.ObserveInt64(spool, m.options.SpoolBytes())
+		return nil
+	}, datagrams, spans, queue, spool)
+	if err := errors.Join(errs[:]...); err != nil {
+		return fmt.Errorf("defining the metrics: %w", err)
+	}
+	return nil
+}
+
+// outcome is an end that datagrams or spans can come to.
+type outcome struct {
+	attribute metric.MeasurementOption
+	count     func(*stats.Counts) int64
+}
+
+func newOutcome(name string, count func(*stats.Counts) int64) outcome {
+	return outcome{metric.WithAttributeSet(attribute.NewSet(attribute.String("outcome", name))), count}
+}
+
+var datagramOutcomes = []outcome{
+	newOutcome("accepted", func(c *stats.Counts) int64 { return c.Accepted }),
+	newOutcome("refused", func(c *stats.Counts) int64 { return c.Refused }),
+	newOutcome("malformed", func(c *stats.Counts) int64 { return c.Malformed }),
+}
+
+// spanOutcomes are the final ones, which only grow. What is pending or spooled
+// has metrics of its own.
+var spanOutcomes = []outcome{
+	newOutcome("exported", func(c *stats.Counts) int64 { return c.Exported }),
+	newOutcome("sampled_out", func(c *stats.Counts) int64 { return c.SampledOut }),
+	newOutcome("filtered", func(c *stats.Counts) int64 { return c.Filtered }),
+	newOutcome("dropped_queue_full", func(c *stats.Counts) int64 { return c.DroppedQueueFull }),
+	newOutcome("dropped_spool_full", func(c *stats.Counts) int64 { return c.DroppedSpoolFull }),
+	newOutcome("rejected_by_backend", func(c *stats.Counts) int64 { return c.RejectedByBackend }),
+}
+
+// Use sends what follows to cfg's endpoint. The error names what of cfg cannot
+// be used; then nothing has changed.
+func (m *Metrics) Use(cfg export.Config) error {
+	next, err := connect(cfg)
+	if err != nil {
+		return err
+	}
+	m.exporter.use(next)
+	return nil
+}
+
+// SetNode names the node.
+func (m *Metrics) SetNode(n export.Node) {
+	n.Version = m.options.Version                                                    // of what the metrics are from
+	self := process.Identity{Name: "clntrace", Known: true, PID: int32(os.Getpid())} //nolint:gosec // pids fit
+	m.exporter.setResource(export.ResourceOf(m.options.Config, n, &self))
+}
+
+// Outage tells since when the endpoint takes no metrics, and why; zero if it
+// does.
+func (m *Metrics) Outage() (since time.Time, reason string) { return m.exporter.outage() }
+
+// Shutdown sends the last figures, for as long as ctx lasts.
+func (m *Metrics) Shutdown(ctx context.Context) {
+	_ = m.provider.Shutdown(ctx) // its error was logged by the exporter
+}

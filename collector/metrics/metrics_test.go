@@ -1,0 +1,412 @@
+package metrics
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"math"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	colmetricspb "go.opentelemetry.io/proto/otlp/collector/metrics/v1"
+	commonpb "go.opentelemetry.io/proto/otlp/common/v1"
+	metricspb "go.opentelemetry.io/proto/otlp/metrics/v1"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+
+	"clntrace/collector/export"
+	"clntrace/collector/process"
+	"clntrace/collector/stats"
+)
+
+// receiver is an endpoint that keeps what it gets.
+type receiver struct {
+	colmetricspb.UnimplementedMetricsServiceServer
+	endpoint string
+
+	mu       sync.Mutex
+	requests []*colmetricspb.ExportMetricsServiceRequest
+	header   string // x-key of the last request
+	fail     error
+}
+
+func (r *receiver) Export(ctx context.Context, in *colmetricspb.ExportMetricsServiceRequest) (*colmetricspb.ExportMetricsServiceResponse, error) {
+	md, _ := metadata.FromIncomingContext(ctx)
+	return &colmetricspb.ExportMetricsServiceResponse{}, r.keep(in, strings.Join(md.Get("x-key"), ","))
+}
+
+func (r *receiver) keep(in *colmetricspb.ExportMetricsServiceRequest, header string) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.header = header
+	if r.fail == nil {
+		r.requests = append(r.requests, in)
+	}
+	return r.fail
+}
+
+func (r *receiver) setFailure(err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.fail = err
+}
+
+func (r *receiver) last() (*colmetricspb.ExportMetricsServiceRequest, string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.requests) == 0 {
+		return nil, r.header
+	}
+	return r.requests[len(r.requests)-1], r.header
+}
+
+func listenGRPC(t testing.TB) *receiver {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, server := &receiver{endpoint: "http://" + l.Addr().String()}, grpc.NewServer()
+	colmetricspb.RegisterMetricsServiceServer(server, r)
+	go func() { _ = server.Serve(l) }()
+	t.Cleanup(server.Stop)
+	return r
+}
+
+func listenHTTP(t testing.TB) *receiver {
+	t.Helper()
+	r := new(receiver)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		body, err := io.ReadAll(req.Body)
+		var in colmetricspb.ExportMetricsServiceRequest
+		if err != nil || req.URL.Path != "/v1/metrics" || proto.Unmarshal(body, &in) != nil {
+			w.WriteHeader(http.StatusBadRequest)
+			return
+		}
+		if r.keep(&in, req.Header.Get("X-Key")) != nil {
+			w.WriteHeader(http.StatusServiceUnavailable)
+		}
+	}))
+	t.Cleanup(server.Close)
+	r.endpoint = server.URL
+	return r
+}
+
+// config is one for r.
+func config(t testing.TB, r *receiver) export.Config {
+	t.Helper()
+	cfg := export.Config{Protocol: export.ProtocolGRPC, Timeout: 5 * time.Second}
+	if r != nil {
+		var err error
+		if cfg.Endpoint, err = export.ParseEndpoint(r.endpoint); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return cfg
+}
+
+func start(t testing.TB, cfg export.Config, log io.Writer) *Metrics {
+	t.Helper()
+	m, err := Start(Options{
+		Config: cfg, Version: "0.1.0", Logger: slog.New(slog.NewTextHandler(log, nil)),
+		Counts: func() stats.Counts {
+			return stats.Counts{Received: 10, Refused: 2, Malformed: 1, Accepted: 7, Exported: 3, SampledOut: 1, Pending: 2, Spooled: 1}
+		},
+		SpoolBytes: func() int64 { return 4096 },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { m.Shutdown(t.Context()) })
+	return m
+}
+
+// flush sends what there is.
+func (m *Metrics) flush(t *testing.T) {
+	t.Helper()
+	if err := m.provider.ForceFlush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+var lightningd, xpay = &process.Identity{Name: "lightningd", PID: 1}, &process.Identity{Name: "cln-xpay", PID: 2}
+
+var observed = []stats.Observation{
+	{Process: lightningd, Span: "db_exec_prepared", Detail: "UPDATE channels", Duration: 100 * time.Microsecond},
+	{Process: lightningd, Span: "db_exec_prepared", Detail: "UPDATE channels", Duration: 300 * time.Microsecond},
+	{Process: lightningd, Span: "lightningd/jsonrpc", Detail: "getroutes", Duration: 5 * time.Millisecond},
+	{Process: xpay, Span: "jsonrpc", Detail: "getroutes", Duration: 2 * time.Second, Failed: true},
+	{Process: xpay, Span: "jsonrpc", Detail: "getroutes", Duration: 4 * time.Millisecond},
+	{Process: lightningd, Span: "extend_tip", Duration: -time.Second},
+}
+
+// text writes attributes as one line.
+func text(list []*commonpb.KeyValue) string {
+	var parts []string
+	for _, a := range list {
+		parts = append(parts, a.GetKey()+"="+a.GetValue().GetStringValue())
+	}
+	slices.Sort(parts)
+	return strings.Join(parts, " ")
+}
+
+// points returns what a request holds, a line for each data point.
+func points(in *colmetricspb.ExportMetricsServiceRequest) (list []string) {
+	for _, rm := range in.GetResourceMetrics() {
+		for _, sm := range rm.GetScopeMetrics() {
+			for _, m := range sm.GetMetrics() {
+				name := m.GetName() + " " + m.GetUnit() + " "
+				for _, p := range m.GetExponentialHistogram().GetDataPoints() {
+					list = append(list, fmt.Sprintf("%s%d %.6g %s", name, p.GetCount(), p.GetSum(), text(p.GetAttributes())))
+				}
+				for _, p := range m.GetSum().GetDataPoints() {
+					list = append(list, strings.TrimSpace(fmt.Sprintf("%s%d %v %s", name, p.GetAsInt(), m.GetSum().GetIsMonotonic(), text(p.GetAttributes()))))
+				}
+				for _, temporality := range []metricspb.AggregationTemporality{m.GetExponentialHistogram().GetAggregationTemporality(), m.GetSum().GetAggregationTemporality()} {
+					if temporality == metricspb.AggregationTemporality_AGGREGATION_TEMPORALITY_DELTA {
+						list = append(list, name+"is not cumulative")
+					}
+				}
+			}
+		}
+	}
+	slices.Sort(list)
+	return list
+}
+
+// Neither of these may change where metrics go or how.
+func setEnvironment(t *testing.T) {
+	for name, value := range map[string]string{
+		"OTEL_EXPORTER_OTLP_METRICS_ENDPOINT":                      "http://127.0.0.1:1",
+		"OTEL_EXPORTER_OTLP_METRICS_HEADERS":                       "x-key=from-the-environment",
+		"OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE":        "delta",
+		"OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION": "explicit_bucket_histogram",
+		"OTEL_RESOURCE_ATTRIBUTES":                                 "stray=1",
+		"OTEL_EXPORTER_OTLP_METRICS_INSECURE":                      "false",
+		"OTEL_EXPORTER_OTLP_METRICS_COMPRESSION":                   "gzip",
+		"OTEL_METRIC_EXPORT_INTERVAL":                              "1",
+	} {
+		t.Setenv(name, value)
+	}
+}
+
+func TestWhatArrives(t *testing.T) {
+	setEnvironment(t)
+	for name, listen := range map[string]func(testing.TB) *receiver{"grpc": listenGRPC, "http": listenHTTP} {
+		t.Run(name, func(t *testing.T) {
+			r := listen(t)
+			cfg := config(t, r)
+			cfg.ServiceNamespace = "fleet"
+			if name == "http" {
+				cfg.Protocol = export.ProtocolHTTP
+			}
+			m := start(t, cfg, io.Discard)
+			m.SetNode(export.Node{ID: "02aa", Network: "regtest", Version: "v26.06"})
+			m.Observe(observed)
+			m.Shutdown(t.Context())
+			in, header := r.last()
+			want := []string{
+				"cln.span.duration s 1 0 service.name=lightningd span.name=extend_tip",
+				"cln.span.duration s 1 0.004 rpc.method=getroutes service.name=cln-xpay span.name=jsonrpc",
+				"cln.span.duration s 1 0.005 rpc.method=getroutes service.name=lightningd span.name=lightningd/jsonrpc",
+				"cln.span.duration s 1 2 error.type=_OTHER rpc.method=getroutes service.name=cln-xpay span.name=jsonrpc",
+				"cln.span.duration s 2 0.0004 db.query.summary=UPDATE channels service.name=lightningd span.name=db_exec_prepared",
+				"clntrace.datagrams {datagram} 1 true outcome=malformed",
+				"clntrace.datagrams {datagram} 2 true outcome=refused",
+				"clntrace.datagrams {datagram} 7 true outcome=accepted",
+				"clntrace.queue.size {span} 2 false",
+				"clntrace.spans {span} 0 true outcome=dropped_queue_full",
+				"clntrace.spans {span} 0 true outcome=dropped_spool_full",
+				"clntrace.spans {span} 0 true outcome=filtered",
+				"clntrace.spans {span} 0 true outcome=rejected_by_backend",
+				"clntrace.spans {span} 1 true outcome=sampled_out",
+				"clntrace.spans {span} 3 true outcome=exported",
+				"clntrace.spool.bytes By 4096 false",
+			}
+			if got := points(in); !slices.Equal(got, want) {
+				t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+			}
+			if header != "" {
+				t.Errorf("a header came from the environment: %s", header)
+			}
+			resource := text(in.GetResourceMetrics()[0].GetResource().GetAttributes())
+			for _, part := range []string{"service.name=clntrace", "service.version=0.1.0", "service.instance.id=02aa", "cln.network=regtest", "service.namespace=fleet"} {
+				if !strings.Contains(resource, part) {
+					t.Errorf("no %s in the resource: %s", part, resource)
+				}
+			}
+			if strings.Contains(resource, "stray") {
+				t.Errorf("the resource is %s", resource)
+			}
+		})
+	}
+}
+
+func TestOneServiceNameForAll(t *testing.T) {
+	r := listenGRPC(t)
+	cfg := config(t, r)
+	cfg.ServiceName = "my-node"
+	m := start(t, cfg, io.Discard)
+	m.Observe(observed[2:3])
+	m.flush(t)
+	in, _ := r.last()
+	if got := points(in)[0]; !strings.Contains(got, "service.name=my-node") {
+		t.Errorf("got %s", got)
+	}
+	if got := text(in.GetResourceMetrics()[0].GetResource().GetAttributes()); !strings.Contains(got, "service.name=my-node") {
+		t.Errorf("got %s", got)
+	}
+}
+
+func TestEndpointAndHeadersChange(t *testing.T) {
+	first, second := listenGRPC(t), listenHTTP(t)
+	cfg := config(t, first)
+	cfg.Headers = map[string]string{"x-key": "one"}
+	m := start(t, cfg, io.Discard)
+	m.Observe(observed)
+	m.flush(t)
+	if in, header := first.last(); in == nil || header != "one" {
+		t.Fatalf("the first endpoint got %v with the header %q", in, header)
+	}
+
+	off := config(t, nil)
+	if err := m.Use(off); err != nil {
+		t.Fatal(err)
+	}
+	m.flush(t)
+
+	cfg = config(t, second)
+	cfg.Protocol, cfg.Headers = export.ProtocolHTTP, map[string]string{"x-key": "two"}
+	if err := m.Use(cfg); err != nil {
+		t.Fatal(err)
+	}
+	m.Observe(observed)
+	m.flush(t)
+	in, header := second.last()
+	if header != "two" || !slices.ContainsFunc(points(in), func(p string) bool { return strings.HasPrefix(p, "cln.span.duration s 4 0.0008 ") }) {
+		t.Errorf("the second endpoint got, with the header %q,\n%s", header, strings.Join(points(in), "\n"))
+	}
+	if len(first.requests) != 1 {
+		t.Errorf("the first endpoint got %d requests", len(first.requests))
+	}
+
+	bad := cfg
+	bad.CAFile = "/nonexistent/ca.pem"
+	if err := m.Use(bad); err == nil || !strings.Contains(err.Error(), bad.CAFile) {
+		t.Errorf("got %v", err)
+	}
+	m.flush(t)
+	if len(second.requests) != 2 {
+		t.Errorf("after a refused change the second endpoint has %d requests", len(second.requests))
+	}
+}
+
+func TestFailuresAreLoggedOnce(t *testing.T) {
+	r := listenGRPC(t)
+	var log bytes.Buffer
+	m := start(t, config(t, r), &log)
+	m.Observe(observed)
+	r.setFailure(status.Error(codes.Unimplemented, "unknown service"))
+	for range 3 {
+		m.flush(t)
+	}
+	since, reason := m.Outage()
+	if since.IsZero() || !strings.Contains(reason, "unknown service") {
+		t.Errorf("the outage is %v, %q", since, reason)
+	}
+	r.setFailure(nil)
+	for range 3 {
+		m.flush(t)
+	}
+	if since, reason := m.Outage(); !since.IsZero() || reason != "" {
+		t.Errorf("after it, the outage is %v, %q", since, reason)
+	}
+	if lines := strings.Split(strings.TrimSpace(log.String()), "\n"); len(lines) != 2 ||
+		!strings.Contains(lines[0], "does not take metrics") || !strings.Contains(lines[1], "takes metrics again") {
+		t.Errorf("the log is\n%s", log.String())
+	}
+	if in, _ := r.last(); len(points(in)) != 16 {
+		t.Errorf("after the outage there are\n%s", strings.Join(points(in), "\n"))
+	}
+}
+
+func TestReasonsAreBrief(t *testing.T) {
+	got := brief(errors.New("404: <html>\n<b>no &amp; never</b>" + strings.Repeat("x", 1000)))
+	if want := "404: (html) (b)no +amp; never(/b)xx"; !strings.HasPrefix(got, want) || len(got) > 200 {
+		t.Errorf("got %s", got)
+	}
+}
+
+// Whatever arrives on the socket, series are bounded, requests are of a size
+// that an endpoint takes, and no span is missing.
+func TestHostileOperations(t *testing.T) {
+	r := listenGRPC(t) // takes 4 MiB, as every gRPC server
+	m := start(t, config(t, r), io.Discard)
+	long, random := strings.Repeat("日", 600), rand.New(rand.NewPCG(1, 2))
+	want := 0
+	for i := range maxSeries + 500 {
+		var spans []stats.Observation
+		for range 100 {
+			d := time.Duration(math.Exp(random.Float64()*math.Log(3.6e9))) * time.Microsecond
+			spans = append(spans, stats.Observation{Process: lightningd, Span: fmt.Sprint(i) + long, Detail: fmt.Sprint(i) + long, Duration: d, Failed: i%3 == 0})
+		}
+		m.Observe(spans)
+		want += len(spans)
+	}
+	m.flush(t)
+	if _, reason := m.Outage(); reason != "" {
+		t.Error(reason)
+	}
+	got, other, series := 0, 0, 0
+	for _, in := range r.requests {
+		for _, p := range points(in) {
+			name, rest, _ := strings.Cut(p, " s ")
+			if name != durationName {
+				continue
+			}
+			var count int
+			fmt.Sscan(rest, &count)
+			series, got = series+1, got+count
+			if strings.HasSuffix(p, "span.name=(other)") {
+				other += count
+			}
+			if strings.Contains(p, "overflow") {
+				t.Error("the SDK had to cut the series")
+			}
+		}
+	}
+	if got != want || other != 500*100 || series != maxSeries+2 {
+		t.Errorf("%d spans in %d series, %d of them under (other); want %d, %d, %d", got, series, other, want, maxSeries+2, 500*100)
+	}
+}
+
+func BenchmarkObserve(b *testing.B) {
+	m := start(b, config(b, nil), io.Discard)
+	random := rand.New(rand.NewPCG(1, 2))
+	var spans []stats.Observation
+	for i := range 4096 {
+		spans = append(spans, stats.Observation{
+			Process: lightningd, Span: "db_exec_prepared", Detail: fmt.Sprint("UPDATE channels", i%450),
+			Duration: time.Duration(200*math.Exp(random.NormFloat64())) * time.Microsecond,
+		})
+	}
+	m.Observe(spans)
+	b.ReportAllocs()
+	for b.Loop() {
+		m.Observe(spans)
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*len(spans)), "ns/span")
+}

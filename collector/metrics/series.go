@@ -1,0 +1,80 @@
+package metrics
+
+import (
+	"context"
+
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/metric"
+	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
+
+	"clntrace/collector/detail"
+	"clntrace/collector/stats"
+)
+
+const (
+	// maxSeries bounds the histograms as tracestats bounds its rows: a node
+	// knows some 450 operations, and only a hostile sender makes more.
+	maxSeries = stats.MaxOperations
+	// spareSeries are the two for operations beyond maxSeries, the one that the
+	// SDK reserves for its own overflow, which so never comes, and the one by
+	// which the SDK stays below its limit.
+	spareSeries = 4
+	// otherSpan is the name under which the operations beyond are counted.
+	otherSpan = "(other)"
+)
+
+// operation tells series apart.
+type operation struct {
+	process, span, detail string
+	failed                bool
+}
+
+// series is how the SDK knows the series of an operation. To find its
+// attributes anew for each span would cost more than all the rest.
+type series []metric.RecordOption
+
+// Observe counts spans. It is for one goroutine.
+func (m *Metrics) Observe(spans []stats.Observation) {
+	ctx := context.Background()
+	for i := range spans {
+		s := &spans[i]
+		m.duration.Record(ctx, max(s.Duration.Seconds(), 0), m.of(s)...)
+	}
+}
+
+func (m *Metrics) of(s *stats.Observation) series {
+	key := operation{stats.Clip(s.Process.Name), stats.Clip(s.Span), stats.Clip(s.Detail), s.Failed}
+	if known := m.series[key]; known != nil {
+		return known
+	}
+	if len(m.series) >= maxSeries {
+		key = operation{span: otherSpan, failed: s.Failed}
+		if known := m.series[key]; known != nil {
+			return known
+		}
+	}
+	made := series{metric.WithAttributeSet(attribute.NewSet(m.attributes(key)...))}
+	m.series[key] = made
+	return made
+}
+
+func (m *Metrics) attributes(o operation) []attribute.KeyValue {
+	list := []attribute.KeyValue{attribute.String("span.name", o.span)}
+	if m.service != "" {
+		o.process = m.service
+	}
+	if o.process != "" {
+		list = append(list, semconv.ServiceName(o.process))
+	}
+	switch {
+	case o.detail == "":
+	case detail.IsQuery(o.span):
+		list = append(list, semconv.DBQuerySummary(o.detail))
+	default:
+		list = append(list, semconv.RPCMethod(o.detail))
+	}
+	if o.failed {
+		list = append(list, semconv.ErrorTypeOther) // lightningd does not say which error
+	}
+	return list
+}

@@ -1,0 +1,271 @@
+package collector
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	coltracepb "go.opentelemetry.io/proto/otlp/collector/trace/v1"
+	"go.uber.org/goleak"
+	"google.golang.org/grpc"
+
+	"clntrace/collector/export"
+	"clntrace/collector/socket"
+	"clntrace/collector/stats"
+	"clntrace/collector/zipkin"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// node is a collector with a socket of its own.
+type node struct {
+	*Collector
+	socket string
+}
+
+// open opens a collector, which the test shuts down if it did not itself.
+func open(t *testing.T, o Options) *node {
+	t.Helper()
+	if o.SocketPath == "" && o.SocketProblem == "" {
+		o.SocketPath = filepath.Join(t.TempDir(), "trace.sock")
+	}
+	o.Logger = slog.New(slog.NewTextHandler(io.Discard, nil))
+	n := &node{Open(o), o.SocketPath}
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
+		defer cancel()
+		_ = n.Shutdown(ctx)
+	})
+	return n
+}
+
+// start begins to export to endpoint, without waiting for a node's name.
+func (n *node) start(t *testing.T, endpoint string, change func(*Config), problems ...string) {
+	t.Helper()
+	cfg := DefaultConfig()
+	cfg.SpoolSize, cfg.BatchDelay, cfg.Timeout = 0, 10*time.Millisecond, time.Second
+	var err error
+	if cfg.Endpoint, err = export.ParseEndpoint(endpoint); err != nil {
+		t.Fatal(err)
+	}
+	if change != nil {
+		change(&cfg)
+	}
+	n.Start(cfg, problems)
+	n.SetNode(Node{})
+}
+
+// send sends spans and waits until they are counted.
+func (n *node) send(t *testing.T, spans ...string) {
+	t.Helper()
+	c, err := net.Dial("unixgram", n.socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	before := n.Stats(stats.Query{}).Datagrams.Received
+	for _, s := range spans {
+		if _, err := c.Write([]byte(s)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	n.wait(t, "the datagrams to be counted", func(r stats.Report) bool { return r.Datagrams.Received == before+uint64(len(spans)) })
+}
+
+// wait waits until the report is as it should be, and returns it.
+func (n *node) wait(t *testing.T, what string, ok func(stats.Report) bool) stats.Report {
+	t.Helper()
+	const patience = 10 * time.Second
+	for end := time.Now().Add(patience); ; time.Sleep(5 * time.Millisecond) {
+		r := n.Stats(stats.Query{Limit: 20})
+		if ok(r) {
+			return r
+		}
+		if time.Now().After(end) {
+			t.Fatalf("waited %v for %s: %+v", patience, what, r)
+		}
+	}
+}
+
+// extendTip is a span as lightningd sends it.
+func extendTip(id int) string {
+	return fmt.Sprintf(`[{"id":"%016x","name":"extend_tip","timestamp":%d,"duration":1500,"localEndpoint":{"serviceName":"lightningd"},"tags":{},"traceId":"%032x"}]`,
+		id, time.Now().UnixMicro(), id)
+}
+
+// about returns the warnings that hold part.
+func about(r stats.Report, part string) (list []string) {
+	for _, w := range r.Warnings {
+		if strings.Contains(w, part) {
+			list = append(list, w)
+		}
+	}
+	return list
+}
+
+// check looks for one warning that says all of parts.
+func check(t *testing.T, r stats.Report, status stats.Status, parts ...string) {
+	t.Helper()
+	if r.Status != status {
+		t.Errorf("the status is %s, want %s", r.Status, status)
+	}
+	list := about(r, parts[0])
+	if len(list) != 1 {
+		t.Fatalf("%d warnings about %q: %q", len(list), parts[0], r.Warnings)
+	}
+	for _, part := range parts {
+		if !strings.Contains(list[0], part) {
+			t.Errorf("%q is not in the warning: %s", part, list[0])
+		}
+	}
+	if strings.ContainsAny(list[0], "<>&\n") {
+		t.Errorf("lightning-cli would not show this as it is: %s", list[0])
+	}
+}
+
+func TestNothingToWarnAbout(t *testing.T) {
+	n := open(t, Options{})
+	n.start(t, "off", nil)
+	n.send(t, extendTip(1))
+	if r := n.Stats(stats.Query{}); r.Status != stats.StatusOK || len(r.Warnings) != 0 {
+		t.Errorf("got %s, %q", r.Status, r.Warnings)
+	}
+}
+
+func TestNoSocketIsWarnedAbout(t *testing.T) {
+	n := open(t, Options{SocketProblem: "CLN_TRACE_SOCKET is not set in lightningd's environment"})
+	check(t, n.Stats(stats.Query{}), stats.StatusDegraded, "No span can be received", "CLN_TRACE_SOCKET is not set")
+
+	path := filepath.Join(t.TempDir(), "no", "such", "trace.sock")
+	n = open(t, Options{SocketPath: path})
+	check(t, n.Stats(stats.Query{}), stats.StatusDegraded, "No span can be received", filepath.Dir(path), "does not exist")
+
+	first := open(t, Options{})
+	n = open(t, Options{SocketPath: first.socket})
+	check(t, n.Stats(stats.Query{}), stats.StatusDegraded, "No span can be received", first.socket, "another process is listening")
+}
+
+func TestSilenceIsWarnedAbout(t *testing.T) {
+	n := open(t, Options{})
+	n.start(t, "off", nil)
+	later := func(d time.Duration) stats.Report {
+		n.now = func() time.Time { return time.Now().Add(d) }
+		return n.Stats(stats.Query{})
+	}
+	if list := about(later(silence-time.Second), "No span has come"); len(list) != 0 {
+		t.Errorf("too early: %q", list)
+	}
+	check(t, later(silence+time.Minute), stats.StatusOK, "No span has come for 6 minutes", "CLN_TRACE_SOCKET="+n.socket, "restart the node")
+	n.now = time.Now
+	n.send(t, extendTip(1))
+	n.lastSpan.Add(int64((3 * time.Minute).Seconds())) // as if it had come later
+	if list := about(later(silence+2*time.Minute), "No span has come"); len(list) != 0 {
+		t.Errorf("a span has come: %q", list)
+	}
+	check(t, later(silence+5*time.Minute), stats.StatusOK, "No span has come for 7 minutes")
+}
+
+func TestRefusedOptionIsWarnedAbout(t *testing.T) {
+	n := open(t, Options{})
+	n.start(t, "http://127.0.0.1:1", nil, "clntrace-sample-ratio: got '2', allowed is a number from 0 to 1")
+	n.send(t, extendTip(1))
+	r := n.wait(t, "the span to be filtered", func(r stats.Report) bool { return r.Spans.Filtered == 1 })
+	check(t, r, stats.StatusDegraded, "clntrace-sample-ratio: got '2'", "allowed is", "Nothing is exported until")
+	cfg := n.cfg
+	if err := n.Reconfigure(cfg, nil); err != nil {
+		t.Fatal(err)
+	}
+	if r := n.Stats(stats.Query{}); r.Status != stats.StatusOK || len(r.Warnings) != 0 {
+		t.Errorf("after it was mended: %s, %q", r.Status, r.Warnings)
+	}
+}
+
+func TestUnreachableEndpointIsWarnedAbout(t *testing.T) {
+	n := open(t, Options{})
+	n.start(t, "http://127.0.0.1:1", nil)
+	before := time.Now().UTC().Truncate(time.Second)
+	n.send(t, extendTip(1))
+	r := n.wait(t, "the outage to be noticed", func(r stats.Report) bool { return r.Status == stats.StatusBackendUnreachable })
+	check(t, r, stats.StatusBackendUnreachable, "http://127.0.0.1:1 has not taken spans since ", "connection refused", "clntrace-otlp-endpoint")
+	_, rest, _ := strings.Cut(about(r, "has not taken")[0], "since ")
+	at, _, _ := strings.Cut(rest, ": ")
+	if since, err := time.Parse(time.RFC3339, at); err != nil || since.Before(before) || since.After(time.Now()) {
+		t.Errorf("since %s (%v), want a moment ago", at, err)
+	}
+}
+
+func TestPlaintextToAnotherHostIsWarnedAbout(t *testing.T) {
+	n := open(t, Options{})
+	n.start(t, "http://192.0.2.1:4317", nil) // an address that is nobody's, and nothing is sent
+	check(t, n.Stats(stats.Query{}), stats.StatusOK, "http://192.0.2.1:4317 unencrypted", "https://")
+}
+
+// tracesOnly is an endpoint that takes no metrics.
+type tracesOnly struct {
+	coltracepb.UnimplementedTraceServiceServer
+}
+
+func (tracesOnly) Export(context.Context, *coltracepb.ExportTraceServiceRequest) (*coltracepb.ExportTraceServiceResponse, error) {
+	return &coltracepb.ExportTraceServiceResponse{}, nil
+}
+
+func TestEndpointWithoutMetricsIsWarnedAbout(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := grpc.NewServer()
+	coltracepb.RegisterTraceServiceServer(server, tracesOnly{})
+	go func() { _ = server.Serve(l) }()
+	defer server.Stop()
+	n := open(t, Options{})
+	n.start(t, "http://"+l.Addr().String(), func(c *Config) { c.Metrics = true })
+	n.send(t, extendTip(1))
+	n.wait(t, "the span to be exported", func(r stats.Report) bool { return r.Spans.Exported == 1 })
+	if err := n.Shutdown(t.Context()); err != nil { // sends the metrics
+		t.Error(err)
+	}
+	check(t, n.Stats(stats.Query{}), stats.StatusOK,
+		"has not taken metrics since", "unknown service", "Spans are not affected", "clntrace-metrics")
+}
+
+// What a test cannot bring about in good time is told to the judge.
+func TestWarningsFromCounts(t *testing.T) {
+	n := open(t, Options{})
+	n.start(t, "off", nil)
+	n.noteMalformed(zipkin.ErrForm)
+	up := socket.Status{Listening: true, Path: n.socket, QueueLimit: 10}
+	full := up
+	full.QueueFull = 14
+	large := full
+	large.QueueLimit = 512
+	for _, tc := range []struct {
+		name  string
+		link  socket.Status
+		spans stats.Spans
+		data  stats.Datagrams
+		parts []string
+	}{
+		{"kernel queue", full, stats.Spans{}, stats.Datagrams{}, []string{"The kernel's queue holds 11 datagrams and was full 14 times", "sysctl -w net.unix.max_dgram_qlen=512", "restart clntrace", "Docker", "Kubernetes"}},
+		{"large kernel queue", large, stats.Spans{}, stats.Datagrams{}, []string{"The kernel's queue holds 513 datagrams and was full 14 times", "more processor"}},
+		{"missing parents", up, stats.Spans{MissingParents: 32}, stats.Datagrams{}, []string{"32 spans name a parent", "Raise net.unix.max_dgram_qlen if 10 is less than 512"}},
+		{"missing parents, full queue", full, stats.Spans{MissingParents: 32}, stats.Datagrams{}, []string{"32 spans name a parent", "queue was full: see above"}},
+		{"cut spans", up, stats.Spans{Truncated: 4, Repaired: 3}, stats.Datagrams{}, []string{"4 spans were longer", "3 got their trace back", "cln.truncated=true"}},
+		{"queue of spans", up, stats.Spans{DroppedQueueFull: 5}, stats.Datagrams{}, []string{"5 spans were dropped", "clntrace-queue-size"}},
+		{"refused by the endpoint", up, stats.Spans{RejectedByBackend: 6}, stats.Datagrams{}, []string{"refused 6 spans for good", "correct what"}},
+		{"other users", up, stats.Spans{}, stats.Datagrams{Refused: 7}, []string{"7 datagrams came from users", "clntrace-allow-uids"}},
+		{"malformed", up, stats.Spans{}, stats.Datagrams{Malformed: 8}, []string{"8 datagrams were not spans", zipkin.ErrForm.Error(), n.socket}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			r := stats.Report{Spans: tc.spans, Datagrams: tc.data}
+			r.Status, r.Warnings = n.judge(&r, tc.link, time.Time{}, time.Now())
+			check(t, r, stats.StatusOK, tc.parts...)
+		})
+	}
+}

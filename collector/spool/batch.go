@@ -1,0 +1,222 @@
+package spool
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+)
+
+// Batch is what of the spool is to be delivered in one request.
+type Batch struct {
+	Spans    int64
+	Body     []byte // a serialized export request
+	Attempts int    // by what Release was told
+	file     *file
+}
+
+// LookInto counts the spans of one file of an earlier run, and tells whether
+// there may be another. Next does not return such a batch before that.
+func (s *Spool) LookInto() (more bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.dir == nil || len(s.found) == 0 {
+		return false
+	}
+	s.lookInto()
+	if len(s.found) == 0 {
+		// The limit may have been lowered. What cannot be removed now goes
+		// when there is something to put.
+		_ = s.makeRoom(0, nil)
+	}
+	s.publish()
+	s.wake()
+	return len(s.found) > 0
+}
+
+func (s *Spool) lookInto() {
+	f := s.found[0]
+	s.found = s.found[1:]
+	// They are older than all that has been stored since.
+	at := slices.IndexFunc(s.files, func(other *file) bool { return other.number > f.number })
+	if at < 0 {
+		at = len(s.files)
+	}
+	s.files = slices.Insert(s.files, at, f)
+	s.read(f)
+}
+
+// Next takes the batch at that place in the queue, 0 being the oldest, or the
+// last one if there are not so many; nil if there is none. Until Done, Release
+// or Postpone the next one cannot be taken.
+func (s *Spool) Next(place int) *Batch {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for s.dir != nil && s.taken == nil && len(s.files) > 0 {
+		f := s.files[min(place, len(s.files)-1)]
+		f.sealed = true
+		records := s.read(f)
+		s.publish()
+		if len(records) > 0 {
+			s.taken = f
+			return &Batch{Spans: f.spans, Body: join(records), Attempts: f.attempts, file: f}
+		}
+	}
+	return nil
+}
+
+// join puts the bodies one behind the other, which makes them one request.
+func join(records []record) []byte {
+	if len(records) == 1 {
+		return records[0].body
+	}
+	size := 0
+	for _, r := range records {
+		size += len(r.body)
+	}
+	b := make([]byte, 0, size)
+	for _, r := range records {
+		b = append(b, r.body...)
+	}
+	return b
+}
+
+// read returns the whole records of a file, and mends it and the counts if
+// that is not all it should be. A file without any leaves the queue.
+func (s *Spool) read(f *file) []record {
+	data, err := s.dir.read(f.name())
+	var records []record
+	damaged := 0
+	if err == nil {
+		f.size = int64(len(data))
+		records, damaged = scan(data)
+	}
+	var whole int64
+	for _, r := range records {
+		whole += r.spans
+	}
+	before := f.spans
+	f.spans = whole
+	if whole != before {
+		s.count(Change{Found: max(whole-before, 0), Dropped: max(before-whole, 0)})
+	}
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		s.drop(f)
+		s.log.Warn(fmt.Sprintf("the spool file %s in %s was removed by somebody else, with %d spans", f.name(), s.cfg.Dir, before))
+	case len(records) == 0:
+		s.setAside(f, err)
+	case damaged > 0:
+		s.mend(f, records, damaged)
+	}
+	return records
+}
+
+// drop takes a file out of the queue and tells whether it was in it.
+func (s *Spool) drop(f *file) bool {
+	at := slices.Index(s.files, f)
+	if at >= 0 {
+		s.files = slices.Delete(s.files, at, at+1)
+	}
+	return at >= 0
+}
+
+// setAside takes a file out of the queue in which nothing is whole.
+func (s *Spool) setAside(f *file, err error) {
+	s.drop(f)
+	what := "nothing in it is whole"
+	if err != nil {
+		what = err.Error()
+	}
+	if f.size == 0 {
+		err = s.dir.remove(f.name())
+		what += "; it was removed"
+	} else if err = s.dir.setAside(f.name()); err == nil {
+		s.addDamaged(&file{number: f.number, size: f.size})
+		what += "; it was set aside as " + f.name() + damagedSuffix
+	}
+	if err != nil {
+		what += fmt.Sprintf("; it could not be set aside: %v", err)
+	}
+	s.log.Warn(fmt.Sprintf("the spool file %s in %s is damaged: %s", f.name(), s.cfg.Dir, what))
+}
+
+// mend leaves in the file what is whole and sets the rest aside.
+func (s *Spool) mend(f *file, records []record, damaged int) {
+	var b []byte
+	for _, r := range records {
+		b = append(b, r.whole...)
+	}
+	what := "set aside as " + f.name() + damagedSuffix
+	if err := s.dir.replace(f.name(), b); err != nil {
+		// It goes with the file once the whole part is delivered.
+		what = fmt.Sprintf("lost, it could not be set aside: %v", err)
+	} else {
+		s.addDamaged(&file{number: f.number, size: f.size})
+		f.size = int64(len(b))
+	}
+	s.log.Warn(fmt.Sprintf("the spool file %s in %s is damaged: %d spans in it are whole and will be sent, %d bytes are not and are %s",
+		f.name(), s.cfg.Dir, f.spans, damaged, what))
+}
+
+func (s *Spool) addDamaged(f *file) {
+	s.damaged = append(s.damaged, f)
+	for len(s.damaged) > maxDamaged {
+		if s.forgetDamaged() != nil {
+			return // it counts, and goes when there is no room
+		}
+	}
+}
+
+// Done removes a batch that was delivered.
+func (s *Spool) Done(b *Batch) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.taken = nil
+	if s.drop(b.file) && s.dir != nil {
+		if err := s.dir.remove(b.file.name()); err != nil {
+			s.log.Warn(fmt.Sprintf("%v; the next run will send %d spans again", explain(s.cfg.Dir, err), b.Spans))
+		} else {
+			_ = s.report(nil) // what was full has room now
+		}
+	}
+	s.publish()
+}
+
+// Spoil takes a batch out of the queue that nobody can make sense of, and
+// keeps its file for somebody to look at.
+func (s *Spool) Spoil(b *Batch, reason error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.taken = nil
+	s.count(Change{Dropped: b.Spans})
+	if s.dir != nil && slices.Contains(s.files, b.file) {
+		s.setAside(b.file, reason)
+	}
+	s.publish()
+}
+
+// Release puts a batch that was not delivered back into its place. attempted
+// counts it among the batch's Attempts.
+func (s *Spool) Release(b *Batch, attempted bool) {
+	if attempted {
+		b.file.attempts++ // only whoever has taken it looks
+	}
+	s.putBack(b, false)
+}
+
+// Postpone puts a batch that was not delivered behind all others.
+func (s *Spool) Postpone(b *Batch) { s.putBack(b, true) }
+
+func (s *Spool) putBack(b *Batch, last bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.taken = nil
+	switch {
+	case !slices.Contains(s.files, b.file): // its directory was removed meanwhile
+		s.count(Change{Dropped: b.Spans})
+	case last:
+		s.drop(b.file)
+		s.files = append(s.files, b.file)
+	}
+}

@@ -1,0 +1,347 @@
+package spool
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"math"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// maxFileBytes bounds what is read at once. What is written is smaller by
+	// far: a request is kept below the 4 MiB that a gRPC server accepts.
+	maxFileBytes = 8 << 20
+	// maxDamaged bounds the files set aside: a few are enough to find out what
+	// happened, and nobody may ever look.
+	maxDamaged = 8
+	// block is what the smallest file takes on a usual file system, bytes.
+	block = 4096
+	// syncDelay is how much a power cut may cost besides what is in memory.
+	syncDelay = time.Second
+)
+
+// Config says where the spool is and how large.
+type Config struct {
+	Dir   string
+	Limit int64 // bytes on disk at most
+	// FileSpans and FileBytes are how large a request may be: batches are put
+	// together up to there.
+	FileSpans int64
+	FileBytes int64
+}
+
+// Change tells where spans went, for somebody who counts them.
+type Change struct {
+	Stored  int64 // put into the spool
+	Found   int64 // left there by an earlier run
+	Dropped int64 // lost from it: the oldest of a full one, or what others removed or damaged
+}
+
+// Status is the state of a Spool.
+type Status struct {
+	Dir          string
+	Bytes, Limit int64 // on disk, what was set aside included
+	Damaged      int   // files set aside
+	// Problem is why nothing can be spooled, with the remedy; nil if it can.
+	Problem error
+}
+
+// file is one file of the spool.
+type file struct {
+	number   uint64
+	size     int64 // bytes
+	spans    int64
+	attempts int  // to deliver it, in vain
+	sealed   bool // nothing is to be appended
+}
+
+func (f *file) name() string { return fileName(f.number) }
+
+// disk is what f takes of the limit, bytes.
+func (f *file) disk() int64 { return blocks(f.size) }
+
+func blocks(size int64) int64 { return (size + block - 1) / block * block }
+
+// Spool is a queue of batches in a directory. It is safe for concurrent use,
+// but only one batch can be taken at a time. Its errors name what was tried;
+// it tries again each time that it is asked.
+type Spool struct {
+	cfg    Config
+	log    *slog.Logger
+	count  func(Change)
+	ready  chan struct{} // a token: there may be something to take
+	status atomic.Pointer[Status]
+
+	mu       sync.Mutex
+	dir      *directory // nil: not open
+	closed   bool
+	found    []*file // of an earlier run, not looked into yet
+	files    []*file // oldest first
+	damaged  []*file // oldest first
+	taken    *file   // by Next; may not be dropped
+	next     uint64  // number of the next file
+	problem  error
+	unsynced []string
+	syncer   *time.Timer // nil: no sync is due
+	syncing  sync.WaitGroup
+}
+
+// New returns a Spool that is not open yet. count is called at each change
+// before anybody else can see it, and must not call the Spool.
+func New(cfg Config, log *slog.Logger, count func(Change)) *Spool {
+	cfg.Dir = absolute(cfg.Dir)
+	// Of a small spool no file is so large that its going empties it.
+	cfg.FileBytes = min(cfg.FileBytes, cfg.Limit/4, maxFileBytes)
+	s := &Spool{cfg: cfg, log: log, count: count, ready: make(chan struct{}, 1)}
+	s.publish()
+	return s
+}
+
+// Open opens the directory if it is not open. Put does so too.
+func (s *Spool) Open() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.dir != nil {
+		return nil // says nothing of whether it can be written
+	}
+	return s.report(s.open())
+}
+
+func (s *Spool) open() error {
+	if s.closed {
+		return fs.ErrClosed
+	}
+	if s.dir != nil {
+		return nil
+	}
+	dir, err := openDirectory(s.cfg.Dir)
+	if err != nil {
+		return explain(s.cfg.Dir, err)
+	}
+	list, err := dir.list()
+	if err != nil {
+		dir.close()
+		return explain(s.cfg.Dir, err)
+	}
+	s.dir, s.found, s.damaged = dir, list.files, list.damaged
+	s.next = max(s.next, list.next)
+	s.wake()
+	return nil
+}
+
+// Ready is sent a token when there may be something new to take.
+func (s *Spool) Ready() <-chan struct{} { return s.ready }
+
+func (s *Spool) wake() {
+	select {
+	case s.ready <- struct{}{}:
+	default:
+	}
+}
+
+// Status returns the state. It never waits for the disk.
+func (s *Spool) Status() Status { return *s.status.Load() }
+
+func (s *Spool) publish() {
+	s.status.Store(&Status{Dir: s.cfg.Dir, Bytes: s.used(), Limit: s.cfg.Limit, Damaged: len(s.damaged), Problem: s.problem})
+}
+
+func (s *Spool) used() (n int64) {
+	for _, list := range [][]*file{s.found, s.files, s.damaged} {
+		for _, f := range list {
+			n += f.disk()
+		}
+	}
+	return n
+}
+
+// report keeps err as the state of the spool, and logs it unless it is known.
+func (s *Spool) report(err error) error {
+	before := s.problem
+	s.problem = err
+	s.publish()
+	switch {
+	case s.closed:
+	case err == nil && before != nil:
+		s.log.Warn(fmt.Sprintf("the spool directory %s can be used again", s.cfg.Dir))
+	case err != nil && (before == nil || before.Error() != err.Error()):
+		s.log.Warn(fmt.Sprintf("%v; meanwhile spans wait in memory only", err))
+	}
+	return err
+}
+
+// Put stores a batch: a serialized export request of that many spans. Older
+// batches go if there is no room. After an error the batch is not stored.
+func (s *Spool) Put(spans int64, body []byte) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.report(s.put(spans, body)); err != nil {
+		return err
+	}
+	s.count(Change{Stored: spans})
+	s.wake()
+	return nil
+}
+
+func (s *Spool) put(spans int64, body []byte) error {
+	b := appendRecord(make([]byte, 0, headerSize+len(body)), spans, body)
+	if size := int64(len(b)); blocks(size) > s.cfg.Limit || size > maxFileBytes || spans > math.MaxUint32 {
+		return fmt.Errorf("a batch of %d spans (%d bytes) does not fit into the spool of %d bytes; raise clntrace-spool-size", spans, size, s.cfg.Limit)
+	}
+	if err := s.open(); err != nil {
+		return err
+	}
+	err := s.write(spans, b)
+	if errors.Is(err, fs.ErrNotExist) { // somebody has removed the file or the directory
+		if s.dir.gone(s.cfg.Dir) {
+			s.abandon()
+		}
+		if err := s.open(); err != nil {
+			return err
+		}
+		err = s.write(spans, b)
+	}
+	if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
+		return fmt.Errorf("%w; free some space or set clntrace-spool-dir", explain(s.cfg.Dir, err))
+	}
+	if err != nil {
+		return explain(s.cfg.Dir, err)
+	}
+	return nil
+}
+
+// write appends a record to the newest file, or to a new one.
+func (s *Spool) write(spans int64, b []byte) error {
+	f, size := s.newest(), int64(len(b))
+	if f == nil || f.sealed || f.spans+spans > s.cfg.FileSpans || f.size+size > s.cfg.FileBytes || !s.dir.hasSize(f.name(), f.size) {
+		f = &file{number: s.next}
+	}
+	if err := s.makeRoom(blocks(f.size+size)-f.disk(), f); err != nil {
+		return err
+	}
+	if err := s.dir.append(f.name(), f.size, b); err != nil {
+		return err
+	}
+	if f.number == s.next {
+		s.next++
+		s.files = append(s.files, f)
+	}
+	f.size += size
+	f.spans += spans
+	s.syncLater(f.name())
+	return nil
+}
+
+// newest is the file that was made last; nil if it is not there any more.
+func (s *Spool) newest() *file {
+	if n := len(s.files); n > 0 && s.files[n-1].number == s.next-1 {
+		return s.files[n-1]
+	}
+	return nil
+}
+
+// errNoRoom: all that is left is being delivered.
+var errNoRoom = errors.New("it is full; raise clntrace-spool-size")
+
+// makeRoom removes files until so many bytes fit: damaged ones first, then the
+// oldest; not keep, and not what is being delivered.
+func (s *Spool) makeRoom(bytes int64, keep *file) error {
+	for used := s.used(); used+bytes > s.cfg.Limit; used = s.used() {
+		if len(s.damaged) > 0 {
+			if err := s.forgetDamaged(); err != nil {
+				return err
+			}
+			continue
+		}
+		for len(s.found) > 0 { // its spans must be counted before they can be dropped
+			s.lookInto()
+		}
+		at := slices.IndexFunc(s.files, func(f *file) bool { return f != s.taken && f != keep })
+		if at < 0 {
+			return errNoRoom
+		}
+		f := s.files[at]
+		if err := s.dir.remove(f.name()); err != nil {
+			return err
+		}
+		s.files = slices.Delete(s.files, at, at+1)
+		s.count(Change{Dropped: f.spans})
+	}
+	return nil
+}
+
+func (s *Spool) forgetDamaged() error {
+	if err := s.dir.remove(s.damaged[0].name() + damagedSuffix); err != nil {
+		return err
+	}
+	s.damaged = s.damaged[1:]
+	return nil
+}
+
+// abandon gives up a directory that is not there any more, with all in it but
+// the batch that is being delivered.
+func (s *Spool) abandon() {
+	var lost int64
+	for _, f := range s.files {
+		if f != s.taken {
+			lost += f.spans
+		}
+	}
+	s.log.Warn(fmt.Sprintf("the spool directory %s was removed by somebody else, with %d spans", s.cfg.Dir, lost))
+	s.count(Change{Dropped: lost})
+	s.dir.close()
+	s.dir, s.found, s.files, s.damaged, s.unsynced = nil, nil, nil, nil, nil
+}
+
+// syncLater has the file written to the disk soon.
+func (s *Spool) syncLater(name string) {
+	if !slices.Contains(s.unsynced, name) {
+		s.unsynced = append(s.unsynced, name)
+	}
+	if s.syncer == nil && !s.closed {
+		s.syncing.Add(1)
+		s.syncer = time.AfterFunc(syncDelay, func() {
+			defer s.syncing.Done()
+			s.sync()
+		})
+	}
+}
+
+// sync writes to the disk without keeping others from the spool.
+func (s *Spool) sync() {
+	s.mu.Lock()
+	dir, names := s.dir, s.unsynced
+	s.unsynced, s.syncer = nil, nil
+	s.mu.Unlock()
+	if dir == nil || len(names) == 0 {
+		return
+	}
+	if err := dir.sync(names); err != nil {
+		s.log.Warn(fmt.Sprintf("%v; what is spooled may not survive a power cut", explain(s.cfg.Dir, err)))
+	}
+}
+
+// Close writes everything to the disk and gives the directory to others.
+func (s *Spool) Close() {
+	s.mu.Lock()
+	s.closed = true
+	if s.syncer != nil && s.syncer.Stop() {
+		s.syncing.Done()
+	}
+	s.mu.Unlock()
+	s.syncing.Wait()
+	s.sync()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.dir != nil {
+		s.dir.close()
+		s.dir = nil
+	}
+}

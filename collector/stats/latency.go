@@ -1,0 +1,96 @@
+package stats
+
+import (
+	"math"
+
+	"github.com/DataDog/sketches-go/ddsketch/mapping"
+)
+
+const (
+	// accuracy is the largest relative error of a bin. With what rounding adds
+	// it stays under the 2 % promised.
+	accuracy = 0.018
+	// exactUS is below which the whole number nearest to a bin is the duration
+	// itself.
+	exactUS = 0.5 / accuracy
+	// longestUS is what longer spans count as in percentiles, so that a sender's
+	// nonsense takes no memory: 30 days.
+	longestUS = 30 * 24 * 3600 * 1_000_000
+	// zeroUS is what a span without duration counts as: there is no bin for 0,
+	// and this one rounds to it.
+	zeroUS = 0.25
+	// binStep is how many bins a window grows by. From zeroUS to longestUS
+	// there are some 840, of 8 bytes each.
+	binStep = 16
+)
+
+// latencyBins are the bins of DDSketch, which are as wide as the accuracy
+// allows everywhere. Its own stores of counts grow as append does, to more than
+// 8 KiB: too much 2,000 times.
+var latencyBins, _ = mapping.NewCubicallyInterpolatedMapping(accuracy) // only fails for an accuracy outside of 0 to 1
+
+// latency is a distribution of durations in µs.
+type latency struct {
+	minUS, maxUS uint64
+	// counts are those of a window of the bins, as wide as it has had to be.
+	counts []uint64
+	first  int
+}
+
+func newLatency() latency { return latency{minUS: math.MaxUint64} }
+
+func (l *latency) observe(us uint64) {
+	l.minUS, l.maxUS = min(l.minUS, us), max(l.maxUS, us)
+	bin := latencyBins.Index(max(zeroUS, float64(min(us, longestUS))))
+	if i := bin - l.first; i < 0 || i >= len(l.counts) {
+		l.widen(bin)
+	}
+	l.counts[bin-l.first]++
+}
+
+// widen makes bin a part of the window.
+func (l *latency) widen(bin int) {
+	low := bin &^ (binStep - 1)
+	high := low + binStep
+	if len(l.counts) > 0 {
+		low, high = min(low, l.first), max(high, l.first+len(l.counts))
+	} else {
+		l.first = low
+	}
+	wider := make([]uint64, high-low)
+	copy(wider[l.first-low:], l.counts)
+	l.counts, l.first = wider, low
+}
+
+// percentiles returns the 50th, 90th and 99th of count durations, which are all
+// that were observed.
+func (l *latency) percentiles(count uint64) (p [3]float64) {
+	var ranks [len(p)]uint64
+	for i, q := range [len(p)]float64{0.5, 0.9, 0.99} {
+		ranks[i] = uint64(math.Ceil(q * float64(count))) // of few, the 99th is the longest
+	}
+	next, sum := 0, uint64(0)
+	for i, n := range l.counts {
+		sum += n
+		for ; next < len(p) && sum >= ranks[next]; next++ {
+			p[next] = l.tidy(latencyBins.Value(l.first + i))
+		}
+	}
+	return p
+}
+
+// tidy is a bin's middle as a duration in µs. The middle itself can lie beyond
+// the shortest or longest that was observed.
+func (l *latency) tidy(middle float64) float64 {
+	us := tenths(middle)
+	switch {
+	case middle < exactUS:
+		us = math.Round(middle)
+	case l.maxUS > longestUS && middle >= longestUS*(1-accuracy):
+		us = float64(l.maxUS) // all that is known of those
+	}
+	return min(max(us, float64(l.minUS)), float64(l.maxUS))
+}
+
+// tenths is more than what any number in a report is good for.
+func tenths(v float64) float64 { return math.Round(v*10) / 10 }

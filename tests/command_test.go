@@ -1,0 +1,171 @@
+package tests
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"clntrace/tests/lightningdtest"
+	"clntrace/tests/otlptest"
+	"clntrace/tests/recording"
+)
+
+// byHand runs clntrace as a user would.
+func byHand(t *testing.T, env []string, args ...string) (stdout, stderr string, exit int) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, clntrace, args...)
+	cmd.Dir = lightningdtest.Dir(t)
+	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + cmd.Dir, "TMPDIR=" + cmd.Dir, lightningdtest.RaceDetector}, env...)
+	var out, errs bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	var failure *exec.ExitError
+	if err := cmd.Run(); err != nil && !errors.As(err, &failure) {
+		t.Fatal(err)
+	}
+	return out.String(), errs.String(), cmd.ProcessState.ExitCode()
+}
+
+func TestByHand(t *testing.T) {
+	for _, tc := range []struct {
+		name           string
+		args           []string
+		exit           int
+		stdout, stderr string // patterns; empty: nothing may be written
+	}{
+		{"nothing", nil, 2, "", `(?s)plugin.*CLN_TRACE_SOCKET`},
+		{"unknown argument", []string{"frobnicate"}, 2, "", `(?i)plugin|usage|frobnicate`},
+		{"version", []string{"--version"}, 0, `clntrace.*go1\.\d+`, ""},
+		{"help", []string{"--help"}, 0, `(?s)CLN_TRACE_SOCKET.*clntrace-otlp-endpoint|clntrace-otlp-endpoint.*CLN_TRACE_SOCKET`, ""},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			socket := filepath.Join(lightningdtest.Dir(t), "trace.sock")
+			stdout, stderr, exit := byHand(t, []string{"CLN_TRACE_SOCKET=" + socket}, tc.args...)
+			if exit != tc.exit {
+				t.Errorf("exit status %d, want %d", exit, tc.exit)
+			}
+			for what, got := range map[string][2]string{"stdout": {stdout, tc.stdout}, "stderr": {stderr, tc.stderr}} {
+				text, pattern := got[0], got[1]
+				if pattern == "" && text != "" || pattern != "" && !regexp.MustCompile(pattern).MatchString(text) {
+					t.Errorf("%s: want %q, got\n%s", what, pattern, text)
+				}
+			}
+			if at := look(t, socket); at != "nothing" {
+				t.Errorf("touched the socket: %s", at)
+			}
+		})
+	}
+}
+
+// A live socket is another's: running clntrace by hand leaves it alone.
+func TestByHandLeavesTheSocketAlone(t *testing.T) {
+	t.Parallel()
+	n, r := launchWith(t, nil)
+	before := look(t, n.TraceSocket)
+	if _, _, exit := byHand(t, []string{"CLN_TRACE_SOCKET=" + n.TraceSocket}); exit != 2 {
+		t.Errorf("exit status %d", exit)
+	}
+	if after := look(t, n.TraceSocket); after != before {
+		t.Errorf("socket was %s, is %s", before, after)
+	}
+	send(t, n.Senders(sender).Start("lightningd"), recording.Numbered("extend_tip", 1, 1)...)
+	r.WaitSpans(t, 1)
+}
+
+func TestDemo(t *testing.T) {
+	for _, own := range []bool{true, false} {
+		t.Run(fmt.Sprintf("receiver of its own: %v", own), func(t *testing.T) {
+			t.Parallel()
+			args := []string{"demo"}
+			r := otlptest.Start(t)
+			if !own {
+				args = append(args, "--otlp-endpoint", r.GRPCEndpoint())
+			}
+			began := time.Now()
+			stdout, stderr, exit := byHand(t, nil, args...)
+			if took := time.Since(began); took > 10*time.Second {
+				t.Errorf("took %v", took)
+			}
+			if exit != 0 {
+				t.Fatalf("exit status %d: %s", exit, stderr)
+			}
+			if !own {
+				if got := len(r.Spans()); got < 700 { // a start-up and a payment
+					t.Errorf("%d spans came", got)
+				}
+				return
+			}
+			for _, shown := range []string{"lightningd/startup", "plugins/init", "cln-xpay", "cln-askrene", "getroutes"} {
+				if !strings.Contains(stdout, shown) {
+					t.Errorf("does not show %s:\n%s", shown, stdout)
+				}
+			}
+		})
+	}
+}
+
+func TestCollect(t *testing.T) {
+	for _, end := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM} {
+		t.Run(end.String(), func(t *testing.T) {
+			t.Parallel()
+			dir := lightningdtest.Dir(t)
+			socket := filepath.Join(dir, "trace.sock")
+			r := otlptest.Start(t)
+			cmd := exec.Command(clntrace, "collect", "--socket", socket, "--otlp-endpoint", r.GRPCEndpoint(),
+				"--group-requests=false", "--batch-delay", "50ms", "--service-namespace", "sidecar", "--spool-dir", filepath.Join(dir, "spool"))
+			cmd.Dir, cmd.Env = dir, []string{"HOME=" + dir, lightningdtest.RaceDetector}
+			var output lockedBuffer
+			cmd.Stdout, cmd.Stderr = &output, &output
+			if err := cmd.Start(); err != nil {
+				t.Fatal(err)
+			}
+			ended := make(chan error, 1)
+			go func() { ended <- cmd.Wait() }()
+			t.Cleanup(func() { _ = cmd.Process.Kill() })
+			waitFor(t, "the socket", func() bool { return look(t, socket) != "nothing" })
+
+			// A node of which only the senders are used: their plugin has no socket.
+			n := lightningdtest.Start(t, lightningdtest.Config{Plugin: clntrace, WithoutTraceSocket: true, TraceSocket: socket})
+			datagrams := load(t, recording.Xpay)
+			n.Senders(sender).Replay(datagrams)
+			for _, s := range r.WaitSpans(t, len(datagrams))[:1] {
+				if s.Resource["service.namespace"] != "sidecar" {
+					t.Errorf("resource %v", s.Resource)
+				}
+			}
+			if err := cmd.Process.Signal(syscall.SIGUSR1); err != nil {
+				t.Fatal(err)
+			}
+			waitFor(t, "the tables", func() bool { return strings.Contains(output.String(), "UPDATE channels") })
+			shown := len(output.String())
+			if err := cmd.Process.Signal(end); err != nil {
+				t.Fatal(err)
+			}
+			select {
+			case err := <-ended:
+				if err != nil {
+					t.Errorf("%v: %s", err, output.String())
+				}
+			case <-time.After(patience):
+				t.Fatalf("still runs %v later", patience)
+			}
+			if !strings.Contains(output.String()[shown:], "UPDATE channels") {
+				t.Errorf("no tables at the end: %s", output.String()[shown:])
+			}
+			if left := look(t, socket); left != "nothing" {
+				t.Errorf("left behind: %s", left)
+			}
+		})
+	}
+}

@@ -1,0 +1,217 @@
+package tests
+
+import (
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+
+	"clntrace/tests/lightningdtest"
+	"clntrace/tests/otlptest"
+	"clntrace/tests/recording"
+)
+
+// Every answer is checked by tracestats itself; here it is asked from several
+// sides while spans flow, with all that moves spans between counters.
+func TestIdentitiesHoldUnderLoad(t *testing.T) {
+	for _, tc := range []struct {
+		name string
+		set  map[string]string
+	}{
+		{"exported", nil},
+		{"grouped", map[string]string{"clntrace-group-requests": "true"}},
+		{"sampled and filtered", map[string]string{"clntrace-sample-ratio": "0.5", "clntrace-drop-spans": "db_exec*"}},
+		{"tiny queue", map[string]string{"clntrace-queue-size": "16", "clntrace-batch-size": "4", "clntrace-batch-delay": "1ms"}},
+		{"off", map[string]string{"clntrace-otlp-endpoint": "off"}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			n, _ := launchWith(t, tc.set)
+			senders := n.Senders(sender)
+			datagrams := load(t, recording.Startup)
+			stop := make(chan struct{})
+			polls := poll(t, n, stop)
+
+			sent := 0
+			for range 3 {
+				sent += senders.Flood(datagrams)
+			}
+			final := settled(t, n, uint64(sent))
+			close(stop)
+			if count := polls(); count == 0 {
+				t.Error("no answer while spans were sent")
+			}
+			if got := final.Datagrams; got.Received != uint64(sent) || got.Accepted != uint64(sent) {
+				t.Errorf("%d datagrams taken by the kernel: %+v", sent, got)
+			}
+		})
+	}
+}
+
+// poll asks for reports from two sides until stop closes. What it returns
+// waits for the end and counts the answers.
+func poll(t *testing.T, n *lightningdtest.Node, stop <-chan struct{}) func() int {
+	var (
+		all   sync.WaitGroup
+		mu    sync.Mutex
+		count int
+	)
+	for _, params := range []object{{"limit": 1000}, {"sort": "p99", "match": "db", "reset": true}} {
+		all.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				if _, err := tracestats(n, params); err != nil {
+					t.Error(err)
+					return
+				}
+				mu.Lock()
+				count++
+				mu.Unlock()
+			}
+		})
+	}
+	return func() int { all.Wait(); return count }
+}
+
+// lightningd may not read for a while. The plugin's answers wait in the pipe;
+// its spans do not.
+func TestSpansFlowWhileLightningdDoesNotRead(t *testing.T) {
+	t.Parallel()
+	n, r := launchWith(t, nil)
+	senders := n.Senders(sender)
+	senders.Replay(load(t, recording.Xpay))
+	settled(t, n, 156)
+	n.StopReading()
+	for range 300 { // each answer has some kilobytes, a pipe holds 64
+		if err := n.Post("tracestats", object{"limit": 1000}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	send(t, senders.Start("lightningd"), recording.Numbered("extend_tip", 1, 500)...)
+	r.WaitSpans(t, 156+500)
+	n.ResumeReading()
+	if s := stats(t, n); s.Datagrams.Received != 656 {
+		t.Errorf("received %d", s.Datagrams.Received)
+	}
+	endCleanly(t, n)
+}
+
+// A full queue in the kernel is the one loss that the plugin cannot count: it
+// says that it happens, and what to do.
+func TestFullKernelQueueIsTold(t *testing.T) {
+	t.Parallel()
+	n, r := launchWith(t, nil)
+	n.Signal(syscall.SIGSTOP)
+	errnos, err := n.Senders(sender).Start("lightningd").Send(recording.Numbered("extend_tip", 1, 1000)...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n.Signal(syscall.SIGCONT)
+	taken := lightningdtest.Sent(errnos)
+	r.WaitSpans(t, taken)
+	got := settled(t, n, uint64(taken))
+	if got.Datagrams.Received != uint64(taken) {
+		t.Errorf("%d received of %d that were taken", got.Datagrams.Received, taken)
+	}
+	if taken < got.Socket.QueueLimit {
+		t.Skipf("the queue limit of %d is more than one sender can reach", got.Socket.QueueLimit)
+	}
+	if got.Socket.QueueFullEvents == 0 || !slices.ContainsFunc(got.Warnings, mentions("sysctl -w net.unix.max_dgram_qlen=512")) {
+		t.Errorf("%d events, warnings %q", got.Socket.QueueFullEvents, got.Warnings)
+	}
+}
+
+// More spans than the plugin may hold, and nobody to take them.
+func TestMemoryIsBounded(t *testing.T) {
+	if raceEnabled {
+		t.Skip("the race detector's own memory is several times the limit")
+	}
+	n := launch(t, config(otlptest.Reserve(t), map[string]string{"clntrace-spool-size": "0"}))
+	s := n.Senders(sender).Start("lightningd")
+	query := "SELECT " + strings.Repeat("column_name, ", 100) + "id FROM channels;"
+	const batch, batches = 1000, 80
+	sent := uint64(0)
+	for range batches {
+		payloads := make([][]byte, batch)
+		for i := range payloads {
+			sent++
+			id := fmt.Sprintf("%016x", sent)
+			payloads[i] = recording.New(recording.Span{
+				TraceID: id + id, ID: id, Name: "db_query_prepared", Start: now(), Tags: map[string]string{"query": fmt.Sprint(query, sent)},
+			})
+		}
+		send(t, s, payloads...)
+	}
+	got := received(t, n, sent)
+	if got.Spans.DroppedQueueFull == 0 || got.Spans.Exported > 0 {
+		t.Errorf("%+v", got.Spans)
+	}
+	if peak := peakMemory(t, n.PID()); peak > 128<<20 {
+		t.Errorf("%d MiB resident at the peak", peak>>20)
+	} else {
+		t.Logf("%d MiB resident at the peak, %d spans pending", peak>>20, got.Spans.Pending)
+	}
+}
+
+// peakMemory is the most that a process ever had resident, in bytes.
+func peakMemory(t *testing.T, pid int) (bytes int64) {
+	t.Helper()
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, line, _ := strings.Cut(string(status), "VmHWM:")
+	if _, err := fmt.Sscan(line, &bytes); err != nil {
+		t.Fatal(err)
+	}
+	return bytes << 10
+}
+
+func TestSampledTracesAreWholeOrAbsent(t *testing.T) {
+	t.Parallel()
+	n, r := launchWith(t, map[string]string{"clntrace-sample-ratio": "0.5"})
+	datagrams := load(t, recording.Xpay)
+	n.Senders(sender).Replay(datagrams)
+	waitStats(t, n, "every span to be exported or not", func(s report) bool {
+		return s.Spans.Exported+s.Spans.SampledOut == uint64(len(datagrams))
+	})
+	all, err := tracestats(n, object{"limit": 1000})
+	if err != nil {
+		t.Fatal(err)
+	}
+	endCleanly(t, n)
+	whole, came := map[string]int{}, map[string]int{}
+	for _, d := range datagrams {
+		span, err := d.Span()
+		if err != nil {
+			t.Fatal(err)
+		}
+		whole[span.TraceID]++
+	}
+	for _, span := range r.Spans() {
+		came[span.TraceID]++
+	}
+	for trace, n := range came {
+		if n != whole[trace] {
+			t.Errorf("%d spans of trace %s came, of %d", n, trace, whole[trace])
+		}
+	}
+	// Of 149 traces, half: being off by 40 is a matter of one in ten billion.
+	if n := len(came); n < 35 || n > 114 {
+		t.Errorf("%d of %d traces came", n, len(whole))
+	}
+	counted := uint64(0)
+	for _, o := range all.Operations {
+		counted += o.Count
+	}
+	if counted != uint64(len(datagrams)) {
+		t.Errorf("sampling reached the statistics: %d spans counted", counted)
+	}
+}

@@ -1,0 +1,11 @@
+// Package tests tests the clntrace plugin end to end: the built executable,
+// started as lightningd starts it, receives real datagrams from real processes
+// and exports them to a real OTLP receiver.
+//
+// They run on Linux. Those that need other users than the one they run as are
+// skipped unless that one is root.
+//
+// CLNTRACE_BINARY names an executable to test instead of building one;
+// LIGHTNINGD names a lightningd for the one test that needs it, if none is in
+// the PATH.
+package tests

@@ -1,0 +1,678 @@
+package tests
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io/fs"
+	"math/rand/v2"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"text/tabwriter"
+	"time"
+
+	"go.opentelemetry.io/collector/pdata/ptrace/ptraceotlp"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"clntrace/tests/lightningdtest"
+	"clntrace/tests/otlptest"
+	"clntrace/tests/recording"
+)
+
+// trial is a node to which a fault happens, and what came of its spans.
+type trial struct {
+	*testing.T
+	r      *otlptest.Receiver
+	cfg    lightningdtest.Config
+	node   *lightningdtest.Node
+	sender *lightningdtest.Sender
+
+	sent       int    // spans
+	tried      int    // to send, by sendAndKill
+	counted    uint64 // of them, as lost, in the runs that have ended
+	unknown    int    // of them, neither delivered nor counted
+	duplicates int    // allowed
+}
+
+// faultTable collects a line for each fault.
+type faultTable struct {
+	mu    sync.Mutex
+	lines []string
+}
+
+func (f *faultTable) add(order int, columns ...any) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	line := fmt.Sprintf("%02d", order)
+	for _, c := range columns {
+		line += fmt.Sprintf("\t%v", c)
+	}
+	f.lines = append(f.lines, line+"\t")
+}
+
+func (f *faultTable) String() string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	slices.Sort(f.lines)
+	var b strings.Builder
+	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "fault\tsent\tdelivered\tcounted lost\tlost with the process\tduplicated\t")
+	for _, line := range f.lines {
+		_, columns, _ := strings.Cut(line, "\t")
+		fmt.Fprintln(w, columns)
+	}
+	w.Flush()
+	return b.String()
+}
+
+// TestFaults tries what can go wrong, and shows a table of what became of the
+// spans. Run it with -v to see the table; -short kills less often.
+func TestFaults(t *testing.T) {
+	table := new(faultTable)
+	t.Cleanup(func() { t.Logf("\n\n%s", table) }) // when all have ended
+	for i, f := range faults {
+		t.Run(f.name, func(t *testing.T) {
+			t.Parallel()
+			x := newTrial(t)
+			t.Cleanup(func() {
+				if t.Skipped() {
+					table.add(i, f.name, "not tried", "", "", "", "")
+				}
+			})
+			f.happens(x)
+			delivered, twice := x.finish()
+			table.add(i, f.name, x.sent, delivered, x.counted, x.unknown, twice)
+		})
+	}
+}
+
+func newTrial(t *testing.T) *trial {
+	x := &trial{T: t, r: otlptest.Reserve(t)}
+	x.cfg = config(x.r, map[string]string{"clntrace-batch-size": "64"})
+	x.cfg.LightningDir = lightningdtest.Dir(t)
+	return x
+}
+
+// up starts the receiver, and the node unless it runs.
+func (x *trial) up() *trial {
+	x.Helper()
+	x.r.Start(x.T)
+	return x.run()
+}
+
+// down is up without a receiver.
+func (x *trial) down() *trial {
+	x.Helper()
+	x.r.Stop(x.T)
+	return x.run()
+}
+
+func (x *trial) run() *trial {
+	x.Helper()
+	if x.node == nil {
+		x.node = launch(x.T, x.cfg)
+		x.sender = x.node.Senders(sender).Start("lightningd")
+	}
+	return x
+}
+
+func (x *trial) set(option, value string) *trial {
+	x.cfg.Options["clntrace-"+option] = value
+	return x
+}
+
+func (x *trial) spool() string {
+	return filepath.Join(x.cfg.LightningDir, lightningdtest.Network, "clntrace-spool")
+}
+
+// send sends n more spans.
+func (x *trial) send(n int) *trial {
+	x.Helper()
+	send(x.T, x.sender, recording.Numbered("extend_tip", x.sent+1, n)...)
+	x.sent += n
+	return x
+}
+
+// large sends n more spans of 1.4 kB.
+func (x *trial) large(n int) *trial {
+	x.Helper()
+	query := "SELECT " + strings.Repeat("column_name, ", 100) + "id FROM channels;"
+	payloads := make([][]byte, n)
+	for i := range payloads {
+		x.sent++
+		id := fmt.Sprintf("%016x", x.sent)
+		payloads[i] = recording.New(recording.Span{
+			TraceID: "00000000000000c1" + id, ID: id, Name: "db_query_prepared", Start: now(), Tags: map[string]string{"query": query},
+		})
+	}
+	send(x.T, x.sender, payloads...)
+	return x
+}
+
+// until waits for a report of the plugin.
+func (x *trial) until(what string, done func(report) bool) report {
+	x.Helper()
+	return waitStatsFor(x.T, x.node, 2*patience, what, done)
+}
+
+// spooled waits until all that was sent is on disk or gone.
+func (x *trial) spooled() report {
+	x.Helper()
+	return x.until("all spans on disk", func(r report) bool {
+		return r.Datagrams.Received >= uint64(x.sent) && r.Spans.Pending == 0 && r.Spans.Spooled > 0
+	})
+}
+
+func (x *trial) warns(text string) {
+	x.Helper()
+	if r := stats(x.T, x.node); !slices.ContainsFunc(r.Warnings, mentions(text)) {
+		x.Errorf("no warning mentions %q: %q", text, r.Warnings)
+	}
+}
+
+// finish waits for the last span and settles the accounts.
+func (x *trial) finish() (delivered, twice int) {
+	x.Helper()
+	r := x.until("every span to be delivered or counted", func(r report) bool {
+		return r.Spans.Pending == 0 && r.Spans.Spooled == 0 && r.Spans.Exported+lost(r) == r.Datagrams.Accepted
+	})
+	x.counted += lost(r)
+	endCleanly(x.T, x.node)
+	delivered, twice = x.arrived()
+	if x.unknown = x.sent - delivered - int(x.counted); x.unknown < 0 {
+		x.Errorf("%d spans sent, %d delivered, and %d counted as lost", x.sent, delivered, x.counted)
+	}
+	if twice > x.duplicates {
+		x.Errorf("%d spans were duplicated, allowed are %d", twice, x.duplicates)
+	}
+	return delivered, twice
+}
+
+func lost(r report) uint64 {
+	return r.Spans.DroppedQueueFull + r.Spans.DroppedSpoolFull + r.Spans.RejectedByBackend
+}
+
+func (x *trial) arrived() (delivered, twice int) {
+	ids, all := map[string]bool{}, x.r.Spans()
+	for _, s := range all {
+		ids[s.ID] = true
+	}
+	return len(ids), len(all) - len(ids)
+}
+
+// exact fails unless nothing is lost but what was counted.
+func exact(happens func(*trial)) func(*trial) {
+	return func(x *trial) {
+		happens(x)
+		x.Cleanup(func() {
+			if x.unknown != 0 && !x.Failed() {
+				x.Errorf("%d spans are neither delivered nor counted", x.unknown)
+			}
+		})
+	}
+}
+
+var faults = []struct {
+	name    string
+	happens func(*trial)
+}{
+	{"endpoint down at the start", exact(func(x *trial) { x.down().send(500).spooled(); x.up() })},
+	{"endpoint down in the middle", exact(downInTheMiddle)},
+	{"endpoint flaps every second", exact(flaps)},
+	{"endpoint's name does not resolve", exact(func(x *trial) {
+		x.set("otlp-endpoint", "http://no-such-host.invalid:4317").down().send(500).spooled()
+		x.up().redirect(x.r.GRPCEndpoint())
+	})},
+	{"endpoint accepts and never answers", exact(func(x *trial) {
+		x.set("otlp-endpoint", "http://"+mute(x.T)).set("otlp-timeout", "500ms").down().send(500).spooled()
+		x.up().redirect(x.r.GRPCEndpoint())
+	})},
+	{"endpoint hangs in the middle", exact(hangs)},
+	{"endpoint is slow: one batch a second", exact(slow)},
+	{"endpoint refuses for good", exact(func(x *trial) {
+		x.r.SetAnswer(func(context.Context, otlptest.Request) error { return status.Error(codes.Unauthenticated, "who?") })
+		x.up().send(500).until("refusals", func(r report) bool { return r.Spans.RejectedByBackend == 500 })
+		x.r.SetAnswer(nil)
+		x.send(500)
+	})},
+	{"endpoint refuses the backlog for good", exact(func(x *trial) {
+		x.down().send(500).spooled()
+		x.r.SetAnswer(func(context.Context, otlptest.Request) error { return status.Error(codes.InvalidArgument, "what?") })
+		x.up().until("refusals", func(r report) bool { return r.Spans.RejectedByBackend == 500 })
+	})},
+	{"endpoint changes while it is away", exact(func(x *trial) {
+		x.set("otlp-endpoint", "http://127.0.0.1:1").down().send(500).spooled()
+		x.redirect("off").send(100).until("filtered spans", func(r report) bool { return r.Spans.Filtered == 100 && r.Spans.Spooled == 500 })
+		x.sent -= 100 // as asked for
+		x.up().redirect(x.r.GRPCEndpoint()).until("the spool to be empty", func(r report) bool { return r.Spans.Exported == 500 })
+		x.until("all", func(r report) bool { return r.Spans.Filtered == 100 })
+		x.restart()
+	})},
+	{"SIGKILL, all spooled", exact(func(x *trial) {
+		x.down().send(500).spooled()
+		x.kill()
+		x.up()
+	})},
+	{"SIGKILL at random instants", killedAtRandom},
+	{"spool is full", exact(func(x *trial) {
+		x.set("spool-size", "1").set("batch-size", "512").down().large(3000).spooled()
+		x.warns("clntrace-spool-size")
+		if used := diskUse(x.T, x.spool()); used > 1<<20 {
+			x.Errorf("%d bytes on disk, the spool may have 1 MiB", used)
+		}
+		x.up()
+	})},
+	{"disk is full", exact(fullDisk)},
+	{"spool directory cannot be written", exact(readOnlyDirectory)},
+	{"spool directory is a link", exact(func(x *trial) {
+		target := lightningdtest.Dir(x.T)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(x.spool()), 0o755), os.Symlink(target, x.spool())); err != nil {
+			x.Fatal(err)
+		}
+		x.down().send(500).until("a warning", func(r report) bool { return slices.ContainsFunc(r.Warnings, mentions("symbolic link")) })
+		if list, err := os.ReadDir(target); err != nil || len(list) > 0 {
+			x.Errorf("there is %v behind the link (%v)", list, err)
+		}
+		x.up()
+	})},
+	{"spool directory is removed", exact(func(x *trial) {
+		x.down().send(300).spooled()
+		if err := os.RemoveAll(x.spool()); err != nil {
+			x.Fatal(err)
+		}
+		x.send(200).spooled()
+		x.up()
+	})},
+	{"spool directory is full of garbage", exact(garbage)},
+	{"spool directory is another's", exact(func(x *trial) {
+		other := newTrial(x.T)
+		other.cfg.Options["clntrace-spool-dir"] = x.spool()
+		x.down().send(300).spooled()
+		other.down().send(300).until("a warning", func(r report) bool {
+			return r.Spans.Pending == 300 && slices.ContainsFunc(r.Warnings, mentions("another clntrace"))
+		})
+		x.up()
+		other.up().finish()
+	})},
+	{"clock of the senders jumps by a day", exact(func(x *trial) {
+		x.down()
+		for _, jump := range []time.Duration{0, 24, -24, 0} {
+			for _, payload := range recording.Numbered("extend_tip", x.sent+1, 100) {
+				span, err := recording.Datagram{Payload: payload}.Span()
+				if err != nil {
+					x.Fatal(err)
+				}
+				span.Start = span.Start.Add(jump * time.Hour)
+				send(x.T, x.sender, recording.New(span))
+				x.sent++
+			}
+		}
+		x.spooled()
+		x.up()
+	})},
+	{"lightningd does not read", exact(func(x *trial) {
+		x.up().node.StopReading()
+		for range 300 { // each answer has some kilobytes, a pipe holds 64
+			if err := x.node.Post("tracestats", object{}); err != nil {
+				x.Fatal(err)
+			}
+		}
+		x.r.Stop(x.T)
+		x.send(500)
+		x.r.Start(x.T)
+		x.r.WaitSpans(x.T, 500)
+		x.node.ResumeReading()
+	})},
+}
+
+// redirect sets the endpoint of the running plugin.
+func (x *trial) redirect(endpoint string) *trial {
+	x.Helper()
+	if err := x.node.SetConfig("clntrace-otlp-endpoint", endpoint); err != nil {
+		x.Fatal(err)
+	}
+	x.set("otlp-endpoint", endpoint)
+	return x
+}
+
+// restart ends the plugin and starts it anew.
+func (x *trial) restart() {
+	x.Helper()
+	endCleanly(x.T, x.node)
+	x.node = nil
+	x.run()
+}
+
+func (x *trial) kill() {
+	x.Helper()
+	x.node.Signal(syscall.SIGKILL)
+	x.node.WaitExit()
+	x.node = nil
+}
+
+func downInTheMiddle(x *trial) {
+	x.up().send(300)
+	x.r.WaitSpans(x.T, 300)
+	x.down().send(300).spooled()
+	x.up().until("the endpoint to be back", func(r report) bool { return r.Status == "ok" })
+	x.send(300)
+}
+
+func flaps(x *trial) {
+	x.up()
+	for i := range 4 {
+		if i%2 == 0 {
+			x.r.Stop(x.T)
+		} else {
+			x.r.Start(x.T)
+		}
+		for range 10 {
+			x.send(10)
+			time.Sleep(100 * time.Millisecond)
+		}
+	}
+}
+
+func hangs(x *trial) {
+	x.set("otlp-timeout", "500ms").up().send(100)
+	x.r.WaitSpans(x.T, 100)
+	x.r.SetAnswer(func(ctx context.Context, _ otlptest.Request) error { <-ctx.Done(); return ctx.Err() })
+	x.send(400).until("all spans on disk", func(r report) bool { return r.Spans.Spooled == 400 })
+	x.r.SetAnswer(nil)
+}
+
+func slow(x *trial) {
+	var busy atomic.Int32
+	x.r.SetAnswer(func(ctx context.Context, _ otlptest.Request) error {
+		if n := busy.Add(1); n > 2 {
+			x.Errorf("%d requests at once", n)
+		}
+		defer busy.Add(-1)
+		select {
+		case <-time.After(time.Second):
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	})
+	x.set("queue-size", "200").up()
+	for range 3 {
+		x.send(64)
+		time.Sleep(200 * time.Millisecond)
+	}
+}
+
+// The plugin may not grow while spans come for hours and nobody takes them,
+// nor when it gets rid of them afterwards.
+func TestMemoryIsBoundedWithASpool(t *testing.T) {
+	if raceEnabled {
+		t.Skip("the race detector's own memory is several times the limit")
+	}
+	x := newTrial(t)
+	const spoolSize, spans = 24, 40_000 // MiB; more than it holds
+	x.set("batch-size", "2048").set("batch-delay", "1s").set("spool-size", fmt.Sprint(spoolSize)).down()
+	for range spans / 1000 {
+		x.large(1000)
+	}
+	r := x.spooled()
+	away := peakMemory(t, x.node.PID())
+	used := diskUse(t, x.spool())
+	x.up().until("an empty spool", func(r report) bool { return r.Spans.Spooled == 0 && r.Spans.Pending == 0 })
+	back := peakMemory(t, x.node.PID())
+	x.finish()
+	t.Logf("%d spans: %d spooled in %d MiB, %d dropped; at the peak %d MiB resident while away, %d MiB afterwards",
+		spans, r.Spans.Spooled, used>>20, lost(r), away>>20, back>>20)
+	if away > 128<<20 || back > 128<<20 {
+		t.Errorf("%d and %d MiB resident at the peak, more than 128", away>>20, back>>20)
+	}
+	if used > spoolSize<<20 {
+		t.Errorf("the spool has %d bytes, more than %d MiB", used, spoolSize)
+	}
+	if r.Spans.DroppedQueueFull > 0 {
+		t.Errorf("%d spans found the queue full", r.Spans.DroppedQueueFull)
+	}
+}
+
+// mute listens, accepts, and says nothing.
+func mute(t *testing.T) (address string) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var (
+		mu    sync.Mutex
+		conns []net.Conn
+	)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			mu.Lock()
+			conns = append(conns, c)
+			mu.Unlock()
+		}
+	}()
+	t.Cleanup(func() {
+		l.Close()
+		<-ended
+		for _, c := range conns {
+			c.Close()
+		}
+	})
+	return l.Addr().String()
+}
+
+// fullDisk gives the spool a file system of 1 MiB that nobody else can see.
+func fullDisk(x *trial) {
+	mount := []string{"unshare", "--mount", "--propagation", "private", "sh", "-c"}
+	script := `mount -t tmpfs -o size=1m clntrace "$0" && exec "$@"`
+	disk := lightningdtest.Dir(x.T)
+	if out, err := exec.Command(mount[0], append(mount[1:], script, disk, "true")...).CombinedOutput(); err != nil {
+		x.Skipf("cannot mount a small file system here: %v: %s", err, out)
+	}
+	wrapper := filepath.Join(lightningdtest.Dir(x.T), "clntrace")
+	text := fmt.Sprintf("#!/bin/sh\nexec %s '%s' %s %s \"$@\"\n", strings.Join(mount, " "), script, disk, clntrace)
+	if err := os.WriteFile(wrapper, []byte(text), 0o755); err != nil {
+		x.Fatal(err)
+	}
+	x.cfg.Plugin = wrapper
+	x.set("spool-dir", filepath.Join(disk, "spool")).down().large(2000).until("a warning", func(r report) bool {
+		return r.Datagrams.Received == 2000 && r.Spans.Spooled > 0 && slices.ContainsFunc(r.Warnings, mentions("no space left"))
+	})
+	x.up()
+}
+
+func readOnlyDirectory(x *trial) {
+	parent := lightningdtest.Dir(x.T)
+	if os.Geteuid() == 0 { // nothing is read-only to root
+		const nobody = 65534
+		x.cfg.Credential = &syscall.Credential{Uid: nobody, Gid: nobody}
+	} else if err := os.Chmod(parent, 0o555); err != nil {
+		x.Fatal(err)
+	}
+	x.set("spool-dir", filepath.Join(parent, "spool")).down().send(500)
+	r := x.until("a warning", func(r report) bool {
+		return r.Spans.Pending == 500 && slices.ContainsFunc(r.Warnings, mentions(parent))
+	})
+	if r.Spans.Spooled != 0 {
+		x.Errorf("%+v", r.Spans)
+	}
+	x.up()
+}
+
+func garbage(x *trial) {
+	if err := os.MkdirAll(x.spool(), 0o700); err != nil {
+		x.Fatal(err)
+	}
+	random := rand.New(rand.NewPCG(1, 2))
+	for i := range 100 {
+		b := make([]byte, random.IntN(20_000))
+		for j := range b {
+			b[j] = byte(random.Uint32())
+		}
+		for _, name := range []string{fmt.Sprintf("%016x.spans", i), fmt.Sprintf("%016x.spans.tmp", i), fmt.Sprintf("foreign%d", i)} {
+			if err := os.WriteFile(filepath.Join(x.spool(), name), b, 0o600); err != nil {
+				x.Fatal(err)
+			}
+		}
+	}
+	x.down().send(500).spooled()
+	x.warns(x.spool())
+	x.up()
+	foreign, err := filepath.Glob(filepath.Join(x.spool(), "foreign*"))
+	if len(foreign) != 100 {
+		x.Errorf("%d foreign files are left of 100 (%v)", len(foreign), err)
+	}
+}
+
+func diskUse(t *testing.T, dir string) (bytes int64) {
+	t.Helper()
+	err := filepath.WalkDir(dir, func(_ string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		info, err := entry.Info()
+		if err == nil && info.Mode().IsRegular() {
+			bytes += info.Size()
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return bytes
+}
+
+// killedAtRandom kills the plugin again and again while spans come and the
+// endpoint comes and goes. What the endpoint has or the disk holds is safe; so
+// is what tracestats has said to be exported or spooled.
+func killedAtRandom(x *trial) {
+	kills := 50
+	if testing.Short() {
+		kills = 5
+	}
+	const batch = 64
+	x.duplicates = kills * batch
+	random := rand.New(rand.NewPCG(uint64(time.Now().UnixNano()), 0))
+	x.set("batch-delay", "5ms")
+	x.r.Start(x.T)
+	safe := map[string]bool{} // ids that were on disk or at the endpoint at some time
+	for range kills {
+		onDisk := readSpool(x.T, x.spool())
+		before := len(safe)
+		x.node = nil
+		x.run()
+		x.answerAtRandom(random)
+		said := x.sendAndKill(random)
+		for _, id := range readSpool(x.T, x.spool()) {
+			safe[id] = true
+		}
+		for _, s := range x.r.Spans() {
+			safe[s.ID] = true
+		}
+		if grown := len(safe) - before; grown < said-len(onDisk) {
+			x.Errorf("tracestats said %d exported or spooled, %d of an earlier run, and there are only %d new ones", said, len(onDisk), grown)
+		}
+	}
+	x.r.SetAnswer(nil)
+	x.node = nil
+	x.run()
+	x.until("an empty spool", func(r report) bool { return r.Spans.Spooled == 0 && r.Spans.Pending == 0 })
+	arrived := map[string]bool{}
+	for _, s := range x.r.Spans() {
+		arrived[s.ID] = true
+	}
+	for id := range safe {
+		if !arrived[id] {
+			x.Errorf("span %s was safe and did not arrive", id)
+		}
+	}
+	if len(arrived) < x.sent/2 {
+		x.Errorf("only %d spans arrived of %d", len(arrived), x.sent)
+	}
+}
+
+// answerAtRandom lets the endpoint be away now and then.
+func (x *trial) answerAtRandom(random *rand.Rand) {
+	away := random.IntN(3)
+	var requests atomic.Int32
+	x.r.SetAnswer(func(context.Context, otlptest.Request) error {
+		if away == 2 || away == 1 && requests.Add(1)%3 > 0 {
+			return status.Error(codes.Unavailable, "come back later")
+		}
+		return nil
+	})
+}
+
+// sendAndKill kills the plugin at some instant while spans come. It returns
+// how many spans were exported or spooled when tracestats last said so.
+func (x *trial) sendAndKill(random *rand.Rand) (said int) {
+	sending, s := make(chan error, 1), x.sender
+	payloads := recording.Numbered("extend_tip", x.tried+1, 300)
+	x.tried += len(payloads)
+	taken := 0
+	go func() {
+		errnos, err := s.Send(payloads...)
+		taken = lightningdtest.Sent(errnos) // the others found the queue full, or nobody
+		sending <- err
+	}()
+	time.Sleep(time.Duration(random.IntN(60_000)) * time.Microsecond)
+	r := stats(x.T, x.node)
+	time.Sleep(time.Duration(random.IntN(20_000)) * time.Microsecond)
+	x.kill()
+	if err := <-sending; err != nil {
+		x.Error(err)
+	}
+	x.sent += taken
+	return int(r.Spans.Exported + r.Spans.Spooled)
+}
+
+// readSpool returns the ids of the spans that are whole in a spool that nobody
+// uses. It knows the format from its description, not from the code.
+func readSpool(t *testing.T, dir string) (ids []string) {
+	t.Helper()
+	names, err := filepath.Glob(filepath.Join(dir, "*.spans"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range names {
+		b, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		const header, length = 20, 8
+		for len(b) >= header {
+			end := header + int(binary.LittleEndian.Uint32(b[length:]))
+			if end > len(b) {
+				break // cut
+			}
+			request := ptraceotlp.NewExportRequest()
+			if err := request.UnmarshalProto(b[header:end]); err != nil {
+				t.Fatal(err)
+			}
+			for _, rs := range request.Traces().ResourceSpans().All() {
+				for _, ss := range rs.ScopeSpans().All() {
+					for _, s := range ss.Spans().All() {
+						ids = append(ids, s.SpanID().String())
+					}
+				}
+			}
+			b = b[end:]
+		}
+	}
+	return ids
+}

@@ -1,0 +1,63 @@
+package lightningdtest
+
+import (
+	"bytes"
+	"io"
+	"sync"
+)
+
+// syncBuffer collects a process's output while others look at it.
+type syncBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (b *syncBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.Write(p)
+}
+
+func (b *syncBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.String()
+}
+
+// gate is a reader that can be shut. A Read that waits when it is shut still
+// returns what comes first.
+type gate struct {
+	r      io.Reader
+	mu     sync.Mutex
+	opened chan struct{} // closed while the gate is open
+}
+
+func newGate(r io.Reader) *gate {
+	g := &gate{r: r, opened: make(chan struct{})}
+	close(g.opened)
+	return g
+}
+
+func (g *gate) Read(p []byte) (int, error) {
+	g.mu.Lock()
+	opened := g.opened
+	g.mu.Unlock()
+	<-opened
+	return g.r.Read(p)
+}
+
+func (g *gate) shut() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.opened = make(chan struct{})
+}
+
+func (g *gate) open() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	select {
+	case <-g.opened:
+	default:
+		close(g.opened)
+	}
+}

@@ -1,0 +1,140 @@
+package tests
+
+import (
+	"context"
+	"syscall"
+	"testing"
+	"time"
+
+	"clntrace/tests/lightningdtest"
+	"clntrace/tests/otlptest"
+	"clntrace/tests/recording"
+)
+
+// ends are the three ways in which lightningd ends a plugin.
+var ends = []struct {
+	name string
+	end  func(*lightningdtest.Node)
+}{
+	{"shutdown", (*lightningdtest.Node).Shutdown},
+	{"end of input", (*lightningdtest.Node).CloseInput},
+	{"SIGTERM", func(n *lightningdtest.Node) { n.Signal(syscall.SIGTERM) }},
+}
+
+// The contract says that the end takes less than 0.5 s with a healthy endpoint,
+// and that exporting to one that is not goes on for 5 s. The race detector and
+// a busy machine get some more.
+var healthyEnd, deadEnd = 500 * time.Millisecond, 7 * time.Second
+
+func init() {
+	if raceEnabled {
+		healthyEnd = 2 * time.Second
+	}
+}
+
+func TestEndDeliversWhatWasSent(t *testing.T) {
+	for _, tc := range ends {
+		t.Run(tc.name, func(t *testing.T) {
+			n, r := launchWith(t, map[string]string{"clntrace-batch-delay": "10s"})
+			datagrams := load(t, recording.Startup)
+			n.Senders(sender).Replay(datagrams) // some of them are still in the kernel
+			tc.end(n)
+			end(t, n, healthyEnd)
+			if got := len(byID(t, r.Spans())); got != len(datagrams) {
+				t.Errorf("%d spans arrived of %d", got, len(datagrams))
+			}
+		})
+	}
+}
+
+// end waits for the plugin to end as it should.
+func end(t *testing.T, n *lightningdtest.Node, within time.Duration) {
+	t.Helper()
+	began := time.Now()
+	state := n.WaitExit()
+	took := time.Since(began)
+	t.Logf("ended in %v", took)
+	if took > within {
+		t.Errorf("took %v to end, more than %v", took, within)
+	}
+	if !state.Success() {
+		t.Errorf("ended with %v", state)
+	}
+	if left := look(t, n.TraceSocket); left != "nothing" {
+		t.Errorf("left behind: %s", left)
+	}
+}
+
+func TestEndBeforeInit(t *testing.T) {
+	for _, tc := range ends {
+		if tc.name == "shutdown" {
+			continue // is for plugins that are initialised
+		}
+		t.Run(tc.name, func(t *testing.T) {
+			n := lightningdtest.Start(t, lightningdtest.Config{Plugin: clntrace})
+			n.GetManifest()
+			send(t, n.Senders(sender).Start("lightningd"), recording.Numbered("plugins/init", 1, 5)...)
+			tc.end(n)
+			end(t, n, healthyEnd)
+		})
+	}
+}
+
+func TestEndWhileTheNodeIsUnknown(t *testing.T) {
+	t.Parallel()
+	r := otlptest.Start(t)
+	cfg := config(r, nil)
+	cfg.HoldRPC = make(chan struct{})
+	n := launch(t, cfg)
+	send(t, n.Senders(sender).Start("lightningd"), recording.Numbered("extend_tip", 1, 5)...)
+	n.Shutdown()
+	end(t, n, healthyEnd)
+	if got := len(r.Spans()); got != 5 {
+		t.Errorf("%d spans arrived of 5", got)
+	}
+}
+
+func TestEndWithoutAnEndpoint(t *testing.T) {
+	for _, tc := range []struct {
+		name   string
+		answer otlptest.Answer // nil: nobody listens
+		set    map[string]string
+	}{
+		{"dead", nil, nil},
+		{"dead, no spool", nil, map[string]string{"clntrace-spool-size": "0"}},
+		{"unavailable", func(context.Context, otlptest.Request) error { return context.Canceled }, nil},
+		{"hangs", func(ctx context.Context, _ otlptest.Request) error { <-ctx.Done(); return ctx.Err() }, nil},
+		{"hangs, no spool", func(ctx context.Context, _ otlptest.Request) error { <-ctx.Done(); return ctx.Err() }, map[string]string{"clntrace-spool-size": "0"}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			r := otlptest.Reserve(t)
+			r.SetAnswer(tc.answer)
+			if tc.answer != nil {
+				r.Start(t)
+			}
+			cfg := config(r, tc.set)
+			cfg.LightningDir = lightningdtest.Dir(t)
+			first := launch(t, cfg)
+			first.Senders(sender).Replay(load(t, recording.Xpay))
+			first.Shutdown()
+			end(t, first, deadEnd)
+			if tc.set["clntrace-spool-size"] == "0" {
+				return
+			}
+			// What could not be sent is sent by the next run.
+			r.SetAnswer(nil)
+			r.Start(t)
+			second := launch(t, cfg)
+			r.WaitSpans(t, 156)
+			s := waitStats(t, second, "an empty spool", func(s report) bool { return s.Spans.Spooled == 0 && s.Spans.Pending == 0 })
+			if s.Spans.Exported != 156 || s.Datagrams.Accepted != 156 {
+				t.Errorf("%+v, %+v", s.Spans, s.Datagrams)
+			}
+			endCleanly(t, second)
+			if got := len(byID(t, r.Spans())); got != 156 {
+				t.Errorf("%d spans arrived of 156", got)
+			}
+		})
+	}
+}
