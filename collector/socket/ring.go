@@ -16,6 +16,9 @@ const (
 	// in bytes. The rest is not even in memory before it is needed. It is also
 	// all the room there is from a rewind until the decoder has seen that.
 	rewindAt = 4 << 20
+	// wakeAt is how much may wait before the decoder is woken although more is
+	// coming, in bytes. To wake it takes as long as to read ten datagrams.
+	wakeAt = 128 << 10
 )
 
 // Datagram is one message and who sent it.
@@ -74,7 +77,8 @@ func recordSize(n int) uint64 {
 	return uint64(headerSize + (n+alignment-1)&^(alignment-1)) //nolint:gosec // never negative
 }
 
-// put appends n datagrams, and counts those for which there is no room.
+// put appends n datagrams, and counts those for which there is no room. The
+// decoder may hear of them only at the next flush.
 func (r *ring) put(n int, datagram func(i int) Datagram) {
 	head := r.head.Load()
 	for i := range n {
@@ -87,7 +91,14 @@ func (r *ring) put(n int, datagram func(i int) Datagram) {
 		head = next
 	}
 	r.head.Store(head)
-	if r.sleeping.CompareAndSwap(true, false) {
+	if head-r.tail.Load() > wakeAt {
+		r.flush()
+	}
+}
+
+// flush lets the decoder know what has been put.
+func (r *ring) flush() {
+	if r.head.Load() != r.tail.Load() && r.sleeping.CompareAndSwap(true, false) {
 		r.wake()
 	}
 }
@@ -167,8 +178,8 @@ func (r *ring) take(into []Datagram, most int) (list []Datagram, open bool) {
 		return into, true
 	}
 	r.sleeping.Store(true)
-	// Between the look at head and going to sleep more may have come, for which
-	// nobody has left a token.
+	// Between the look at head and going to sleep more may have come, and have
+	// been flushed in vain.
 	if r.head.Load() != head && r.sleeping.CompareAndSwap(true, false) {
 		r.wake()
 	}

@@ -63,9 +63,14 @@ func TestReadyHasATokenWhenThereIsSomethingToTake(t *testing.T) {
 		t.Error("a token without a datagram")
 	}
 	putAll(r, "a")
+	if token() {
+		t.Error("a token before more was waited for")
+	}
 	putAll(r, "b")
+	r.flush()
+	r.flush()
 	if !token() || token() {
-		t.Error("two puts did not give one token")
+		t.Error("what was flushed did not give one token")
 	}
 	if n := len(takeFrom(r, 1)); n != 1 || !token() {
 		t.Errorf("%d taken, and no token for the rest", n)
@@ -73,17 +78,27 @@ func TestReadyHasATokenWhenThereIsSomethingToTake(t *testing.T) {
 	if n := len(takeFrom(r, 1)); n != 1 || token() {
 		t.Errorf("%d taken, and a token although nothing is left", n)
 	}
+	r.release()
 	putAll(r, "c")
+	r.flush()
 	takeFrom(r, 9) // without taking the token
-	putAll(r, "d") // must not wait for room for a second one
+	putAll(r, "d")
+	r.flush() // must not wait for room for a second one
 	if !token() || token() {
 		t.Error("not one token")
 	}
+	takeFrom(r, 9)
+	r.release()
+	putAll(r, strings.Repeat("x", wakeAt))
+	if !token() {
+		t.Error("no token although much waits")
+	}
+	putAll(r, "e")
 	r.close()
 	if !token() {
 		t.Error("no token at the end")
 	}
-	if list, open := r.take(nil, 9); len(list) != 1 || open {
+	if list, open := r.take(nil, 9); len(list) != 2 || open {
 		t.Errorf("at the end %d taken, and there can be more: %v", len(list), open)
 	}
 }
@@ -156,6 +171,7 @@ func TestRingUnderLoad(t *testing.T) {
 		for i := 0; i < total; {
 			n := min(1+i%batchLen, total-i)
 			r.put(n, func(k int) Datagram { return Datagram{Payload: payload(i + k)} })
+			r.flush()
 			i += n
 		}
 		r.close()
@@ -195,26 +211,30 @@ func TestRingDoesNotAllocateInTheLongRun(t *testing.T) {
 }
 
 func TestBurstKeepsTheReaderAwake(t *testing.T) {
+	began := time.Now()
 	for _, tc := range []struct {
-		what      string
-		datagrams int
-		since     time.Duration
-		more      bool
-		want      bool
+		what  string
+		n     int
+		after time.Duration // since the beginning, of the first n
+		idle  time.Duration // since then
+		want  bool
 	}{
-		{"a burst that goes on", burstLength, 0, true, true},
-		{"a burst that is over", burstLength, 0, false, false},
-		{"too few", burstLength - 1, 0, true, false},
-		{"too slow", burstLength, (burstLength + 1) * burstGap, true, false},
+		{"a burst", burstLength, 0, 0, true},
+		{"a burst that has just paused", burstLength, 0, lingerTime - 1, true},
+		{"a burst that is over", burstLength, 0, lingerTime, false},
+		{"too few", burstLength - 1, 0, 0, false},
+		{"almost too slow", burstLength, burstLength*burstGap - 1, 0, true},
+		{"too slow", burstLength, burstLength * burstGap, 0, false},
 	} {
 		t.Run(tc.what, func(t *testing.T) {
-			s := &script{counts: []int{0}}
-			if tc.more {
-				s.counts[0] = 5
+			u := burst{began: began, last: began}
+			now := began.Add(tc.after)
+			got := u.goesOn(tc.n, now)
+			if tc.idle > 0 {
+				got = u.goesOn(0, now.Add(tc.idle))
 			}
-			u := burst{awake: time.Now().Add(-tc.since), datagrams: tc.datagrams}
-			if got := u.goesOn(s); got != tc.want {
-				t.Errorf("stays awake for more: %v, want %v", got, tc.want)
+			if got != tc.want {
+				t.Errorf("stays awake: %v, want %v", got, tc.want)
 			}
 		})
 	}
@@ -238,8 +258,6 @@ func (s *script) receive() (int, error) {
 	}
 	return 0, errScript
 }
-
-func (s *script) waiting() bool { return s.calls < len(s.counts) && s.counts[s.calls] > 0 }
 
 func (s *script) datagram(int) Datagram { return Datagram{Payload: []byte("x")} }
 

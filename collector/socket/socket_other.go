@@ -108,12 +108,6 @@ func (b *otherBatcher) receive() (int, error) {
 	}
 }
 
-func (b *otherBatcher) waiting() bool {
-	var c [1]byte
-	_, _, err := unix.Recvfrom(b.fd, c[:], unix.MSG_PEEK)
-	return err == nil
-}
-
 func (b *otherBatcher) datagram(int) Datagram {
 	return Datagram{Payload: b.buffer[:min(b.length, maxDatagram)], Oversize: b.length > maxDatagram}
 }
