@@ -14,12 +14,12 @@ import (
 	"time"
 )
 
-// The recordings in testdata.
+// The recordings: those that the demo plays lie with it, the others in testdata.
 const (
 	Startup            = "startup"
 	TraceparentStartup = "tp-startup"
 	LossyStartup       = "q10-startup"
-	Xpay               = "xpay-one"
+	Xpay               = "xpay"
 	Pay                = "pay-one"
 	Weird              = "weird"
 )
@@ -44,10 +44,14 @@ type line struct {
 	Payload string `json:"b64"`
 }
 
-// Load reads the recording of that name in testdata, in the order of arrival.
+// Load reads the recording of that name, in the order of arrival.
 func Load(name string) ([]Datagram, error) {
 	_, here, _, _ := runtime.Caller(0)
-	path := filepath.Join(filepath.Dir(here), "..", "testdata", name+".jsonl.gz")
+	tests := filepath.Join(filepath.Dir(here), "..")
+	path := filepath.Join(tests, "testdata", name+".jsonl.gz")
+	if name == Startup || name == Xpay {
+		path = filepath.Join(tests, "..", "collector", "recording", name+".jsonl.gz")
+	}
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
