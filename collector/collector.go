@@ -46,9 +46,6 @@ type Options struct {
 	// Lightningd is the pid of the node; 0: not known, then the processes that
 	// start the senders are taken for nodes.
 	Lightningd int
-	// PreferReceiving lets all threads of the process but the receiving one step
-	// back, behind the node's processes too.
-	PreferReceiving bool
 	// TraceParent is the value of CLN_TRACEPARENT: a parent that nobody sends.
 	TraceParent string
 	Version     string
@@ -72,15 +69,14 @@ type Collector struct {
 	begin    chan struct{}                   // closed by Start
 	decoding chan struct{}                   // closed when the decoder has ended
 
-	allowed  atomic.Pointer[map[uint32]bool] // users who are heard
-	largest  atomic.Int64                    // datagram, bytes
-	lastSpan atomic.Int64                    // when, Unix s; 0: none yet
+	largest   atomic.Int64          // datagram, bytes
+	malformed atomic.Pointer[error] // why the last malformed datagram was
+	lastSpan  atomic.Int64          // when, Unix s; 0: none yet
 
-	mu        sync.Mutex
-	cfg       Config
-	running   bool     // Start was called
-	problems  []string // options that cannot be used
-	malformed error    // why the last datagram was
+	mu       sync.Mutex
+	cfg      Config
+	running  bool     // Start was called
+	problems []string // options that cannot be used
 }
 
 // Open binds the socket and begins to receive and count. It does not fail: a
@@ -97,11 +93,6 @@ func Open(o Options) *Collector {
 	} else {
 		o.Logger.Warn("no span can be received: " + o.SocketProblem)
 	}
-	if o.PreferReceiving && c.receiver != nil {
-		if err := c.receiver.Prefer(); err != nil {
-			o.Logger.Info("receiving has no precedence over other work", "error", err)
-		}
-	}
 	c.pipeline = export.NewPipeline(c.ledger, o.Logger, o.Version)
 	go c.decode()
 	return c
@@ -113,7 +104,9 @@ func (c *Collector) allow(uids []uint32) {
 	for _, uid := range uids {
 		set[uid] = true
 	}
-	c.allowed.Store(&set)
+	if c.receiver != nil {
+		c.receiver.Allow(set, len(uids) > 0)
+	}
 }
 
 // Start begins to export with cfg what has been received since Open and what
@@ -127,11 +120,6 @@ func (c *Collector) Start(cfg Config, problems []string) {
 	}
 	c.running = true
 	c.allow(cfg.AllowUIDs)
-	if len(cfg.AllowUIDs) > 0 && c.receiver != nil {
-		if err := c.receiver.OpenToAll(); err != nil {
-			problems = append(problems, fmt.Sprintf("the users of clntrace-allow-uids cannot send: %v", err))
-		}
-	}
 	c.cfg, c.problems = usable(cfg, problems), problems
 	if err := c.pipeline.Start(c.cfg.Config); err != nil {
 		c.problems = append(c.problems, err.Error())
@@ -149,6 +137,17 @@ func usable(cfg Config, problems []string) Config {
 		cfg.Endpoint = export.OffEndpoint
 	}
 	return cfg
+}
+
+// PreferReceiving lets all threads of the process but the receiving one step
+// back, behind the node's processes too. It cannot be undone.
+func (c *Collector) PreferReceiving() {
+	if c.receiver == nil {
+		return
+	}
+	if err := c.receiver.Prefer(); err != nil {
+		c.log.Info("receiving has no precedence over other work", "error", err)
+	}
 }
 
 // SetNode names the node; exporting waits for it, at most 5 s from Start.
@@ -218,6 +217,11 @@ func (c *Collector) decode() {
 			d.release(time.Now())
 		}
 	}
+	select {
+	case <-begin: // Start and the end came at once, and select took the end
+		d.release(time.Now())
+	default:
+	}
 	d.finish(time.Now())
 }
 
@@ -266,16 +270,11 @@ func (d *decoder) decode(datagrams []socket.Datagram, now time.Time) {
 	var counts stats.Counts
 	d.spans, d.seen = d.spans[:0], d.seen[:0]
 	policy := c.pipeline.Policy()
-	allowed := *c.allowed.Load()
 	for i := range datagrams {
 		datagram := &datagrams[i]
 		counts.Received++
 		counts.Bytes += int64(len(datagram.Payload))
 		c.noteSize(len(datagram.Payload))
-		if datagram.Known && !allowed[datagram.UID] {
-			counts.Refused++
-			continue
-		}
 		span, err := d.span(datagram, now)
 		if err != nil {
 			counts.Malformed++
@@ -311,8 +310,8 @@ func observation(s *correlate.Span, p *export.Policy) stats.Observation {
 	}
 }
 
-// span decodes a datagram and finds out who sent it. Whatever a datagram does
-// to our code, it must not end a process that the node may depend on.
+// span decodes a datagram and finds out who sent it. Whatever its bytes do to
+// our decoder, they must not end a process that the node may depend on.
 func (d *decoder) span(datagram *socket.Datagram, now time.Time) (s *correlate.Span, err error) {
 	defer func() {
 		if r := recover(); r != nil {
@@ -409,8 +408,11 @@ func (c *Collector) noteSize(n int) {
 	}
 }
 
-func (c *Collector) noteMalformed(err error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.malformed = err
+func (c *Collector) noteMalformed(err error) { c.malformed.Store(&err) }
+
+func (c *Collector) lastMalformed() error {
+	if err := c.malformed.Load(); err != nil {
+		return *err
+	}
+	return nil
 }

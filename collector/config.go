@@ -24,7 +24,7 @@ func DefaultConfig() Config {
 		Compression:   export.CompressionNone,
 		GroupRequests: true,
 		SampleRatio:   1,
-		QueueSize:     65536,
+		QueueSize:     export.DefaultQueueSize,
 		BatchSize:     2048,
 		BatchDelay:    time.Second,
 		SpoolSize:     64,

@@ -36,13 +36,13 @@ func (c *Collector) moveMetrics() {
 	}
 }
 
-// counts is what has come to the ledger, and what the receiver had to drop
-// before. Both sides of each identity get the same number, so they still hold.
+// counts is what has come to the ledger, and what the receiver had to drop or
+// refused before. Both sides of each identity get the same number, so they still hold.
 func (c *Collector) counts(link socket.Status) stats.Counts {
-	dropped := int64(link.Dropped) //nolint:gosec // no counter comes near the limit
+	dropped, refused := int64(link.Dropped), int64(link.Refused) //nolint:gosec // no counter comes near the limit
 	return c.ledger.Counts().Add(stats.Counts{
-		Received: dropped, Bytes: int64(link.DroppedBytes), //nolint:gosec // as above
-		Accepted: dropped, DroppedQueueFull: dropped,
+		Received: dropped + refused, Bytes: int64(link.DroppedBytes + link.RefusedBytes), //nolint:gosec // as above
+		Refused: refused, Accepted: dropped, DroppedQueueFull: dropped,
 	})
 }
 

@@ -55,14 +55,14 @@ const silence = 5 * time.Minute
 // judge finds what is wrong, each with its remedy.
 func (c *Collector) judge(r *stats.Report, link socket.Status, outage, now time.Time) (stats.Status, []string) {
 	c.mu.Lock()
-	problems, malformed := c.problems, c.malformed
+	problems := c.problems
 	c.mu.Unlock()
 	warnings := []string{} // an empty list, not null, in JSON
 	warn := func(format string, args ...any) { warnings = append(warnings, fmt.Sprintf(format, args...)) }
 	status := stats.StatusOK
 	if !outage.IsZero() {
 		status = stats.StatusBackendUnreachable
-		warn("%s has not taken spans since %s: %s. They wait; start the endpoint or correct clntrace-otlp-endpoint.",
+		warn("%s has not taken spans since %s: %s. They wait while there is room; start the endpoint or correct clntrace-otlp-endpoint.",
 			r.Export.Endpoint, outage.UTC().Format(time.RFC3339), r.Export.LastError)
 	}
 	if link.Problem != "" {
@@ -75,14 +75,14 @@ func (c *Collector) judge(r *stats.Report, link socket.Status, outage, now time.
 	}
 	c.judgeArrival(r, link, now, warn)
 	if n := r.Spans.DroppedQueueFull; n > 0 {
-		warn("%d spans were dropped because too many were waiting in memory. Raise clntrace-queue-size, or export less with clntrace-sample-ratio.", n)
+		warn("%d spans were dropped because too many were waiting in memory, or came faster than they could be decoded. Raise clntrace-queue-size, or export less with clntrace-sample-ratio.", n)
 	}
 	c.judgeSpool(r, c.pipeline.Spool(), warn)
 	if n := r.Spans.RejectedByBackend; n > 0 {
 		warn("%s refused %d spans for good: %s. They are lost; correct what it complains about.", r.Export.Endpoint, n, r.Export.LastError)
 	}
 	if n := r.Datagrams.Malformed; n > 0 {
-		warn("%d datagrams were not spans and were dropped; the last one: %v. Something else than lightningd may be sending to %s.", n, malformed, link.Path)
+		warn("%d datagrams were not spans and were dropped; the last one: %v. Something else than lightningd may be sending to %s.", n, c.lastMalformed(), link.Path)
 	}
 	if m := c.metrics.Load(); m != nil && outage.IsZero() {
 		if since, reason := m.Outage(); !since.IsZero() {
@@ -103,14 +103,9 @@ const enoughQueue = 512
 // judgeArrival finds what is wrong on the way from the senders, each with its
 // remedy.
 func (c *Collector) judgeArrival(r *stats.Report, link socket.Status, now time.Time, warn func(string, ...any)) {
-	last := c.started
-	if s := c.lastSpan.Load(); s != 0 {
-		last = time.Unix(s, 0)
-	}
-	if link.Listening && now.Sub(last) > silence {
-		warn("No span has come for %d minutes. Was lightningd itself started with CLN_TRACE_SOCKET=%s? It reads the variable once, at its start, "+
-			"and sends spans from version 26.06 on: set it in lightningd's environment and restart the node.",
-			int(now.Sub(last).Minutes()), link.Path)
+	c.judgeSilence(link, now, warn)
+	if link.Closed != "" {
+		warn("The users of clntrace-allow-uids cannot send: %s. It is tried again every few seconds.", link.Closed)
 	}
 	if link.QueueFull > 0 {
 		remedy := "Run 'sysctl -w net.unix.max_dgram_qlen=512' and restart clntrace; in Docker start the container with --sysctl net.unix.max_dgram_qlen=512, " +
@@ -122,18 +117,38 @@ func (c *Collector) judgeArrival(r *stats.Report, link socket.Status, now time.T
 			link.QueueLimit+1, stats.Full(link.QueueFull), remedy)
 	}
 	if n := r.Spans.MissingParents; n > 0 {
-		remedy := fmt.Sprintf("Raise net.unix.max_dgram_qlen if %d is less than 512; processes that died leave such spans, too.", link.QueueLimit)
-		if link.QueueFull > 0 {
+		remedy := "Processes that died leave such spans, too."
+		switch {
+		case link.QueueFull > 0:
 			remedy = "The kernel's queue was full: see above."
+		case link.QueueLimit > 0 && link.QueueLimit < enoughQueue:
+			remedy += fmt.Sprintf(" The kernel's queue is small (%d): raise net.unix.max_dgram_qlen to 512.", link.QueueLimit+1)
 		}
 		warn("%d spans name a parent that did not come within 60 s: at least that much was lost on the way, or the parent is still running. %s", n, remedy)
 	}
 	if n := r.Spans.Truncated; n > 0 {
-		warn("%d spans were longer than lightningd sends (2,047 bytes) and came cut. %d got their trace back from a relative, "+
-			"the others are traces of their own: search for cln.truncated=true.", n, r.Spans.Repaired)
+		warn("%d spans were longer than lightningd sends (2,047 bytes) and came cut. %d got their trace back from a relative; "+
+			"such as did not are traces of their own with cln.truncated=true.", n, r.Spans.Repaired)
 	}
 	if n := r.Datagrams.Refused; n > 0 {
 		warn("%d datagrams came from users who are not allowed and were dropped. To accept them, list the users in clntrace-allow-uids.", n)
+	}
+}
+
+// judgeSilence warns when nothing comes although somebody listens.
+func (c *Collector) judgeSilence(link socket.Status, now time.Time, warn func(string, ...any)) {
+	last, ever := c.started, false
+	if s := c.lastSpan.Load(); s != 0 {
+		last, ever = time.Unix(s, 0), true
+	}
+	minutes := int(now.Sub(last).Minutes())
+	switch {
+	case !link.Listening || now.Sub(last) <= silence:
+	case ever:
+		warn("No span has come for %d minutes. An idle node sends some twenty a minute: is lightningd still running, and not hanging?", minutes)
+	default:
+		warn("No span has come for %d minutes. Was lightningd itself started with CLN_TRACE_SOCKET=%s? It reads the variable once, at its start, "+
+			"and sends spans from version 26.06 on: set it in lightningd's environment and restart the node.", minutes, link.Path)
 	}
 }
 

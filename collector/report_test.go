@@ -254,7 +254,7 @@ func TestWarningsFromCounts(t *testing.T) {
 	}{
 		{"kernel queue", full, stats.Spans{}, stats.Datagrams{}, []string{"The kernel's queue holds 11 datagrams and was full 14 times", "sysctl -w net.unix.max_dgram_qlen=512", "restart clntrace", "Docker", "Kubernetes"}},
 		{"large kernel queue", large, stats.Spans{}, stats.Datagrams{}, []string{"The kernel's queue holds 513 datagrams and was full 14 times", "more processor"}},
-		{"missing parents", up, stats.Spans{MissingParents: 32}, stats.Datagrams{}, []string{"32 spans name a parent", "Raise net.unix.max_dgram_qlen if 10 is less than 512"}},
+		{"missing parents", up, stats.Spans{MissingParents: 32}, stats.Datagrams{}, []string{"32 spans name a parent", "raise net.unix.max_dgram_qlen to 512"}},
 		{"missing parents, full queue", full, stats.Spans{MissingParents: 32}, stats.Datagrams{}, []string{"32 spans name a parent", "queue was full: see above"}},
 		{"cut spans", up, stats.Spans{Truncated: 4, Repaired: 3}, stats.Datagrams{}, []string{"4 spans were longer", "3 got their trace back", "cln.truncated=true"}},
 		{"queue of spans", up, stats.Spans{DroppedQueueFull: 5}, stats.Datagrams{}, []string{"5 spans were dropped", "clntrace-queue-size"}},

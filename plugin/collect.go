@@ -80,8 +80,9 @@ func Collect(version string, args []string) int {
 	signals := make(chan os.Signal, 8) // room, so that a SIGUSR1 not yet served does not displace a SIGTERM
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGUSR1)
 	spans := collector.Open(collector.Options{
-		SocketPath: parsed.socket, Version: version, Logger: logger, PreferReceiving: true,
+		SocketPath: parsed.socket, Version: version, Logger: logger,
 	})
+	spans.PreferReceiving()
 	spans.Start(parsed.config, nil)
 	collect(spans, logger, os.Stdout, signals)
 	return 0

@@ -59,6 +59,8 @@ func (c *fakeCollector) Reconfigure(cfg collector.Config, problems []string) err
 	return nil
 }
 
+func (c *fakeCollector) PreferReceiving() {}
+
 func (c *fakeCollector) SetNode(n collector.Node)         { c.nodes <- n }
 func (c *fakeCollector) Stats(q stats.Query) stats.Report { return c.stats(q) }
 func (c *fakeCollector) Shutdown(ctx context.Context) error {

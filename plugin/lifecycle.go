@@ -38,6 +38,7 @@ const (
 type spanCollector interface {
 	Start(cfg collector.Config, problems []string)
 	SetNode(n collector.Node)
+	PreferReceiving()
 	Reconfigure(cfg collector.Config, problems []string) error
 	Stats(q stats.Query) stats.Report
 	Shutdown(ctx context.Context) error
@@ -84,7 +85,7 @@ func Run(version string, args []string) int {
 func socketOptions(lookup func(string) (string, bool), version string, logger *slog.Logger) collector.Options {
 	const remedy = " in lightningd's environment, so no spans are sent." +
 		" Set CLN_TRACE_SOCKET=/path/to.sock there and restart the node"
-	o := collector.Options{Version: version, Logger: logger, PreferReceiving: true}
+	o := collector.Options{Version: version, Logger: logger}
 	o.Lightningd = os.Getppid()
 	o.TraceParent, _ = lookup("CLN_TRACEPARENT")
 	path, set := lookup("CLN_TRACE_SOCKET")
@@ -282,7 +283,11 @@ func (p *plugin) init(params json.RawMessage) (any, error) {
 			rpcFile = filepath.Join(req.Configuration.LightningDir, rpcFile)
 		}
 		known := collector.Node{Network: req.Configuration.Network, Version: p.nodeVersion}
-		p.work.Go(func() { p.identify(p.ending, rpcFile, known) })
+		p.work.Go(func() {
+			p.identify(p.ending, rpcFile, known)
+			// Only now: before, lightningd waits for our answers.
+			p.spans.PreferReceiving()
+		})
 	}
 	return struct{}{}, nil
 }

@@ -155,7 +155,7 @@ func read(fd, wake, limit int, queue *ring, full *atomic.Uint64) {
 	for closing := false; !closing; {
 		closing = await(fd, wake)
 		u := burst{began: time.Now()}
-		var deadline time.Time
+		deadline := u.began.Add(maxBurst)
 		if closing {
 			deadline = u.began.Add(drainTime)
 		}
@@ -164,7 +164,8 @@ func read(fd, wake, limit int, queue *ring, full *atomic.Uint64) {
 			if wasFull {
 				full.Add(1)
 			}
-			if !u.goesOn(n, time.Now()) || closing {
+			now := time.Now()
+			if !u.goesOn(n, now) || now.After(deadline) || closing {
 				break
 			}
 		}
@@ -180,6 +181,9 @@ const (
 	// burstLength is how many datagrams make a burst, so that staying awake in
 	// vain costs a few µs for each of them at most.
 	burstLength = 16
+	// maxBurst is how long a burst is read before we look whether the socket is
+	// to be closed: a sender who never pauses must not keep it open.
+	maxBurst = 50 * time.Millisecond
 	// lingerTime is how long we stay awake after the last one.
 	lingerTime = 100 * time.Microsecond
 	// restTime is how long we leave a queue alone that we have just emptied,
@@ -211,7 +215,7 @@ func (u *burst) rest() {
 	}
 }
 
-// drain empties the kernel's queue, until deadline if there is one. It tells
+// drain empties the kernel's queue, until deadline. It tells
 // whether it found the queue full, which is when the limit (and the one
 // datagram more that the kernel lets in) came out at the first go: later ones
 // may have been sent meanwhile.
@@ -231,7 +235,7 @@ func drain(b batcher, limit int, queue *ring, deadline time.Time) (drained int, 
 			full = true
 		}
 		queue.put(n, b.datagram)
-		if n < batchLen || (!deadline.IsZero() && time.Now().After(deadline)) {
+		if n < batchLen || time.Now().After(deadline) {
 			return drained, full
 		}
 	}
@@ -242,8 +246,12 @@ func await(fd, wake int) (closing bool) {
 	fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}, {Fd: int32(wake), Events: unix.POLLIN}}
 	for {
 		_, err := unix.Poll(fds, -1)
-		if err == nil || !errors.Is(err, unix.EINTR) {
-			return err != nil || fds[1].Revents != 0
+		switch {
+		case err == nil:
+			return fds[1].Revents != 0
+		case !errors.Is(err, unix.EINTR):
+			// The kernel is short of memory; it will not be for ever.
+			time.Sleep(10 * time.Millisecond)
 		}
 	}
 }

@@ -32,6 +32,10 @@ type Status struct {
 	// Dropped counts datagrams that were received and found no room, and
 	// DroppedBytes their bytes.
 	Dropped, DroppedBytes uint64
+	// Refused counts datagrams of users who may not send.
+	Refused, RefusedBytes uint64
+	// Closed tells why the users of Allow cannot send; empty if they can.
+	Closed string
 }
 
 // Receiver listens on a path, for as long as that path is its own.
@@ -48,7 +52,8 @@ type Receiver struct {
 	socket  *boundSocket // nil: not listening
 	problem error        // why not
 	limit   int          // of the socket, or of the last one
-	public  bool         // any user may send
+	public  bool         // the socket is to be open to all users
+	shut    error        // why it is not
 
 	closing   chan struct{}
 	closed    chan struct{}
@@ -90,22 +95,38 @@ func (r *Receiver) Status() Status {
 	s := Status{
 		Path: r.path, Listening: r.socket != nil, QueueLimit: r.limit, QueueFull: r.full.Load(),
 		Dropped: r.queue.dropped.Load(), DroppedBytes: r.queue.lost.Load(),
+		Refused: r.queue.refused.Load(), RefusedBytes: r.queue.declined.Load(),
 	}
 	if r.problem != nil {
 		s.Problem = r.problem.Error()
 	}
+	if r.shut != nil {
+		s.Closed = r.shut.Error()
+	}
 	return s
 }
 
-// OpenToAll lets processes of every user send.
-func (r *Receiver) OpenToAll() error {
+// Allow sets the users whose datagrams are accepted. If there are others than
+// ourselves and root the socket is opened to all, for the kernel knows no list.
+func (r *Receiver) Allow(users map[uint32]bool, open bool) {
+	r.queue.allowed.Store(&users)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.public = true
-	if r.socket == nil {
-		return nil
+	if r.public = open; open {
+		r.widen()
 	}
-	return r.socket.file.openToAll(r.path)
+}
+
+// widen opens the socket to all users. Where that fails check tries again.
+func (r *Receiver) widen() {
+	if r.socket == nil {
+		return // it will be made so
+	}
+	before := r.shut
+	r.shut = r.socket.file.openToAll(r.path)
+	if r.shut != nil && (before == nil || before.Error() != r.shut.Error()) {
+		r.log.Warn(fmt.Sprintf("the trace socket %s cannot be opened to other users: %v", r.path, r.shut))
+	}
 }
 
 // Close removes the socket if it is still the Receiver's own, and returns when
@@ -162,6 +183,9 @@ func (r *Receiver) check() {
 	lost := false
 	if r.socket != nil {
 		if r.socket.file.inPlace(r.path) {
+			if r.shut != nil {
+				r.widen()
+			}
 			return
 		}
 		r.socket.close()
@@ -169,6 +193,7 @@ func (r *Receiver) check() {
 	}
 	before := r.problem
 	s, err := bind(r.path, r.public)
+	r.shut = nil // bind does both or none
 	if err == nil {
 		r.socket, r.limit = s, s.queueLimit
 		r.reading <- func() { s.read(r.queue, &r.full) }

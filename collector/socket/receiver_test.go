@@ -246,12 +246,48 @@ func TestCloseMoreThanOnce(t *testing.T) {
 	}
 }
 
+// openToAll opens the socket to all users and accepts what anybody sends.
+func openToAll(r *Receiver) {
+	r.Allow(nil, true)
+	r.queue.allowed.Store(nil)
+}
+
+func TestOpenToAllIsTriedAgain(t *testing.T) {
+	path := filepath.Join(tempDir(t), "t")
+	r, _ := openListening(t, path)
+	must(t, os.Rename(path, path+".moved"))
+	openToAll(r)
+	if r.Status().Closed == "" {
+		t.Fatal("a socket that is not there was opened")
+	}
+	must(t, os.Rename(path+".moved", path))
+	r.check()
+	if s := r.Status(); s.Closed != "" || mode(t, path) != fs.ModeSocket|0o666 {
+		t.Errorf("status %+v, mode %v", s, mode(t, path))
+	}
+}
+
+func TestUsersWhoMayNotSendAreCountedAndTakeNoRoom(t *testing.T) {
+	path := filepath.Join(tempDir(t), "t")
+	r, _ := openListening(t, path)
+	r.Allow(map[uint32]bool{uint32(os.Geteuid()) + 1: true}, false)
+	fd := dial(t, path)
+	send(t, fd, "abc", "de")
+	r.Close()
+	if s := r.Status(); s.Refused != 2 || s.RefusedBytes != 5 {
+		t.Errorf("%d refused with %d bytes", s.Refused, s.RefusedBytes)
+	}
+	if list := receive(t, r, -1); len(list) != 0 {
+		t.Errorf("%d datagrams were let through", len(list))
+	}
+}
+
 func TestOpenToAll(t *testing.T) {
 	const wide = fs.ModeSocket | 0o666
 	path := filepath.Join(tempDir(t), "t")
 	r, _ := openListening(t, path)
 	for range 2 {
-		must(t, r.OpenToAll())
+		openToAll(r)
 		if m := mode(t, path); m != wide {
 			t.Errorf("mode %v, want %v", m, wide)
 		}
@@ -268,7 +304,7 @@ func TestOpenToAllBeforeTheSocketIsThere(t *testing.T) {
 	path := filepath.Join(tempDir(t), "t")
 	must(t, os.Mkdir(path, 0o700))
 	r, _ := open(t, path)
-	must(t, r.OpenToAll())
+	openToAll(r)
 	if m := mode(t, path); m != fs.ModeDir|0o700 {
 		t.Errorf("mode of the directory in the way: %v", m)
 	}
@@ -302,8 +338,9 @@ func TestOpenToAllRefusesAnothersFile(t *testing.T) {
 			r, _ := openListening(t, path)
 			must(t, os.Rename(path, path+".moved"))
 			tc.put(t, path)
-			if err := r.OpenToAll(); !errors.Is(err, tc.want) {
-				t.Errorf("got %v, want %v", err, tc.want)
+			openToAll(r)
+			if !errors.Is(r.shut, tc.want) || r.Status().Closed == "" {
+				t.Errorf("got %v, want %v", r.shut, tc.want)
 			}
 			for _, p := range []string{path, path + ".moved", path + ".secret"} {
 				if info, err := os.Stat(p); err == nil && info.Mode().Perm() != 0o600 {

@@ -48,9 +48,12 @@ type ring struct {
 	_        [7]uint64 // each on a cache line of its own
 	tail     atomic.Uint64
 	_        [7]uint64
-	sleeping atomic.Bool   // the decoder has found nothing more and waits for a token
-	dropped  atomic.Uint64 // datagrams for which there was no room
-	lost     atomic.Uint64 // their bytes
+	sleeping atomic.Bool                     // the decoder has found nothing more and waits for a token
+	dropped  atomic.Uint64                   // datagrams for which there was no room
+	lost     atomic.Uint64                   // their bytes
+	refused  atomic.Uint64                   // datagrams of users who may not send
+	declined atomic.Uint64                   // their bytes
+	allowed  atomic.Pointer[map[uint32]bool] // users who may; nil: all
 
 	bytes []byte
 	taken uint64 // by the decoder, up to here
@@ -77,12 +80,19 @@ func recordSize(n int) uint64 {
 	return uint64(headerSize + (n+alignment-1)&^(alignment-1)) //nolint:gosec // never negative
 }
 
-// put appends n datagrams, and counts those for which there is no room. The
+// put appends n datagrams, and counts those for which there is no room and
+// those of users who may not send: they shall not take room from others. The
 // decoder may hear of them only at the next flush.
 func (r *ring) put(n int, datagram func(i int) Datagram) {
 	head := r.head.Load()
+	allowed := r.allowed.Load()
 	for i := range n {
 		d := datagram(i)
+		if d.Known && allowed != nil && !(*allowed)[d.UID] {
+			r.refused.Add(1)
+			r.declined.Add(uint64(len(d.Payload)))
+			continue
+		}
 		next, ok := r.write(head, &d)
 		if !ok {
 			r.dropped.Add(1)

@@ -162,7 +162,7 @@ func TestRingUnderLoad(t *testing.T) {
 	const total = 300_000
 	r := newRing()
 	payload := func(i int) []byte {
-		b := make([]byte, 9+i*7919%3000)
+		b := make([]byte, 9+i%3000*7919%3000)
 		binary.LittleEndian.PutUint64(b, uint64(i))
 		b[len(b)-1] ^= byte(i)
 		return b
@@ -300,7 +300,7 @@ func TestFullQueueIsNoticed(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			q, s := newRing(), &script{counts: tc.counts}
-			if _, full := drain(s, tc.limit, q, time.Time{}); full != tc.full {
+			if _, full := drain(s, tc.limit, q, time.Now().Add(time.Minute)); full != tc.full {
 				t.Errorf("full is %v, want %v", full, tc.full)
 			}
 			if s.calls != tc.calls {

@@ -130,7 +130,6 @@ func (f file) openToAll(path string) error {
 type mmsg struct {
 	header unix.Msghdr
 	length uint32
-	_      [4]byte
 }
 
 // controlLen is room for one message with credentials.

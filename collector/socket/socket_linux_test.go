@@ -107,7 +107,7 @@ func TestFullQueueOfTheKernelIsNoticed(t *testing.T) {
 func TestSenderIsKnown(t *testing.T) {
 	path := filepath.Join(tempDir(t), "t")
 	r, _ := openListening(t, path)
-	must(t, r.OpenToAll())
+	openToAll(r)
 	expect := func(t *testing.T, pid, uid int) {
 		t.Helper()
 		d := receive(t, r, 1)[0]

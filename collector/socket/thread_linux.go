@@ -10,10 +10,9 @@ import (
 )
 
 // stepBackBy is how many steps of niceness all threads but the reading one go
-// back: all the way. At ten steps five of ours that want the processor still
-// took a quarter of it from the reading thread, and each time that it does not
-// run for a millisecond it misses what a sender says in one.
-const stepBackBy = 19
+// back. More would lose less of a flood (see the README), but on a busy machine
+// lightningd waits for our answers, and they come from these threads.
+const stepBackBy = 10
 
 func threadID() int { return unix.Gettid() }
 

@@ -1,9 +1,12 @@
 package lightningdtest
 
 import (
+	"bytes"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -208,6 +211,34 @@ func (n *Node) Signal(s syscall.Signal) {
 	n.t.Helper()
 	if err := n.cmd.Process.Signal(s); err != nil {
 		n.t.Fatal(err)
+	}
+	if s == syscall.SIGSTOP {
+		n.waitStopped()
+	}
+}
+
+// waitStopped waits until all threads of the plugin have stopped: a signal is
+// on its way for a while.
+func (n *Node) waitStopped() {
+	n.t.Helper()
+	running := func() bool {
+		stats, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", n.PID()))
+		if err != nil {
+			n.t.Fatal(err)
+		}
+		for _, path := range stats {
+			stat, err := os.ReadFile(path)
+			if err == nil && !strings.HasPrefix(string(stat[bytes.LastIndexByte(stat, ')')+1:]), " T") {
+				return true
+			}
+		}
+		return false
+	}
+	for deadline := time.Now().Add(10 * time.Second); running(); {
+		if time.Now().After(deadline) {
+			n.t.Fatal("the plugin does not stop")
+		}
+		runtime.Gosched()
 	}
 }
 
