@@ -242,7 +242,8 @@ type decoder struct {
 
 func newDecoder(c *Collector) *decoder {
 	d := &decoder{collector: c, processes: process.NewResolver("/proc")}
-	o := correlate.Options{KnownParent: parentID(c.options.TraceParent)}
+	var o correlate.Options
+	o.KnownTrace, o.KnownParent = traceParent(c.options.TraceParent)
 	node := int32(c.options.Lightningd) //nolint:gosec // pids fit
 	if start, err := d.processes.StartTime(node); err == nil {
 		o.Run = correlate.Run{PID: node, StartTime: start}

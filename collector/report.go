@@ -183,14 +183,19 @@ func (c *Collector) endpoint() export.Endpoint {
 	return c.cfg.Endpoint
 }
 
-// parentID reads the parent of a W3C traceparent; what has another form has
-// none, as for lightningd.
-func parentID(traceparent string) (id trace.SpanID) {
-	const length, at = 55, 36 // 00-<32 hex>-<16 hex>-<2 hex>
-	if len(traceparent) == length {
-		if _, err := hex.Decode(id[:], []byte(traceparent[at:at+16])); err != nil {
-			return trace.SpanID{}
-		}
+// traceParent reads the trace and the parent of a W3C traceparent; what has
+// another form has none, as for lightningd.
+func traceParent(s string) (traceID trace.TraceID, parent trace.SpanID) {
+	const length, traceAt, parentAt = 55, 3, 36 // 00-<32 hex>-<16 hex>-<2 hex>
+	if len(s) != length {
+		return traceID, parent
 	}
-	return id
+	_, err := hex.Decode(traceID[:], []byte(s[traceAt:traceAt+32]))
+	if err == nil {
+		_, err = hex.Decode(parent[:], []byte(s[parentAt:parentAt+16]))
+	}
+	if err != nil {
+		return trace.TraceID{}, trace.SpanID{}
+	}
+	return traceID, parent
 }

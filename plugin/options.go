@@ -102,7 +102,8 @@ var options = []option{
 		}},
 	{name: "queue-size", kind: kindInt, def: "65536",
 		doc: "Spans held in memory while they wait for export",
-		set: setInt(1, 1<<17, func(c *collector.Config) *int { return &c.QueueSize })},
+		// What the bytes reserved for the queue hold of ordinary spans.
+		set: setInt(1, 75000, func(c *collector.Config) *int { return &c.QueueSize })},
 	{name: "batch-size", kind: kindInt, def: "2048",
 		doc: "Spans in one export request at most",
 		set: setInt(1, 1<<14, func(c *collector.Config) *int { return &c.BatchSize })},

@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -404,22 +405,91 @@ func TestServedBy(t *testing.T) {
 }
 
 func TestCandidatesAreBoundedInNumberAndTime(t *testing.T) {
-	c := newCommands()
-	s := newSpan(lightningd, 1, 0, detail.SpanCommand, 0, 1)
+	c := newCandidates[int, int]()
 	for i := range maxCandidates + 5 {
-		s.Detail = fmt.Sprint(i % 7)
-		c.add(s, epoch)
+		c.add(i%7, i, epoch)
 	}
 	held := 0
-	for _, list := range c.byMethod {
+	for _, list := range c.byKey {
 		held += len(list)
 	}
 	if held != maxCandidates || len(c.order) != maxCandidates {
 		t.Errorf("%d candidates are held, %d in order, want %d", held, len(c.order), maxCandidates)
 	}
-	c.add(s, epoch.Add(linkWindow+time.Second))
-	if len(c.order) != 1 || len(c.byMethod) != 1 {
+	c.add(0, 0, epoch.Add(linkWindow+time.Second))
+	if len(c.order) != 1 || len(c.byKey) != 1 {
 		t.Errorf("after the window %d candidates are left, want the new one", len(c.order))
+	}
+}
+
+func TestTakenCandidatesAgeDoesNotForgetLaterOnes(t *testing.T) {
+	c := newCandidates[int, int]()
+	c.add(1, 10, epoch)
+	c.take(1)
+	later := epoch.Add(linkWindow / 2)
+	c.add(1, 11, later)
+	c.expire(epoch.Add(1))
+	if left := c.take(1); len(left) != 1 || left[0].value != 11 {
+		t.Errorf("%v is left, want the later one", left)
+	}
+}
+
+// TestHostileSenderTakesLittleMemory floods each table with what holds most in it.
+func TestHostileSenderTakesLittleMemory(t *testing.T) {
+	p, long := newProcess(1, "pay"), strings.Repeat("x", 900)
+	method := func(i int) *Span {
+		s := newSpan(lightningd, uint64(i+1), 0, detail.SpanCommand, 0, 1)
+		s.Detail = fmt.Sprint(i, long, long)
+		return s
+	}
+	for _, tc := range []struct {
+		what  string
+		count int
+		span  func(i int) *Span
+	}{
+		{"requests", 3 * maxRequests, func(i int) *Span {
+			return newRequest(p, uint64(i+1), fmt.Sprintf("cli:%d%s#1/cln:%s#%d/pay:a#1", i, long, long, i), 0, 1)
+		}},
+		{"requests inside others", 50_000, func(i int) *Span {
+			return newRequest(p, uint64(i+1), fmt.Sprintf("cli:%s#1/cln:%s#1/pay:a#%d/cln:b#1/pay:c#%d", long, long, i/4, i), 0, 1)
+		}},
+		{"commands", 3 * maxCandidates, method},
+	} {
+		t.Run(tc.what, func(t *testing.T) {
+			c := New(Options{Run: run})
+			before := liveHeap()
+			for i := range tc.count {
+				c.Add(tc.span(i), epoch)
+				c.Ready()
+			}
+			const most = 12 << 20
+			grown := int64(liveHeap()) - int64(before)
+			t.Logf("%.1f MiB", float64(grown)/(1<<20))
+			if grown > most {
+				t.Errorf("the heap has grown by %d bytes, want at most %d", grown, most)
+			}
+			runtime.KeepAlive(c)
+		})
+	}
+}
+
+func liveHeap() uint64 {
+	runtime.GC()
+	runtime.GC() // what finalizers and pools held
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m.HeapAlloc
+}
+
+func TestLongNamesAreCutBetweenCharacters(t *testing.T) {
+	for _, tc := range []struct{ in, want string }{
+		{"xpay", "xpay"},
+		{strings.Repeat("x", maxText+1), strings.Repeat("x", maxText)},
+		{"x" + strings.Repeat("ü", maxText), "x" + strings.Repeat("ü", (maxText-1)/2)},
+	} {
+		if got := clip(tc.in); got != tc.want {
+			t.Errorf("%q became %q", tc.in, got)
+		}
 	}
 }
 
@@ -466,6 +536,20 @@ func TestCutSpansAreRepaired(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+func TestCutSpanIsOfTheTraceThatAllAreOf(t *testing.T) {
+	p, known := newProcess(1, "lightningd"), trace.TraceID{7}
+	c := New(Options{Run: run, KnownParent: spanID(99), KnownTrace: known})
+	for _, parent := range []uint64{99, 8, 0} {
+		c.Add(truncate(newSpan(p, parent+1, parent, "cut", 0, 1)), epoch)
+		if out := c.Ready(); len(out) != 1 || out[0].TraceID != known || out[0].Truncated {
+			t.Errorf("with the parent %d: got %+v, want it repaired at once", parent, out)
+		}
+	}
+	if c.Repaired != 3 {
+		t.Errorf("%d repaired, want 3", c.Repaired)
 	}
 }
 

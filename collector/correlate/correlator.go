@@ -22,6 +22,9 @@ const (
 type Options struct {
 	Run         Run          // of lightningd; zero: that of each sender's parent
 	KnownParent trace.SpanID // a parent that nobody sends
+	// KnownTrace is the trace that all spans are of: that of KnownParent. Zero:
+	// each has its own.
+	KnownTrace trace.TraceID
 }
 
 // Correlator relates spans. It is for one goroutine.
@@ -34,8 +37,9 @@ type Correlator struct {
 	run      Run
 	ids      ids
 	kin      *kin
-	commands *commands
-	inner    *inner
+	known    trace.TraceID // of all spans; zero: none
+	commands commands
+	inner    inner
 	requests *requests
 	lastRun  Run // of a sender whose parent was known
 
@@ -48,7 +52,7 @@ type Correlator struct {
 // New returns a Correlator.
 func New(o Options) *Correlator {
 	return &Correlator{
-		Group: true, run: o.Run, kin: newKin(o.KnownParent), commands: newCommands(),
+		Group: true, run: o.Run, kin: newKin(o.KnownParent), known: o.KnownTrace, commands: newCommands(),
 		inner: newInner(), requests: newRequests(), orphans: make(map[key][]*Span),
 	}
 }
@@ -70,6 +74,8 @@ func (c *Correlator) Add(s *Span, now time.Time) {
 	switch {
 	case s.relative.IsValid():
 		c.repair(s, s.relative, now)
+	case c.known.IsValid():
+		c.repair(s, c.known, now)
 	case s.ParentID.IsValid() && s.ParentID != c.kin.known && len(c.waiting) < maxRepairs:
 		parent := key{s.Process, s.ParentID}
 		c.orphans[parent] = append(c.orphans[parent], s)
@@ -96,6 +102,8 @@ func (c *Correlator) Expire(now time.Time) {
 			c.orphan(s, now)
 		}
 	}
+	c.commands.expire(now.Add(-linkWindow))
+	c.inner.expire(now.Add(-linkWindow))
 	c.ready = append(c.ready, c.requests.expire(now)...)
 }
 
@@ -135,7 +143,7 @@ func (c *Correlator) finish(s *Span, now time.Time) {
 	}
 	path := s.path()
 	if path != "" {
-		s.Request = path.FirstComponent()
+		s.Request = clip(path.FirstComponent()) // as long as in the root
 	}
 	grouped := c.Group && path != "" && !s.ParentID.IsValid() && !s.WasCut() && c.group(s, path, now)
 	c.link(s, path, grouped, now)

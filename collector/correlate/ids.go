@@ -34,7 +34,18 @@ const (
 	forTrace  = 't'
 	forSpan   = 's'
 	forOrphan = 'o'
+	forKey    = 'k'
 )
+
+// pathKey stands for a path in a table: 16 bytes, where a sender can make the
+// path 2,000.
+type pathKey [16]byte
+
+func (i *ids) pathKey(path request.Path) (key pathKey) {
+	sum := i.sum(forKey, Run{}, string(path))
+	copy(key[:], sum[:])
+	return key
+}
 
 // traceID is that of all requests under root.
 func (i *ids) traceID(r Run, root request.Path) (id trace.TraceID) {

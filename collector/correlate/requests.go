@@ -1,6 +1,7 @@
 package correlate
 
 import (
+	"strings"
 	"time"
 
 	"github.com/hashicorp/golang-lru/v2/simplelru"
@@ -31,7 +32,9 @@ type requests struct {
 }
 
 type openRequest struct {
-	root       request.Path
+	// Copies, for the request's id would keep 2 kB in memory.
+	method, request string
+
 	id         trace.SpanID
 	process    *process.Identity // that served it
 	served     bool              // process is certain
@@ -64,7 +67,11 @@ func (r *requests) add(s *Span, root request.Path, id trace.SpanID, now time.Tim
 		if r.open.Len() >= maxRequests {
 			evicted = r.closeOldest()
 		}
-		q = &openRequest{root: root, id: id, process: s.Process, start: s.Timestamp}
+		_, method := root.Last()
+		q = &openRequest{
+			method: strings.Clone(clip(method)), request: strings.Clone(clip(root.FirstComponent())), id: id,
+			process: s.Process, start: s.Timestamp,
+		}
 		r.open.Add(s.TraceID, q)
 	}
 	if s.ParentID == id && !q.served {
@@ -101,13 +108,12 @@ func (r *requests) closeOldest() *Span {
 	if q.sent {
 		return nil
 	}
-	_, method := q.root.Last()
 	root := &Span{
 		Span: zipkin.Span{
-			TraceID: id, ID: q.id, Name: method, ServiceName: q.process.Name,
+			TraceID: id, ID: q.id, Name: q.method, ServiceName: q.process.Name,
 			Timestamp: q.start, Duration: q.end - q.start,
 		},
-		Process: q.process, Detail: method, Synthetic: true, Request: q.root.FirstComponent(),
+		Process: q.process, Detail: q.method, Synthetic: true, Request: q.request,
 	}
 	if root.Name == "" {
 		root.Name = rootName

@@ -47,7 +47,7 @@ type summary struct {
 
 func (s *summary) add(word string) {
 	switch {
-	case word == "":
+	case word == "" || len(word) > maxSummary:
 	case s.text == "":
 		s.text = word
 	case len(s.text)+1+len(word) <= maxSummary:

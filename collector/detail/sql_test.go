@@ -149,6 +149,8 @@ func TestSummaryIsBounded(t *testing.T) {
 		{"long table between others", "SELECT id FROM a, " + long + ", b", "SELECT a b"},
 		{"long definition", "CREATE TABLE " + long, "CREATE TABLE"},
 		{"long kind", "CREATE " + long + " a", "CREATE a"},
+		{"long name that stands first", "WITH FROM " + long, "WITH"},
+		{"long name that stands first, then another", "WITH FROM " + long + ", b", "b"},
 		{"many tables", "SELECT id FROM " + strings.Repeat("ab, ", 1000) + "c", "SELECT" + strings.Repeat(" ab", 83)},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

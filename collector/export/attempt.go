@@ -3,12 +3,17 @@ package export
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"io"
 	"mime"
 	"net/http"
 	"net/http/httptrace"
+	"net/url"
 	"strconv"
+	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	coltracepb "go.opentelemetry.io/proto/otlp/collector/trace/v1"
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
@@ -110,6 +115,10 @@ func (o observeHTTP) RoundTrip(req *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	response.Body = io.NopCloser(bytes.NewReader(body))
+	if refusal := NotOTLP(response); refusal != nil {
+		a.message = refusal.Error() // an answer, so for the transport no error
+		return response, nil        //nolint:nilerr // see above
+	}
 	if response.StatusCode/100 == 2 {
 		var answer coltracepb.ExportTraceServiceResponse
 		_ = proto.Unmarshal(body, &answer) // an empty or odd body rejects nothing
@@ -123,6 +132,65 @@ func (o observeHTTP) RoundTrip(req *http.Request) (*http.Response, error) {
 		a.retryAfter = retryAfter(response.Header.Get("Retry-After"), time.Now())
 	}
 	return response, nil
+}
+
+// NotOTLP says why an HTTP answer is none of an OTLP endpoint; nil: it may be
+// one. It is strict with what a login page or a proxy sends, and with nothing
+// else: many backends answer without a content type, or with an odd one.
+func NotOTLP(response *http.Response) error {
+	status := fmt.Sprintf("HTTP %d %s", response.StatusCode, http.StatusText(response.StatusCode))
+	mediaType, _, _ := mime.ParseMediaType(response.Header.Get("Content-Type")) // as in reason
+	switch {
+	case response.StatusCode/100 == 3:
+		return fmt.Errorf("%s: a redirect, which is not followed; set clntrace-otlp-endpoint to where it leads%s", status, target(response))
+	case response.StatusCode/100 == 2 && mediaType == "text/html":
+		return fmt.Errorf("%s, but with a web page: this is no OTLP endpoint; correct clntrace-otlp-endpoint", status)
+	}
+	return nil
+}
+
+// target returns the host that a redirect leads to, in parentheses, or "". The
+// rest of its address may hold a secret.
+func target(response *http.Response) string {
+	to, err := response.Location()
+	if err != nil || to.Host == "" {
+		return ""
+	}
+	return " (" + (&url.URL{Scheme: to.Scheme, Host: to.Host}).String() + ")"
+}
+
+// maxReason bounds the text of a backend in the log and in tracestats.
+const maxReason = 300 // bytes
+
+// Brief is what a backend, or a proxy before it, says, as a part of one line.
+// It may be a whole page, and lightning-cli shows <, > and & as u003c and the
+// like.
+func Brief(text string) string {
+	line := strings.Map(plain, strings.Join(strings.Fields(text), " "))
+	if len(line) <= maxReason {
+		return line
+	}
+	const more = "…"
+	end := maxReason - len(more)
+	for !utf8.RuneStart(line[end]) {
+		end--
+	}
+	return line[:end] + more
+}
+
+// plain replaces what a terminal or lightning-cli would not show as it is.
+func plain(r rune) rune {
+	switch {
+	case r == '<':
+		return '('
+	case r == '>':
+		return ')'
+	case r == '&':
+		return '+'
+	case !unicode.IsPrint(r):
+		return '?'
+	}
+	return r
 }
 
 // reason returns what an OTLP backend says about a refusal, behind a colon, or

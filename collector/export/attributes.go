@@ -32,7 +32,7 @@ const (
 	rpcSystemValue = "jsonrpc"
 )
 
-// describe fills in the attributes of s. What is derived from a redacted tag
+// describe fills in the name, attributes and links of s. What is derived from a redacted tag
 // is redacted like the tag itself.
 func (s *Span) describe(p *Policy, database attribute.KeyValue) {
 	const most = 6 // attributes besides the tags
@@ -58,6 +58,7 @@ func (s *Span) describe(p *Policy, database attribute.KeyValue) {
 	case s.in.Name == detail.SpanCommand, s.in.Name == detail.SpanBackend, s.in.Name == detail.SpanRequest, s.in.Synthetic:
 		list = appendRPC(list, p.Detail(s.in))
 	}
+	s.name = p.Name(s.in)
 	s.attributes = s.describeRelations(list, p)
 	s.links = links(s.in.Links)
 }

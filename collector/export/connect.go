@@ -80,8 +80,12 @@ func connectHTTP(cfg Config) (*link, error) {
 	}
 	return &link{client: otlptracehttp.NewClient(
 		otlptracehttp.WithEndpointURL(cfg.Endpoint.tracesURL()),
-		otlptracehttp.WithHTTPClient(&http.Client{Transport: observeHTTP{transport}, Timeout: cfg.Timeout}),
+		otlptracehttp.WithHTTPClient(HTTPClient(cfg, observeHTTP{transport})),
+		// As above: these are given, or the environment gives them. TLS is the
+		// transport's; what the environment says of it would fail http://.
 		otlptracehttp.WithHeaders(cfg.Headers),
+		otlptracehttp.WithTLSClientConfig(nil),
+		otlptracehttp.WithEncoding(otlptracehttp.EncodingProtobuf),
 		otlptracehttp.WithCompression(compression),
 		otlptracehttp.WithRetry(otlptracehttp.RetryConfig{Enabled: false}),
 	)}, nil
@@ -140,6 +144,16 @@ func HTTPTransport(cfg Config) (*http.Transport, error) {
 		}
 	}
 	return transport, nil
+}
+
+// HTTPClient is a client for requests to cfg's endpoint. It follows no
+// redirect: the headers, with their secrets, are for that endpoint alone, and a
+// POST that becomes a GET delivers nothing.
+func HTTPClient(cfg Config, transport http.RoundTripper) *http.Client {
+	return &http.Client{
+		Transport: transport, Timeout: cfg.Timeout,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
 }
 
 // close ends the link after the request under way, or at the end of ctx.

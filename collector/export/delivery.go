@@ -25,7 +25,8 @@ const (
 	maxRetry   = 5 * time.Second // an endpoint that is back is noticed within this
 	// maxRetryAfter bounds the wait that a backend can ask for.
 	maxRetryAfter = time.Minute
-	// outageLogGap keeps an endpoint that comes and goes from filling the log.
+	// outageLogGap keeps an endpoint that comes and goes, or that has a new
+	// reason for each refusal, from filling the log.
 	outageLogGap = time.Minute
 	// crowdCheck is how often a batch that waits for another looks whether
 	// memory is filling up behind it.
@@ -74,6 +75,7 @@ type delivery struct {
 	told      bool      // the outage is in the log
 	toldAt    time.Time // when an outage was last logged
 	refusal   string    // the last reason logged for a refusal
+	refusalAt time.Time // when that was
 	totalMS   float64
 	took      *hdrhistogram.Histogram // µs, of acknowledged requests
 }
@@ -100,6 +102,7 @@ func (d *delivery) use(cfg Config) error {
 	d.link, d.changed, d.since, d.notBefore, d.told = next, make(chan struct{}), time.Time{}, time.Time{}, false
 	d.report.Endpoint, d.report.Protocol = cfg.Endpoint.String(), string(cfg.Protocol)
 	d.report.State, d.report.LastError = StateWaiting, ""
+	d.refusal, d.refusalAt = "", time.Time{} // what the new one refuses is news
 	if cfg.Endpoint.Off() {
 		d.report.State = StateOff
 	}
@@ -214,10 +217,11 @@ func (d *delivery) upload(batch []*tracepb.ResourceSpans, spans int64) error {
 		result, err := d.try(d.stop, l, batch)
 		switch {
 		case result.acknowledged:
-			d.delivered(stats.Counts{Pending: -spans}, spans, result)
+			d.delivered(l, stats.Counts{Pending: -spans}, spans, result)
 			return nil
-		case result.message == "" && d.replaced(l), d.stop.Err() != nil:
-			// Closed between our look and our request; or there is no time left.
+		case d.replaced(l), d.stop.Err() != nil:
+			// The answer says nothing about the endpoint that is in use now; or
+			// there is no time left.
 		case !result.retryable:
 			d.refused(stats.Counts{Pending: -spans}, spans, result, err)
 			return nil
@@ -268,6 +272,7 @@ func (d *delivery) try(ctx context.Context, l *link, batch []*tracepb.ResourceSp
 	if result.acknowledged {
 		d.timed(time.Since(start))
 	}
+	result.message = Brief(result.message)
 	return result, err
 }
 
@@ -290,16 +295,20 @@ func (d *delivery) pause(ctx context.Context, wait time.Duration, changed <-chan
 	return true
 }
 
-// delivered books a batch that the endpoint took. from is the entry that takes
-// the spans from where they were.
-func (d *delivery) delivered(from stats.Counts, spans int64, result *attempt) {
+// delivered books a batch that the endpoint of l took. from is the entry that
+// takes the spans from where they were.
+func (d *delivery) delivered(l *link, from stats.Counts, spans int64, result *attempt) {
 	rejected := min(max(result.rejected, 0), spans)
 	d.ledger.Book(from.Add(stats.Counts{Exported: spans - rejected, RejectedByBackend: rejected}), time.Now())
 	d.count(func(r *stats.Export) {
 		now := time.Now().UTC().Truncate(time.Second)
-		r.State, r.LastSuccess = StateConnected, &now
+		r.LastSuccess = &now
 		r.Batches++
 	})
+	if d.replaced(l) {
+		return // nothing of this is about the endpoint that is in use now
+	}
+	d.count(func(r *stats.Export) { r.State = StateConnected })
 	if d.recovered() {
 		d.log.Warn(d.endpoint() + " takes spans again")
 	}
@@ -313,7 +322,7 @@ func (d *delivery) refused(from stats.Counts, spans int64, result *attempt, err 
 	d.ledger.Book(from.Add(stats.Counts{RejectedByBackend: spans}), time.Now())
 	reason := result.message
 	if reason == "" {
-		reason = fmt.Sprint(err)
+		reason = Brief(fmt.Sprint(err))
 	}
 	d.count(func(r *stats.Export) { r.State = StateConnected })
 	d.recovered() // an answer is an answer
@@ -326,14 +335,18 @@ func (d *delivery) endpoint() string {
 	return d.report.Endpoint
 }
 
-// complain notes a refusal, and logs it unless it is the one logged last.
+// complain notes a refusal, and logs it unless it is the one logged last, or
+// another has been logged just before.
 func (d *delivery) complain(line, reason string) {
 	d.mu.Lock()
 	d.report.LastError = reason
-	known := d.refusal == reason
-	d.refusal = reason
+	now := time.Now()
+	tell := d.refusal != reason && (d.refusalAt.IsZero() || now.Sub(d.refusalAt) > outageLogGap)
+	if tell {
+		d.refusal, d.refusalAt = reason, now
+	}
 	d.mu.Unlock()
-	if !known {
+	if tell {
 		d.log.Warn(line + " (logged once; tracestats counts the rest as rejected_by_backend)")
 	}
 }

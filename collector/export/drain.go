@@ -156,8 +156,8 @@ func (d *delivery) deliver(s *spool.Spool, l *link, b *spool.Batch) time.Duratio
 	switch {
 	case result.acknowledged:
 		s.Done(b)
-		d.delivered(from, b.Spans, result)
-	case result.message == "" && d.replaced(l), d.backlog.trying.Err() != nil:
+		d.delivered(l, from, b.Spans, result)
+	case d.replaced(l), d.backlog.trying.Err() != nil:
 		s.Release(b, false)
 		return 0
 	case !result.retryable:

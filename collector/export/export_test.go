@@ -2,6 +2,7 @@ package export
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -9,6 +10,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"reflect"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -29,7 +31,9 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"clntrace/collector/correlate"
+	"clntrace/collector/detail"
 	"clntrace/collector/process"
+	"clntrace/collector/recording"
 	"clntrace/collector/stats"
 	"clntrace/collector/zipkin"
 )
@@ -69,6 +73,7 @@ type answer struct {
 	http     int // status of an HTTP answer; 0: 200
 	header   [2]string
 	rejected int64
+	message  string // of a partial success; "": too many
 	hang     bool
 }
 
@@ -138,7 +143,7 @@ func (a answer) response() *coltracepb.ExportTraceServiceResponse {
 		return &coltracepb.ExportTraceServiceResponse{}
 	}
 	return &coltracepb.ExportTraceServiceResponse{PartialSuccess: &coltracepb.ExportTracePartialSuccess{
-		RejectedSpans: a.rejected, ErrorMessage: "too many",
+		RejectedSpans: a.rejected, ErrorMessage: cmp.Or(a.message, "too many"),
 	}}
 }
 
@@ -293,7 +298,7 @@ func attributesOf(s *correlate.Span, cfg Config, database string) (*Span, string
 }
 
 func TestAttributes(t *testing.T) {
-	withDetail := func(s *correlate.Span, detail string) *correlate.Span { s.Detail = detail; return s }
+	withDetail := func(s *correlate.Span, text string) *correlate.Span { s.Detail = text; return s }
 	grouped := withDetail(newSpan(1, "jsonrpc", "id", "cli:pay#1/cln:pay#2/pay:x#3", "error", "true"), "x")
 	grouped.Request = "cli:pay#1"
 	grouped.SentTraceID, grouped.SentID = trace.TraceID{1}, trace.SpanID{2}
@@ -371,6 +376,22 @@ func TestRedactionReachesWhatIsDerived(t *testing.T) {
 		if got := newPolicy(cfg).Detail(s); strings.Contains(got, secret) {
 			t.Errorf("%s: detail %s", s.Name, got)
 		}
+	}
+}
+
+func TestRedactionReachesTheNameOfARoot(t *testing.T) {
+	cfg := config(OffEndpoint)
+	cfg.RedactTags = []string{"id"}
+	const secret = "s3cret"
+	root := newSpan(1, secret)
+	root.Synthetic, root.Detail, root.Request = true, secret, "cli:"+secret+"#1"
+	out, got := attributesOf(root, cfg, "")
+	if out.Name() != redacted || strings.Contains(got, secret) {
+		t.Errorf("name %q, attributes %s", out.Name(), got)
+	}
+	root.Synthetic = false
+	if out, _ := attributesOf(root, cfg, ""); out.Name() != secret {
+		t.Errorf("the name that a sender gave is exported as %q", out.Name())
 	}
 }
 
@@ -560,6 +581,21 @@ func TestPolicy(t *testing.T) {
 	p.want(stats.Counts{Exported: 2, Filtered: 3, SampledOut: 1})
 }
 
+func TestRootIsFilteredWithItsRequests(t *testing.T) {
+	for _, tc := range []struct {
+		pattern string
+		want    bool
+	}{{"jsonrpc", true}, {"json*", true}, {"xpay", true}, {"lightningd/jsonrpc", false}} {
+		cfg := config(mustParse(t, "http://localhost:1"))
+		cfg.DropSpans = []string{tc.pattern}
+		root := newSpan(1, "xpay")
+		root.Synthetic = true
+		if got := newPolicy(cfg).filters(root); got != tc.want {
+			t.Errorf("drop-spans=%s filters the root: %v, want %v", tc.pattern, got, tc.want)
+		}
+	}
+}
+
 func TestSamplingKeepsTracesWhole(t *testing.T) {
 	cfg := config(OffEndpoint)
 	cfg.SampleRatio = 0.3
@@ -612,17 +648,88 @@ func TestMemoryIsBoundedInBytes(t *testing.T) {
 		newSpan(1, "jsonrpc", strings.Repeat("x", 2000), ""),
 		newSpan(1, "jsonrpc", slices.Repeat([]string{"x", ""}, 300)...),
 		newSpan(1, strings.Repeat("x", 2000)),
+		newSpan(1, "db_query_prepared", "query", strings.Repeat("x", 2000)),
 	} {
 		p := newTestPipeline(t)
 		p.limit.Store(1 << 30)
 		n := 0
-		for p.Reserve(large) {
+		for p.Reserve(distinct(large)) {
 			n++
 		}
 		if most := maxQueueBytes / 2000; n > most || n < most/6 {
 			t.Errorf("%d spans of some 2,000 bytes or more have room", n)
 		}
-		p.unreserve(n, n*size(large))
+		p.waiting.Store(0)
+	}
+}
+
+// distinct returns a copy of s that shares no value of a tag with it.
+func distinct(s *correlate.Span) *correlate.Span {
+	c := *s
+	c.Tags = slices.Clone(s.Tags)
+	for i := range c.Tags {
+		c.Tags[i].Value = strings.Clone(c.Tags[i].Value)
+	}
+	return &c
+}
+
+// recorded returns n spans as the collector makes them of what lightningd sent.
+func recorded(t *testing.T, n int) []*correlate.Span {
+	t.Helper()
+	startup, err := recording.Startup()
+	if err != nil {
+		t.Fatal(err)
+	}
+	xpay, err := recording.Xpay()
+	if err != nil {
+		t.Fatal(err)
+	}
+	datagrams := slices.Concat(startup, xpay)
+	var decoder zipkin.Decoder
+	var details detail.Reader
+	c := correlate.New(correlate.Options{})
+	spans := make([]*correlate.Span, 0, n+len(datagrams))
+	for i := 0; len(spans) < n; i++ {
+		s := &correlate.Span{Process: pay}
+		if err := decoder.Decode(datagrams[i%len(datagrams)].Payload, &s.Span); err != nil {
+			t.Fatal(err)
+		}
+		s.Detail = details.Of(&s.Span)
+		c.Add(s, time.Now())
+		spans = append(spans, c.Ready()...)
+	}
+	return spans[:n]
+}
+
+func liveHeap() uint64 {
+	runtime.GC()
+	runtime.GC() // what finalizers and pools held
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m.HeapAlloc
+}
+
+func TestDefaultQueueHasRoomForItsSpans(t *testing.T) {
+	p := newTestPipeline(t)
+	before := liveHeap()
+	spans := recorded(t, DefaultQueueSize)
+	queued := make([]sdktrace.ReadOnlySpan, len(spans))
+	for i, s := range spans {
+		if !p.Reserve(s) {
+			t.Fatalf("%d recorded spans have room, want %d", i, len(spans))
+		}
+		queued[i] = &Span{in: s}
+	}
+	used, reserved := float64(liveHeap()-before), float64(p.waitingBytes.Load())
+	t.Logf("a span takes %.0f bytes, %.0f are reserved", used/DefaultQueueSize, reserved/DefaultQueueSize)
+	if used > 1.1*reserved || used < 0.7*reserved {
+		t.Errorf("%.0f bytes are reserved for %.0f", reserved, used)
+	}
+	for _, s := range queued {
+		p.unreserve(s.(*Span).in)
+	}
+	if p.waitingBytes.Load() != 0 || len(p.shared.users) != 0 {
+		t.Errorf("with no span left %d bytes are reserved, %d texts are held", p.waitingBytes.Load(), len(p.shared.users))
 	}
 }
 

@@ -39,6 +39,7 @@ type Pipeline struct {
 	limit        atomic.Int64 // spans in memory at most
 	waiting      atomic.Int64 // spans in memory
 	waitingBytes atomic.Int64
+	shared       sharedTexts
 
 	mu        sync.Mutex
 	policy    *Policy // nil before Start
@@ -65,8 +66,12 @@ const DefaultQueueSize = 65536
 // Reserve takes room for s in memory, if there is. The room is given back when
 // the span has left by one of the ways that begin with Submit.
 func (p *Pipeline) Reserve(s *correlate.Span) bool {
-	n := int64(size(s))
-	if p.waiting.Load() >= p.limit.Load() || p.waitingBytes.Load()+n > maxQueueBytes {
+	if p.waiting.Load() >= p.limit.Load() {
+		return false
+	}
+	n := int64(ownSize(s) + p.shared.hold(s))
+	if p.waitingBytes.Load()+n > maxQueueBytes {
+		p.shared.release(s)
 		return false
 	}
 	p.waiting.Add(1)
@@ -74,9 +79,9 @@ func (p *Pipeline) Reserve(s *correlate.Span) bool {
 	return true
 }
 
-func (p *Pipeline) unreserve(spans, bytes int) {
-	p.waiting.Add(int64(-spans))
-	p.waitingBytes.Add(int64(-bytes))
+func (p *Pipeline) unreserve(s *correlate.Span) {
+	p.waiting.Add(-1)
+	p.waitingBytes.Add(int64(-ownSize(s) - p.shared.release(s)))
 }
 
 // crowded tells that half of the memory for spans is in use: there is still
@@ -127,7 +132,7 @@ func (p *Pipeline) Submit(spans []*correlate.Span, now time.Time) {
 			continue
 		}
 		moved.Pending--
-		p.unreserve(1, size(s))
+		p.unreserve(s)
 	}
 	if moved.Pending != 0 {
 		p.ledger.Book(moved, now)
@@ -261,35 +266,35 @@ func (e *exporter) setNode(n Node) {
 func (e *exporter) ExportSpans(ctx context.Context, spans []sdktrace.ReadOnlySpan) error {
 	<-e.ready
 	for len(spans) > 0 {
-		n, reserved := e.prepare(spans)
+		n := e.prepare(spans)
 		if err := e.next.ExportSpans(ctx, spans[:n]); err == nil {
-			e.pipeline.unreserve(n, reserved)
+			for _, s := range spans[:n] {
+				e.pipeline.unreserve(s.(*Span).in) // nothing else is ever submitted
+			}
 		}
 		spans = spans[n:]
 	}
 	return nil
 }
 
-// prepare fills in as many spans as fit one request. It returns their number
-// and the memory reserved for them.
-func (e *exporter) prepare(spans []sdktrace.ReadOnlySpan) (n, reserved int) {
+// prepare fills in as many spans as fit one request, and returns their number.
+func (e *exporter) prepare(spans []sdktrace.ReadOnlySpan) (n int) {
 	p := e.policy.Load()
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	request := 0
 	for _, ro := range spans {
-		s := ro.(*Span) // nothing else is ever submitted
+		s := ro.(*Span)
 		request += requestSize(s.in)
 		if n > 0 && request > maxRequestBytes {
 			break
 		}
 		n++
-		reserved += size(s.in)
 		s.scope = &e.pipeline.scope
 		s.resource = e.resources.of(s.in.Process)
 		s.describe(p, e.database)
 	}
-	return n, reserved
+	return n
 }
 
 // Shutdown closes the connection.

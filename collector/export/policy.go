@@ -44,8 +44,12 @@ func compilePatterns(patterns []string) *regexp.Regexp {
 
 // filters tells that s is counted and not exported.
 func (p *Policy) filters(s *correlate.Span) bool {
-	return p != nil && (p.off || (p.drop != nil && p.drop.MatchString(s.Name)))
+	return p != nil && (p.off || p.drops(s.Name) || s.Synthetic && p.drops(detail.SpanRequest))
 }
+
+// drops tells that the operator does not want spans of that name. A root that
+// was added for requests goes with them: alone it says nothing.
+func (p *Policy) drops(name string) bool { return p.drop != nil && p.drop.MatchString(name) }
 
 // samples tells that s belongs to the share of traces that is exported.
 func (p *Policy) samples(s *correlate.Span) bool {
@@ -64,6 +68,15 @@ func (p *Policy) show(tag, value string) string {
 		return redacted
 	}
 	return value
+}
+
+// Name returns the name of s as it may be seen. The one of an added root is
+// the method from the requests' id.
+func (p *Policy) Name(s *correlate.Span) string {
+	if s.Synthetic {
+		return p.show(detail.TagID, s.Name)
+	}
+	return s.Name
 }
 
 // Detail returns the detail of s as it may be seen outside of the process.

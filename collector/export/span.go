@@ -17,7 +17,7 @@ import (
 )
 
 // Span is a span of another process in the form that the SDK exports. What
-// depends on the node (resource, attributes) is filled in when it is exported.
+// depends on the node and on the policy (resource, name, attributes) is filled in when it is exported.
 type Span struct {
 	// ReadOnlySpan is nil. It lends its unexported method, without which no
 	// type outside of the SDK is a span; all others are overridden.
@@ -25,6 +25,7 @@ type Span struct {
 
 	in *correlate.Span
 
+	name       string
 	scope      *instrumentation.Scope
 	resource   *resource.Resource
 	attributes []attribute.KeyValue
@@ -33,25 +34,42 @@ type Span struct {
 
 var _ sdktrace.ReadOnlySpan = (*Span)(nil)
 
-// size estimates the bytes of s in memory: what is fixed, and what the sender
-// decides on: a datagram has room for 2 kB of text, or for 300 tags without.
-func size(s *correlate.Span) int {
-	const fixed, tag = 500, int(unsafe.Sizeof(zipkin.Tag{}))
-	n := fixed + len(s.Name) + len(s.Detail) + tag*len(s.Tags)
+// What a span takes in memory besides its text, which the sender decides on: a
+// datagram has room for 2 kB of it, or for 300 tags without.
+const (
+	allocated = 16 // bytes, what Go rounds sizes like those of spans up to
+	fixedSize = (int(unsafe.Sizeof(correlate.Span{}))+allocated-1)/allocated*allocated +
+		(int(unsafe.Sizeof(Span{}))+allocated-1)/allocated*allocated +
+		int(unsafe.Sizeof(sdktrace.ReadOnlySpan(nil))) // in the SDK's queue
+	tagSize = int(unsafe.Sizeof(zipkin.Tag{}))
+)
+
+// ownSize estimates the bytes that s alone takes in memory: all but the text
+// of statements, which many spans share.
+func ownSize(s *correlate.Span) int {
+	n := fixedSize + len(s.Name) + len(s.Detail) + tagSize*len(s.Tags)
+	for i := range s.Tags {
+		n += len(s.Tags[i].Key)
+		if s.Tags[i].Key != detail.TagQuery {
+			n += len(s.Tags[i].Value)
+		}
+	}
+	return n
+}
+
+// requestSize estimates the bytes of s in an export request, rather too many.
+// There nothing is shared.
+func requestSize(s *correlate.Span) int {
+	const fixed, link = 500, 100
+	n := fixed + len(s.Name) + len(s.Detail) + len(s.Request) + tagSize*len(s.Tags) + link*len(s.Links)
 	for i := range s.Tags {
 		n += len(s.Tags[i].Key) + len(s.Tags[i].Value)
 	}
 	return n
 }
 
-// requestSize estimates the bytes of s in an export request, rather too many.
-func requestSize(s *correlate.Span) int {
-	const link = 100
-	return size(s) + link*len(s.Links)
-}
-
-// Name is the span's name as the sender gave it.
-func (s *Span) Name() string { return s.in.Name }
+// Name is the span's name as it may be seen.
+func (s *Span) Name() string { return s.name }
 
 // SpanContext holds the ids. It is always sampled, or the SDK would skip it.
 func (s *Span) SpanContext() trace.SpanContext {

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
-	"strings"
 	"sync"
 	"time"
 
@@ -16,7 +15,6 @@ import (
 	"go.opentelemetry.io/otel/sdk/resource"
 
 	"clntrace/collector/export"
-	"clntrace/collector/stats"
 )
 
 // link is an exporter to one endpoint.
@@ -67,8 +65,9 @@ func connectHTTP(cfg export.Config) (*link, error) {
 	}
 	e, err := otlpmetrichttp.New(context.Background(),
 		otlpmetrichttp.WithEndpointURL(cfg.Endpoint.MetricsURL()),
-		otlpmetrichttp.WithHTTPClient(&http.Client{Transport: transport, Timeout: cfg.Timeout}),
+		otlpmetrichttp.WithHTTPClient(export.HTTPClient(cfg, otlpOnly{transport})),
 		otlpmetrichttp.WithHeaders(cfg.Headers),
+		otlpmetrichttp.WithTLSClientConfig(nil), // TLS is the transport's
 		otlpmetrichttp.WithCompression(compression),
 		otlpmetrichttp.WithRetry(otlpmetrichttp.RetryConfig{Enabled: false}),
 		otlpmetrichttp.WithTemporalitySelector(sdkmetric.CumulativeTemporalitySelector),
@@ -80,7 +79,23 @@ func connectHTTP(cfg export.Config) (*link, error) {
 	return &link{e, cfg.Endpoint, transport.CloseIdleConnections}, nil
 }
 
-// close ends the link after the request under way, or at the end of ctx.
+// otlpOnly is a transport that takes no answer but an OTLP endpoint's.
+type otlpOnly struct{ next http.RoundTripper }
+
+func (o otlpOnly) RoundTrip(req *http.Request) (*http.Response, error) {
+	response, err := o.next.RoundTrip(req)
+	if err != nil {
+		return nil, err
+	}
+	if err := export.NotOTLP(response); err != nil {
+		_ = response.Body.Close() // nothing of it is of use
+		return nil, err
+	}
+	return response, nil
+}
+
+// close ends the link after the request under way, which the SDK waits for
+// whatever ctx says.
 func (l *link) close(ctx context.Context) {
 	_ = l.Shutdown(ctx) // the context's error, and the caller set that
 	l.hangUp()
@@ -158,7 +173,7 @@ func (e *exporter) note(l *link, err error) {
 	was := !e.since.IsZero()
 	switch {
 	case err != nil:
-		e.reason = brief(err)
+		e.reason = export.Brief(err.Error())
 		if !was {
 			e.since = time.Now()
 			e.log.Warn(fmt.Sprintf("%s does not take metrics: %s (logged once; tracestats tells more)", l.endpoint, e.reason))
@@ -169,25 +184,27 @@ func (e *exporter) note(l *link, err error) {
 	}
 }
 
-// brief is the text of err for a line. It may hold a page that a proxy sent,
-// and lightning-cli shows <, > and & as u003c and the like.
-func brief(err error) string {
-	line := strings.Join(strings.Fields(err.Error()), " ")
-	return stats.Clip(strings.NewReplacer("<", "(", ">", ")", "&", "+").Replace(line))
-}
-
 // ForceFlush does nothing: nothing is held back.
 func (e *exporter) ForceFlush(context.Context) error { return nil }
 
-// Shutdown hangs up.
+// Shutdown hangs up, after the requests under way or at the end of ctx.
 func (e *exporter) Shutdown(ctx context.Context) error {
 	e.mu.Lock()
 	last := e.link
 	e.link = nil
 	e.mu.Unlock()
 	if last != nil {
-		last.close(ctx)
+		e.closing.Go(func() { last.close(ctx) })
 	}
-	e.closing.Wait()
-	return nil
+	closed := make(chan struct{})
+	go func() {
+		e.closing.Wait()
+		close(closed)
+	}()
+	select {
+	case <-closed:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }

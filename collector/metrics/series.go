@@ -2,6 +2,7 @@ package metrics
 
 import (
 	"context"
+	"strings"
 
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/metric"
@@ -53,6 +54,8 @@ func (m *Metrics) of(s *stats.Observation) series {
 			return known
 		}
 	}
+	// Copies, for the text may be a part of something much longer.
+	key.process, key.span, key.detail = strings.Clone(key.process), strings.Clone(key.span), strings.Clone(key.detail)
 	made := series{metric.WithAttributeSet(attribute.NewSet(m.attributes(key)...))}
 	m.series[key] = made
 	return made

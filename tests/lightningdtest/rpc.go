@@ -54,7 +54,7 @@ func serveRPC(path string, s *rpcServer) error {
 
 func (s *rpcServer) close() {
 	close(s.closing)
-	s.listener.Close()
+	_ = s.listener.Close()
 	s.mu.Lock()
 	for conn := range s.conns {
 		conn.Close()

@@ -26,8 +26,7 @@ const (
 // mmsg is the kernel's struct mmsghdr.
 type mmsg struct {
 	header unix.Msghdr
-	length uint32
-	_      [4]byte
+	_      uint32 // length: nobody looks
 }
 
 // batch is where one system call puts its datagrams.

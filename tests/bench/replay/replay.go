@@ -77,7 +77,7 @@ func Serve(r io.Reader, w io.Writer) error {
 	if err != nil {
 		return err
 	}
-	defer e.Close()
+	defer func() { _ = e.Close() }()
 	if err := answers.Encode("ready"); err != nil {
 		return err
 	}

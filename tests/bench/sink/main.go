@@ -26,6 +26,8 @@ type counts struct{ spans, synthetic atomic.Int64 }
 
 // export is the TraceService's one method: the request's bytes in, an empty
 // response out.
+//
+//nolint:revive // grpc gives the order of the parameters
 func (c *counts) export(_ any, _ context.Context, decode func(any) error, _ grpc.UnaryServerInterceptor) (any, error) {
 	var request []byte
 	if err := decode(&request); err != nil {

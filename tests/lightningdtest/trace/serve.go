@@ -29,7 +29,7 @@ func Serve(socket string, r io.Reader, w io.Writer) error {
 	if err != nil {
 		return err
 	}
-	defer e.Close()
+	defer func() { _ = e.Close() }()
 	answers := json.NewEncoder(w)
 	for orders := json.NewDecoder(r); ; {
 		var order Order

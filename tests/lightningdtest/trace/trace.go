@@ -47,7 +47,7 @@ func (e *Emitter) Send(payload []byte) syscall.Errno { return e.sendto(payload, 
 func (e *Emitter) SendPatiently(payload []byte, patience time.Duration) syscall.Errno {
 	timeout := syscall.NsecToTimeval(patience.Nanoseconds())
 	if err := syscall.SetsockoptTimeval(e.fd, syscall.SOL_SOCKET, syscall.SO_SNDTIMEO, &timeout); err != nil {
-		return err.(syscall.Errno)
+		return err.(syscall.Errno) //nolint:errorlint // a system call's error is nothing else
 	}
 	for {
 		// Go's scheduler interrupts long system calls with a signal of its own.
