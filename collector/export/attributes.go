@@ -35,7 +35,10 @@ const (
 // describe fills in the name, attributes and links of s. What is derived from a redacted tag
 // is redacted like the tag itself.
 func (s *Span) describe(p *Policy, database attribute.KeyValue) {
-	const most = 6 // attributes besides the tags
+	most := 2 // attributes besides the tags: what a span is about
+	if s.in.Request != "" || s.in.Truncated {
+		most = 6 // and its relations
+	}
 	list := make([]attribute.KeyValue, 0, len(s.in.Tags)+most)
 	for i := range s.in.Tags {
 		tag := &s.in.Tags[i]
