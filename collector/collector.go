@@ -286,21 +286,42 @@ func (d *decoder) decode(datagrams []socket.Datagram, now time.Time) {
 		if span.Truncated {
 			counts.Truncated++
 		}
-		d.seen = append(d.seen, observation(span, policy))
-		if c.pipeline.Reserve(span) {
+		kept := c.pipeline.Reserve(span)
+		if kept {
 			counts.Pending++
 			d.spans = append(d.spans, span)
 		} else {
 			counts.DroppedQueueFull++
 		}
+		d.see(span, policy, kept)
 	}
-	if len(d.seen) > 0 {
+	if counts.Accepted > 0 {
 		c.lastSpan.Store(now.Unix())
 	}
 	c.ledger.Book(counts, now)
-	c.table.Observe(d.seen, now)
-	d.measure()
+	d.observe(now)
 	d.pass(d.spans, now)
+}
+
+// see notes s for the statistics. Before Start nobody knows what of it may be
+// shown: what is kept is seen at Start, and of the rest no detail.
+func (d *decoder) see(s *correlate.Span, p *export.Policy, kept bool) {
+	if !d.started && kept {
+		return
+	}
+	o := observation(s, p)
+	if !d.started {
+		o.Detail = ""
+	}
+	d.seen = append(d.seen, o)
+}
+
+// observe counts what was seen.
+func (d *decoder) observe(now time.Time) {
+	d.collector.table.Observe(d.seen, now)
+	if m := d.collector.metrics.Load(); m != nil && d.started {
+		m.Observe(d.seen)
+	}
 }
 
 // observation is s as the statistics see it.
@@ -352,9 +373,14 @@ func (d *decoder) release(now time.Time) {
 	d.correlator.Group = c.cfg.GroupRequests
 	c.mu.Unlock()
 	d.started = true
-	d.measureHeld()
 	held := d.held
 	d.held = nil
+	d.seen = d.seen[:0]
+	policy := c.pipeline.Policy()
+	for _, s := range held {
+		d.see(s, policy, true)
+	}
+	d.observe(now)
 	d.pass(held, now)
 }
 

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"net"
 	"path/filepath"
+	"runtime"
 	"testing"
 	"time"
 
@@ -12,6 +13,40 @@ import (
 	"clntrace/collector/recording"
 	"clntrace/collector/stats"
 )
+
+// TestRedactionReachesWhatCameBeforeStart sends before the options are known.
+func TestRedactionReachesWhatCameBeforeStart(t *testing.T) {
+	const secret = "s3cret"
+	path := filepath.Join(t.TempDir(), "t")
+	c := Open(Options{SocketPath: path, Logger: slog.New(slog.DiscardHandler)})
+	conn, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Net: "unixgram", Name: path})
+	if err != nil {
+		t.Fatal(err)
+	}
+	datagram := `[{"id":"00000000000000a1","name":"lightningd/jsonrpc","timestamp":1795324398371053,"duration":501,` +
+		`"localEndpoint":{"serviceName":"lightningd"},"tags":{"method":"` + secret + `"},"traceId":"f785be16bec33e74c781802989720fde"}]`
+	if _, err := conn.Write([]byte(datagram)); err != nil {
+		t.Fatal(err)
+	}
+	if err := conn.Close(); err != nil {
+		t.Fatal(err)
+	}
+	cfg := DefaultConfig()
+	cfg.Endpoint, cfg.SpoolSize, cfg.RedactTags = export.OffEndpoint, 0, []string{"method"}
+	for c.Stats(stats.Query{}).Datagrams.Accepted == 0 {
+		runtime.Gosched()
+	}
+	c.Start(cfg, nil)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	if err := c.Shutdown(ctx); err != nil {
+		t.Fatal(err)
+	}
+	ops := c.Stats(stats.Query{Limit: 10}).Operations
+	if len(ops) != 1 || ops[0].Count != 1 || ops[0].Detail != "[redacted]" {
+		t.Errorf("got %+v", ops)
+	}
+}
 
 // TestStartAndShutdownAtOnce lets the end come while the decoder has not yet
 // heard of the beginning: what was held must go its way all the same.

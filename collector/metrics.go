@@ -45,25 +45,3 @@ func (c *Collector) counts(link socket.Status) stats.Counts {
 		Refused: refused, Accepted: dropped, DroppedQueueFull: dropped,
 	})
 }
-
-// measure counts in the metrics what was decoded. What comes before Start waits
-// with the spans: whether metrics are wanted is not known yet.
-func (d *decoder) measure() {
-	if m := d.collector.metrics.Load(); m != nil && d.started {
-		m.Observe(d.seen)
-	}
-}
-
-// measureHeld counts in the metrics what came before Start.
-func (d *decoder) measureHeld() {
-	m := d.collector.metrics.Load()
-	if m == nil {
-		return
-	}
-	policy := d.collector.pipeline.Policy()
-	d.seen = d.seen[:0]
-	for _, s := range d.held {
-		d.seen = append(d.seen, observation(s, policy))
-	}
-	m.Observe(d.seen)
-}
