@@ -2,18 +2,12 @@
 package main
 
 import (
-	"context"
-	"errors"
-	"flag"
 	"fmt"
 	"os"
-	"os/signal"
 	"runtime"
 	"runtime/debug"
-	"syscall"
 
 	"clntrace/collector/demo"
-	"clntrace/collector/export"
 	"clntrace/plugin"
 )
 
@@ -31,10 +25,9 @@ func run(args []string) int {
 	if len(args) > 0 {
 		command = args[0]
 	}
-	_, underLightningd := os.LookupEnv("LIGHTNINGD_PLUGIN")
 	switch {
 	case command == "demo":
-		return runDemo(args[1:])
+		return demo.Main(version, args[1:])
 	case command == demo.SenderCommand && len(args) == 2:
 		return report(demo.Sender(args[1], os.Stdin))
 	case command == "collect":
@@ -45,34 +38,19 @@ func run(args []string) int {
 	case command == "--version":
 		fmt.Println(versionLine())
 		return 0
-	case underLightningd:
+	case underLightningd():
 		return plugin.Run(version, args)
 	}
-	fmt.Fprint(os.Stderr, plugin.NotByHand)
+	fmt.Fprint(os.Stderr, plugin.NotByHand(args))
 	return 2
 }
 
-// runDemo plays the demo until its end or a signal.
-func runDemo(args []string) int {
-	options := demo.Options{Version: version, Out: os.Stdout, Log: os.Stderr}
-	flags := flag.NewFlagSet("clntrace demo", flag.ContinueOnError)
-	flags.Func("otlp-endpoint", "send the spans to this `URL` instead of the demo's own receiver", func(s string) error {
-		endpoint, err := export.ParseEndpoint(s)
-		options.Endpoint = &endpoint
-		return err
-	})
-	switch err := flags.Parse(args); {
-	case errors.Is(err, flag.ErrHelp):
-		return 0
-	case err != nil:
-		return 2
-	case flags.NArg() > 0:
-		fmt.Fprintf(os.Stderr, "clntrace demo: got %q, allowed is --otlp-endpoint=URL\n", flags.Arg(0))
-		return 2
-	}
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
-	defer stop()
-	return report(demo.Run(ctx, options))
+// underLightningd tells whether lightningd runs us: it says so, and talks
+// through a pipe. A shell that it has opened says so, too, on a terminal.
+func underLightningd() bool {
+	_, said := os.LookupEnv("LIGHTNINGD_PLUGIN")
+	stdin, err := os.Stdin.Stat()
+	return said && (err != nil || stdin.Mode()&os.ModeCharDevice == 0)
 }
 
 // report tells an error to the terminal and returns the exit status.

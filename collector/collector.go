@@ -130,6 +130,9 @@ func (c *Collector) Start(cfg Config, problems []string) {
 	close(c.begin)
 }
 
+// UntilMended is what options that cannot be used lead to.
+const UntilMended = "Nothing is exported until then, and spans count as filtered"
+
 // usable is cfg where there are no problems. Where there are, nothing leaves
 // the node: which option it was, and what it would have kept back, is unknown.
 func usable(cfg Config, problems []string) Config {
@@ -188,7 +191,7 @@ func (c *Collector) Shutdown(ctx context.Context) error {
 		m.Shutdown(ctx)
 	}
 	if left > 0 {
-		return fmt.Errorf("%d spans could not be delivered in time and are lost", left)
+		return fmt.Errorf("%d spans are lost: they could be neither delivered nor kept on disk in time", left)
 	}
 	return nil
 }

@@ -27,18 +27,29 @@ func (c *Collector) Stats(q stats.Query) stats.Report {
 			Path: link.Path, State: "listening", QueueLimit: link.QueueLimit,
 			QueueFullEvents: link.QueueFull, LargestDatagram: int(c.largest.Load()),
 		},
-		Datagrams:  stats.DatagramsOf(counts),
-		Spans:      stats.SpansOf(counts),
-		Export:     endpoint,
-		Processes:  c.table.Processes(),
-		Operations: c.table.Operations(q),
+		Datagrams: stats.DatagramsOf(counts),
+		Spans:     stats.SpansOf(counts),
+		Export:    endpoint,
+		Processes: c.table.Processes(),
 	}
+	r.Operations, r.MoreOperations = c.operations(q)
 	r.Spans.RatePerSecond = c.ledger.Rate(now)
 	if !link.Listening {
 		r.Socket.State = "not listening"
 	}
 	r.Status, r.Warnings = c.judge(&r, link, outage, now)
 	return r
+}
+
+// operations answers q, and tells how many rows its limit leaves out.
+func (c *Collector) operations(q stats.Query) (rows []stats.Operation, more int) {
+	limit := max(q.Limit, 0)
+	q.Limit = stats.MaxOperations + 1
+	rows = c.table.Operations(q)
+	if limit < len(rows) {
+		rows, more = rows[:limit], len(rows)-limit
+	}
+	return rows, more
 }
 
 func (c *Collector) socketStatus() socket.Status {
@@ -55,15 +66,15 @@ const silence = 5 * time.Minute
 // judge finds what is wrong, each with its remedy.
 func (c *Collector) judge(r *stats.Report, link socket.Status, outage, now time.Time) (stats.Status, []string) {
 	c.mu.Lock()
-	problems := c.problems
+	problems, cfg := c.problems, c.cfg
 	c.mu.Unlock()
 	warnings := []string{} // an empty list, not null, in JSON
 	warn := func(format string, args ...any) { warnings = append(warnings, fmt.Sprintf(format, args...)) }
 	status := stats.StatusOK
 	if !outage.IsZero() {
 		status = stats.StatusBackendUnreachable
-		warn("%s has not taken spans since %s: %s. They wait while there is room; start the endpoint or correct clntrace-otlp-endpoint.",
-			r.Export.Endpoint, outage.UTC().Format(time.RFC3339), r.Export.LastError)
+		warn("%s has not taken spans since %s: %s. Spans wait while there is room.",
+			r.Export.Endpoint, outage.UTC().Format(time.RFC3339), cfg.ExplainOutage(r.Export.LastError))
 	}
 	if link.Problem != "" {
 		status = stats.StatusDegraded
@@ -71,15 +82,20 @@ func (c *Collector) judge(r *stats.Report, link socket.Status, outage, now time.
 	}
 	for _, problem := range problems {
 		status = stats.StatusDegraded
-		warn("Nothing is exported until this is mended (spans count as filtered): %s.", strings.TrimSuffix(problem, "."))
+		warn("%s. %s.", strings.TrimSuffix(problem, "."), UntilMended)
+	}
+	if r.Export.State == export.StateRefusing {
+		status = stats.StatusDegraded
 	}
 	c.judgeArrival(r, link, now, warn)
 	if n := r.Spans.DroppedQueueFull; n > 0 {
 		warn("%d spans were dropped because too many were waiting in memory, or came faster than they could be decoded. Raise clntrace-queue-size, or export less with clntrace-sample-ratio.", n)
 	}
 	c.judgeSpool(r, c.pipeline.Spool(), warn)
-	if n := r.Spans.RejectedByBackend; n > 0 {
-		warn("%s refused %d spans for good: %s. They are lost; correct what it complains about.", r.Export.Endpoint, n, r.Export.LastError)
+	if n := r.Spans.RejectedByBackend; n > 0 && r.Export.Refusal != "" {
+		warn("%s refused %d spans for good, they are lost: %s.", r.Export.Endpoint, n, cfg.ExplainRefusal(r.Export.Refusal))
+	} else if n > 0 {
+		warn("%d spans are lost that an endpoint before %s refused for good. The log says why.", n, r.Export.Endpoint)
 	}
 	if n := r.Datagrams.Malformed; n > 0 {
 		warn("%d datagrams were not spans and were dropped; the last one: %v. Something else than lightningd may be sending to %s.", n, c.lastMalformed(), link.Path)

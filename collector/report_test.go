@@ -251,19 +251,24 @@ func TestWarningsFromCounts(t *testing.T) {
 		spans stats.Spans
 		data  stats.Datagrams
 		parts []string
+
+		export stats.Export
 	}{
-		{"kernel queue", full, stats.Spans{}, stats.Datagrams{}, []string{"The kernel's queue holds 11 datagrams and was full 14 times", "sysctl -w net.unix.max_dgram_qlen=512", "restart clntrace", "Docker", "Kubernetes"}},
-		{"large kernel queue", large, stats.Spans{}, stats.Datagrams{}, []string{"The kernel's queue holds 513 datagrams and was full 14 times", "more processor"}},
-		{"missing parents", up, stats.Spans{MissingParents: 32}, stats.Datagrams{}, []string{"32 spans name a parent", "raise net.unix.max_dgram_qlen to 512"}},
-		{"missing parents, full queue", full, stats.Spans{MissingParents: 32}, stats.Datagrams{}, []string{"32 spans name a parent", "queue was full: see above"}},
-		{"cut spans", up, stats.Spans{Truncated: 4, Repaired: 3}, stats.Datagrams{}, []string{"4 spans were longer", "3 got their trace back", "cln.truncated=true"}},
-		{"queue of spans", up, stats.Spans{DroppedQueueFull: 5}, stats.Datagrams{}, []string{"5 spans were dropped", "clntrace-queue-size"}},
-		{"refused by the endpoint", up, stats.Spans{RejectedByBackend: 6}, stats.Datagrams{}, []string{"refused 6 spans for good", "correct what"}},
-		{"other users", up, stats.Spans{}, stats.Datagrams{Refused: 7}, []string{"7 datagrams came from users", "clntrace-allow-uids"}},
-		{"malformed", up, stats.Spans{}, stats.Datagrams{Malformed: 8}, []string{"8 datagrams were not spans", zipkin.ErrForm.Error(), n.socket}},
+		{"kernel queue", full, stats.Spans{}, stats.Datagrams{}, []string{"The kernel's queue holds 11 datagrams and was full 14 times", "sysctl -w net.unix.max_dgram_qlen=512", "restart clntrace", "Docker", "Kubernetes"}, stats.Export{}},
+		{"large kernel queue", large, stats.Spans{}, stats.Datagrams{}, []string{"The kernel's queue holds 513 datagrams and was full 14 times", "more processor"}, stats.Export{}},
+		{"missing parents", up, stats.Spans{MissingParents: 32}, stats.Datagrams{}, []string{"32 spans name a parent", "raise net.unix.max_dgram_qlen to 512"}, stats.Export{}},
+		{"missing parents, full queue", full, stats.Spans{MissingParents: 32}, stats.Datagrams{}, []string{"32 spans name a parent", "queue was full: see above"}, stats.Export{}},
+		{"cut spans", up, stats.Spans{Truncated: 4, Repaired: 3}, stats.Datagrams{}, []string{"4 spans were longer", "3 got their trace back", "cln.truncated=true"}, stats.Export{}},
+		{"queue of spans", up, stats.Spans{DroppedQueueFull: 5}, stats.Datagrams{}, []string{"5 spans were dropped", "clntrace-queue-size"}, stats.Export{}},
+		{"refused by the endpoint", up, stats.Spans{RejectedByBackend: 6}, stats.Datagrams{}, []string{"http://x:1 refused 6 spans for good", "wants credentials", "clntrace-otlp-headers", "HTTP 401"},
+			stats.Export{Endpoint: "http://x:1", Refusal: "HTTP 401 Unauthorized", LastError: "an outage since"}},
+		{"refused by another endpoint", up, stats.Spans{RejectedByBackend: 6}, stats.Datagrams{}, []string{"6 spans are lost that an endpoint before http://x:1 refused for good"},
+			stats.Export{Endpoint: "http://x:1"}},
+		{"other users", up, stats.Spans{}, stats.Datagrams{Refused: 7}, []string{"7 datagrams came from users", "clntrace-allow-uids"}, stats.Export{}},
+		{"malformed", up, stats.Spans{}, stats.Datagrams{Malformed: 8}, []string{"8 datagrams were not spans", zipkin.ErrForm.Error(), n.socket}, stats.Export{}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			r := stats.Report{Spans: tc.spans, Datagrams: tc.data}
+			r := stats.Report{Spans: tc.spans, Datagrams: tc.data, Export: tc.export}
 			r.Status, r.Warnings = n.judge(&r, tc.link, time.Time{}, time.Now())
 			check(t, r, stats.StatusOK, tc.parts...)
 		})

@@ -8,10 +8,12 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 
 	"clntrace/collector"
+	"clntrace/collector/socket"
 	"clntrace/collector/stats"
 )
 
@@ -36,13 +38,18 @@ func parseCollect(args []string, getenv func(string) string) (collectArgs, error
 			flags.Func(o.name, "", keep)
 		}
 	}
-	if err := flags.Parse(args); err != nil {
+	if err := flags.Parse(args); errors.Is(err, flag.ErrHelp) {
 		return parsed, err
+	} else if err != nil {
+		return parsed, flagError(flags, args[len(args)-flags.NArg()-1])
 	}
 	cfg, faults := s.resolve()
-	problems := sentences(faults)
+	var problems []string
+	for _, f := range faults {
+		problems = append(problems, f.text)
+	}
 	if parsed.socket == "" {
-		problems = append(problems, "--socket: not given, allowed is the path of the socket, the CLN_TRACE_SOCKET of lightningd")
+		problems = append(problems, "--socket: not given, allowed is the path that CLN_TRACE_SOCKET has in lightningd's environment")
 	}
 	if flags.NArg() > 0 {
 		problems = append(problems, fmt.Sprintf("got '%s', allowed are options only", show(flags.Arg(0))))
@@ -52,6 +59,46 @@ func parseCollect(args []string, getenv func(string) string) (collectArgs, error
 	}
 	parsed.config = cfg
 	return parsed, nil
+}
+
+// flagError says what is wrong with arg, at which flags gave up.
+func flagError(flags *flag.FlagSet, arg string) error {
+	name, _, _ := strings.Cut(strings.TrimLeft(arg, "-"), "=")
+	short := strings.TrimPrefix(name, prefix)
+	switch {
+	case flags.Lookup(name) != nil:
+		return fmt.Errorf("--%s: has no value, allowed is --%s=VALUE", name, name)
+	case flags.Lookup(short) != nil:
+		return fmt.Errorf("--%s: allowed here is --%s", show(name), short)
+	}
+	return fmt.Errorf("--%s: unknown, allowed is what 'clntrace collect --help' lists", show(name))
+}
+
+// spoken puts what the collector says, which names things as lightningd's
+// operators know them, into the words of collect's command line.
+var spoken = func() func(string) string {
+	pairs := []string{
+		socket.Elsewhere, "start collect with another --socket, and lightningd with the same CLN_TRACE_SOCKET",
+		"the path in CLN_TRACE_SOCKET", "the path in --socket",
+	}
+	names := slices.Clone(options)
+	slices.SortFunc(names, func(a, b option) int { return len(b.name) - len(a.name) }) // the longer of two that begin alike wins
+	for _, o := range names {
+		pairs = append(pairs, prefix+o.name, "--"+o.name)
+	}
+	return strings.NewReplacer(pairs...).Replace
+}()
+
+// spokenLog is the log of collect.
+func spokenLog(w io.Writer) *slog.Logger {
+	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+		if value := a.Value.Any(); a.Value.Kind() == slog.KindString || value != nil && a.Value.Kind() == slog.KindAny {
+			if _, leveled := value.(slog.Level); !leveled {
+				a.Value = slog.StringValue(spoken(fmt.Sprint(value)))
+			}
+		}
+		return a
+	}}))
 }
 
 // collectHelp is the text of collect --help.
@@ -75,7 +122,7 @@ func Collect(version string, args []string) int {
 		return 2
 	}
 	limitMemory()
-	logger := slog.New(slog.NewTextHandler(os.Stderr, nil))
+	logger := spokenLog(os.Stderr)
 	signal.Ignore(syscall.SIGPIPE)
 	signals := make(chan os.Signal, 8) // room, so that a SIGUSR1 not yet served does not displace a SIGTERM
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGUSR1)
@@ -105,6 +152,10 @@ func collect(spans spanCollector, logger *slog.Logger, stdout io.Writer, signals
 
 func printStats(spans spanCollector, logger *slog.Logger, stdout io.Writer) {
 	report := spans.Stats(stats.Query{Limit: defaultLimit, Sort: stats.SortTotal})
+	for i, warning := range report.Warnings {
+		report.Warnings[i] = spoken(warning)
+	}
+	report.Export.LastError = spoken(report.Export.LastError)
 	if err := report.WriteTable(stdout); err != nil {
 		logger.Warn("printing the statistics failed", "error", err)
 	}

@@ -1,7 +1,16 @@
 package plugin
 
+import "fmt"
+
 // NotByHand tells somebody who ran the plugin in a terminal what it is.
-const NotByHand = `clntrace is a plugin of Core Lightning: lightningd runs it.
+func NotByHand(args []string) string {
+	if len(args) > 0 {
+		return fmt.Sprintf("clntrace has no command '%s'.\n\n", show(args[0])) + notByHand
+	}
+	return notByHand
+}
+
+const notByHand = `clntrace is a plugin of Core Lightning: lightningd runs it.
 
 In lightningd's config:      plugin=/path/to/clntrace
 In lightningd's environment: CLN_TRACE_SOCKET=/path/to/trace.sock

@@ -83,8 +83,8 @@ func Run(version string, args []string) int {
 
 // socketOptions says where to listen, or why that is not known.
 func socketOptions(lookup func(string) (string, bool), version string, logger *slog.Logger) collector.Options {
-	const remedy = " in lightningd's environment, so no spans are sent." +
-		" Set CLN_TRACE_SOCKET=/path/to.sock there and restart the node"
+	const remedy = " in lightningd's environment, so lightningd sends no spans." +
+		" Set CLN_TRACE_SOCKET=/path/to.sock there (its systemd unit, container or shell, not its config) and restart the node"
 	o := collector.Options{Version: version, Logger: logger}
 	o.Lightningd = os.Getppid()
 	o.TraceParent, _ = lookup("CLN_TRACEPARENT")
@@ -242,7 +242,7 @@ func stopCollector(spans spanCollector, logger *slog.Logger) {
 	select {
 	case err := <-stopped:
 		if err != nil {
-			logger.Warn("not everything could be exported or kept", "error", err)
+			logger.Warn(err.Error())
 		}
 	case <-time.After(shutdownTime + time.Second):
 		logger.Error("stopping takes too long, giving up")
@@ -275,7 +275,7 @@ func (p *plugin) init(params json.RawMessage) (any, error) {
 	cfg, more := p.settings.resolve()
 	problems = append(problems, sentences(append(faults, more...))...)
 	for _, problem := range problems {
-		p.log.Error(problem)
+		p.log.Error(problem + ". " + collector.UntilMended)
 	}
 	p.spans.Start(cfg, problems)
 	if rpcFile := req.Configuration.RPCFile; rpcFile != "" {
@@ -304,7 +304,7 @@ func givenOptions(raw map[string]json.RawMessage) (map[string]string, []fault) {
 		}
 		value, err := scalar(raw[name])
 		if err != nil {
-			faults = append(faults, fault{o.name, o.refusal(name, shownValue(raw[name]), err)})
+			faults = append(faults, fault{o.name, name, o.refusal(name, shownValue(raw[name]), err)})
 			continue
 		}
 		given[o.name] = value
@@ -345,7 +345,7 @@ func (p *plugin) changed(method string, params json.RawMessage) (settings, colle
 		return fail("%s: '%s' is not an option of clntrace", method, show(name))
 	}
 	if !o.dynamic {
-		return fail("%s cannot change while the node runs; allowed is to set it in the configuration and to restart clntrace", name)
+		return fail("%s cannot change while the node runs; allowed is to set it in lightningd's configuration and to restart the node", name)
 	}
 	value, err := scalar(given["val"])
 	if err != nil {

@@ -344,8 +344,8 @@ func TestSocketOptions(t *testing.T) {
 		path, problem string
 	}{
 		{"set", map[string]string{"CLN_TRACE_SOCKET": "rel/trace.sock"}, "rel/trace.sock", ""},
-		{"not set", nil, "", "CLN_TRACE_SOCKET is not set in lightningd's environment, so no spans are sent. Set CLN_TRACE_SOCKET=/path/to.sock there and restart the node"},
-		{"empty", map[string]string{"CLN_TRACE_SOCKET": ""}, "", "CLN_TRACE_SOCKET is empty in lightningd's environment, so no spans are sent. Set CLN_TRACE_SOCKET=/path/to.sock there and restart the node"},
+		{"not set", nil, "", "CLN_TRACE_SOCKET is not set in lightningd's environment, so lightningd sends no spans. Set CLN_TRACE_SOCKET=/path/to.sock there (its systemd unit, container or shell, not its config) and restart the node"},
+		{"empty", map[string]string{"CLN_TRACE_SOCKET": ""}, "", "CLN_TRACE_SOCKET is empty in lightningd's environment, so lightningd sends no spans. Set CLN_TRACE_SOCKET=/path/to.sock there (its systemd unit, container or shell, not its config) and restart the node"},
 	} {
 		o := socketOptions(func(name string) (string, bool) { v, ok := tt.env[name]; return v, ok }, "1", slog.Default())
 		if o.SocketPath != tt.path || o.SocketProblem != tt.problem {

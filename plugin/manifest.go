@@ -37,7 +37,7 @@ func newManifest() manifest {
 		RPCMethods: []rpcMethod{{
 			Name:            statsMethod,
 			Usage:           statsUsage,
-			Description:     "Show what clntrace receives, exports and loses, and what lightningd spends its time on",
+			Description:     statsAbout,
 			LongDescription: statsHelp,
 		}},
 		Subscriptions: []string{"shutdown"},

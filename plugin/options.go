@@ -2,7 +2,6 @@ package plugin
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"path/filepath"
 	"slices"
@@ -105,7 +104,7 @@ var options = []option{
 		// What the bytes reserved for the queue hold of ordinary spans.
 		set: setInt(1, 75000, func(c *collector.Config) *int { return &c.QueueSize })},
 	{name: "batch-size", kind: kindInt, def: "2048",
-		doc: "Spans in one export request at most",
+		doc: "Spans in one export request at most, never more than `clntrace-queue-size`",
 		set: setInt(1, 1<<14, func(c *collector.Config) *int { return &c.BatchSize })},
 	{name: "batch-delay", kind: kindString, def: "1s",
 		doc: "Longest wait for a batch to fill",
@@ -151,7 +150,21 @@ type settings struct {
 // fault is a value that cannot be used.
 type fault struct {
 	option string // name without prefix
+	source string // option or variable, as the operator wrote it
 	text   string // one sentence: who, what it got, what is allowed
+}
+
+// remedy says how the operator of a node mends f. lightningd reads its
+// configuration and its environment once, at its start: to start clntrace again
+// is not enough.
+func (f fault) remedy() string {
+	switch o, _ := optionNamed(f.option); {
+	case f.source != prefix+f.option:
+		return "Correct it in lightningd's environment and restart the node"
+	case o.dynamic:
+		return "Correct it with 'lightning-cli setconfig " + f.source + " VALUE'"
+	}
+	return "Correct it in lightningd's configuration and restart the node"
 }
 
 // resolve works out the configuration: an option beats its variables, which
@@ -185,7 +198,7 @@ func (s settings) apply(cfg *collector.Config, o option, faults []fault) []fault
 	before := *cfg
 	if err := o.set(cfg, strings.TrimSpace(value)); err != nil {
 		*cfg = before
-		return append(faults, fault{o.name, o.refusal(label, value, err)})
+		return append(faults, fault{o.name, label, o.refusal(label, value, err)})
 	}
 	return faults
 }
@@ -207,12 +220,21 @@ func (s settings) lookup(o option) (label, value string, ok bool) {
 // a concealed option is not in it, nor are credentials in a URL.
 func (o option) refusal(label, value string, err error) string {
 	if o.kind == kindConceal {
-		return fmt.Sprintf("%s: %v", label, err)
+		return sentence(fmt.Sprintf("%s: %v", label, err)) + quoted(value)
 	}
 	if at := strings.LastIndex(value, "@"); strings.Contains(value[:max(at, 0)], ":") {
 		value = "***" + value[at:]
 	}
-	return sentence(fmt.Sprintf("%s: got '%s', %v", label, show(value), err))
+	return sentence(fmt.Sprintf("%s: got '%s', %v", label, show(value), err)) + quoted(value)
+}
+
+// quoted says of a value in quotation marks that they are the fault: nobody
+// takes them out of a lightningd's config.
+func quoted(value string) string {
+	if n := len(value); n > 1 && value[0] == value[n-1] && strings.ContainsRune("\"'", rune(value[0])) {
+		return "; leave out the quotation marks"
+	}
+	return ""
 }
 
 // checkClientCertificate holds certificate and key against each other.
@@ -224,24 +246,34 @@ func (s settings) checkClientCertificate(cfg collector.Config, faults []fault) [
 	if cfg.CertFile == "" {
 		present, missing = missing, present
 	}
-	switch {
-	case cfg.CertFile == "" || cfg.KeyFile == "":
-		return append(faults, fault{missing, fmt.Sprintf("%s%s is not set, %s%s is; allowed are both or none",
-			s.prefix, missing, s.prefix, present)})
-	default:
-		if err := checkKeyPair(cfg.CertFile, cfg.KeyFile); err != nil {
-			return append(faults, fault{certOption, sentence(fmt.Sprintf("%s%s and %s%s: got '%s' and '%s', %v",
-				s.prefix, certOption, s.prefix, keyOption, show(cfg.CertFile), show(cfg.KeyFile), err))})
-		}
+	if cfg.CertFile == "" || cfg.KeyFile == "" {
+		return append(faults, s.fault(missing, fmt.Sprintf("%s is not set, %s is; allowed are both or none", s.source(missing), s.source(present))))
+	}
+	if err := checkKeyPair(cfg.CertFile, cfg.KeyFile); err != nil {
+		return append(faults, s.fault(certOption, fmt.Sprintf("%s and %s: got '%s' and '%s', %v",
+			s.source(certOption), s.source(keyOption), show(cfg.CertFile), show(cfg.KeyFile), err)))
 	}
 	return faults
 }
 
-// sentences is the texts of faults.
+func (s settings) fault(option, text string) fault {
+	return fault{option, s.source(option), sentence(text)}
+}
+
+// source is what the operator set an option with: the option, or a variable.
+func (s settings) source(name string) string {
+	o, _ := optionNamed(name)
+	if label, _, ok := s.lookup(o); ok {
+		return label
+	}
+	return s.prefix + name
+}
+
+// sentences is the texts of faults with their remedies.
 func sentences(faults []fault) []string {
 	var list []string
 	for _, f := range faults {
-		list = append(list, f.text)
+		list = append(list, f.text+". "+f.remedy())
 	}
 	return list
 }
@@ -302,8 +334,8 @@ func setText(field func(*collector.Config) *string) func(*collector.Config, stri
 
 func setPath(field func(*collector.Config) *string) func(*collector.Config, string) error {
 	return func(c *collector.Config, s string) error {
-		if strings.ContainsRune(s, 0) {
-			return errors.New("allowed is a path")
+		if err := checkPath(s); err != nil {
+			return err
 		}
 		*field(c) = cmp.Or(s, *field(c))
 		return nil
@@ -312,8 +344,11 @@ func setPath(field func(*collector.Config) *string) func(*collector.Config, stri
 
 func setFile(check func(string) error, field func(*collector.Config) *string) func(*collector.Config, string) error {
 	return func(c *collector.Config, s string) error {
-		if *field(c) = s; s == "" || check == nil {
+		if *field(c) = s; s == "" {
 			return nil
+		}
+		if err := checkPath(s); err != nil || check == nil {
+			return err
 		}
 		return check(s)
 	}

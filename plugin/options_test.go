@@ -183,7 +183,7 @@ func TestEveryFaultIsNamedAtOnce(t *testing.T) {
 
 func TestFaultNamesTheVariable(t *testing.T) {
 	_, faults := with(nil, map[string]string{"OTEL_EXPORTER_OTLP_PROTOCOL": "http/json"}).resolve()
-	if want := []string{"OTEL_EXPORTER_OTLP_PROTOCOL: got 'http/json', allowed are grpc and http/protobuf"}; !reflect.DeepEqual(sentences(faults), want) {
+	if want := []string{"OTEL_EXPORTER_OTLP_PROTOCOL: got 'http/json', allowed are grpc and http/protobuf. Correct it in lightningd's environment and restart the node"}; !reflect.DeepEqual(sentences(faults), want) {
 		t.Errorf("got %q, want %q", sentences(faults), want)
 	}
 	_, faults = with(nil, map[string]string{"OTEL_EXPORTER_OTLP_HEADERS": "hunter2"}).resolve()
@@ -196,6 +196,10 @@ func TestFiles(t *testing.T) {
 	dir := t.TempDir()
 	cert, key := keyPair(t, dir, "a")
 	_, otherKey := keyPair(t, dir, "b")
+	encrypted := filepath.Join(dir, "encrypted")
+	if err := os.WriteFile(encrypted, []byte("-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	pipe := filepath.Join(dir, "pipe")
 	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
 		t.Fatal(err)
@@ -213,7 +217,12 @@ func TestFiles(t *testing.T) {
 		{name: "no key", cert: cert, fault: "clntrace-otlp-key-file is not set"},
 		{name: "no certificate", key: key, fault: "clntrace-otlp-cert-file is not set"},
 		{name: "another's key", cert: cert, key: otherKey, fault: "private key does not match"},
-		{name: "exchanged", cert: key, key: cert, fault: "clntrace-otlp-cert-file and"},
+		{name: "exchanged", cert: key, key: cert, fault: "there is no certificate in the first"},
+		{name: "certificate twice", cert: cert, key: cert, fault: "there is no key in the second"},
+		{name: "certificate is absent", cert: filepath.Join(dir, "no"), key: key, fault: "of the certificate: it cannot be read"},
+		{name: "key is absent", cert: cert, key: filepath.Join(dir, "no"), fault: "of the key: it cannot be read"},
+		{name: "key is encrypted", cert: cert, key: encrypted, fault: "the key is encrypted"},
+		{name: "home directory", ca: "~/ca.pem", fault: "write the whole path"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			given := map[string]string{"otlp-ca-file": tt.ca, "otlp-cert-file": tt.cert, "otlp-key-file": tt.key}
@@ -254,6 +263,40 @@ func keyPair(t *testing.T, dir, name string) (certFile, keyFile string) {
 	return write(base+".crt", "CERTIFICATE", cert), write(base+".key", "PRIVATE KEY", der)
 }
 
+// Each fault comes with what to do about it, and that differs by where the
+// value came from: an option that can change takes no restart of the node.
+func TestFaultsNameTheirRemedy(t *testing.T) {
+	for _, tt := range []struct {
+		name       string
+		given, env map[string]string
+		want       []string // parts
+	}{
+		{"dynamic", map[string]string{"sample-ratio": "2"}, nil,
+			[]string{"clntrace-sample-ratio: got '2', allowed is", "Correct it with 'lightning-cli setconfig clntrace-sample-ratio VALUE'"}},
+		{"not dynamic", map[string]string{"batch-delay": "5"}, nil,
+			[]string{"clntrace-batch-delay: got '5', allowed is", "in lightningd's configuration and restart the node"}},
+		{"variable", nil, map[string]string{"OTEL_EXPORTER_OTLP_ENDPOINT": "x"},
+			[]string{"OTEL_EXPORTER_OTLP_ENDPOINT: got 'x'", "allowed are", "in lightningd's environment and restart the node"}},
+		{"key without certificate, by variable", nil, map[string]string{"OTEL_EXPORTER_OTLP_CLIENT_KEY": "/k"},
+			[]string{"clntrace-otlp-cert-file is not set, OTEL_EXPORTER_OTLP_CLIENT_KEY is"}},
+		{"quotation marks", map[string]string{"otlp-endpoint": `"http://localhost:4317"`}, nil,
+			[]string{"got ''http://localhost:4317''", "leave out the quotation marks"}},
+		{"header as in HTTP", map[string]string{"otlp-headers": "Authorization: Bearer hunter2"}, nil,
+			[]string{"entry 1 is not key=value", "a comma is %2C", "such as authorization=Bearer%20TOKEN"}},
+		{"home directory", map[string]string{"spool-dir": "~/spool"}, nil, []string{"got '~/spool', only a shell knows"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			_, faults := with(tt.given, tt.env).resolve()
+			got := strings.Join(sentences(faults), "\n")
+			for _, part := range tt.want {
+				if len(faults) != 1 || !strings.Contains(got, part) || strings.Contains(got, "hunter2") {
+					t.Errorf("got %q, want %q in one fault", got, part)
+				}
+			}
+		})
+	}
+}
+
 func TestGivenOptions(t *testing.T) {
 	raw := map[string]json.RawMessage{
 		"clntrace-sample-ratio":   json.RawMessage(`0.5`),
@@ -272,8 +315,8 @@ func TestGivenOptions(t *testing.T) {
 		t.Errorf("got %v, want %v", given, want)
 	}
 	wantFaults := []string{
-		"clntrace-drop-spans: got '['a']', allowed is a single value",
-		"clntrace-otlp-headers: allowed is a single value",
+		"clntrace-drop-spans: got '['a']', allowed is a single value. Correct it with 'lightning-cli setconfig clntrace-drop-spans VALUE'",
+		"clntrace-otlp-headers: allowed is a single value. Correct it with 'lightning-cli setconfig clntrace-otlp-headers VALUE'",
 	}
 	if got := sentences(faults); !reflect.DeepEqual(got, wantFaults) {
 		t.Errorf("got %q, want %q", got, wantFaults)

@@ -16,7 +16,8 @@ const (
 	statsMethod = "tracestats"
 	// statsUsage is all that lightning-cli help shows of a plugin's command, as
 	// it is.
-	statsUsage = "[limit] [sort] [match] [reset] [format]\n" + statsHelp
+	statsUsage = "[limit] [sort] [match] [reset] [format]\n" + statsAbout + ".\n" + statsHelp
+	statsAbout = "Show what clntrace receives, exports and loses, and what lightningd spends its time on"
 	statsHelp  = "  limit   rows of operations at most, 0 for none (default 20)\n" +
 		"  sort    total (default), count, avg, p99, max or errors, largest first\n" +
 		"  match   only operations whose process, span or detail holds this text\n" +

@@ -1,10 +1,13 @@
 package plugin
 
 import (
+	"bytes"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/url"
 	"os"
 	"strconv"
@@ -140,7 +143,7 @@ func parsePairs(s string, check func(key, value string) error) (map[string]strin
 }
 
 func pairError(i int, what string) error {
-	return fmt.Errorf("entry %d %s; allowed is key=value,key2=value2 with values percent-encoded", i+1, what)
+	return fmt.Errorf("entry %d %s; allowed is key=value,key2=value2 with values percent-encoded (a comma is %%2C)", i+1, what)
 }
 
 // checkHeader lets pass what gRPC and HTTP both carry. Either would refuse the
@@ -169,7 +172,7 @@ func checkAttribute(key, value string) error {
 func parseHeaders(s string) (map[string]string, error) {
 	pairs, err := parsePairs(s, checkHeader)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%w, such as authorization=Bearer%%20TOKEN", err)
 	}
 	headers := make(map[string]string, len(pairs))
 	for k, v := range pairs {
@@ -178,18 +181,32 @@ func parseHeaders(s string) (map[string]string, error) {
 	return headers, nil
 }
 
+// checkPath lets pass what the system can take for a path, and means it.
+func checkPath(path string) error {
+	switch {
+	case strings.ContainsRune(path, 0):
+		return errors.New("allowed is a path")
+	case strings.HasPrefix(path, "~"):
+		return errors.New("only a shell knows what ~ stands for; write the whole path")
+	}
+	return nil
+}
+
 // readPEM reads a file that an operator named. Only regular files: a pipe
 // would hold up init, and with it the node.
 func readPEM(path string) ([]byte, error) {
 	info, err := os.Stat(path)
-	switch {
-	case err != nil:
-		return nil, fmt.Errorf("it cannot be read (%w); allowed is a PEM file", reason(err))
-	case !info.Mode().IsRegular() || info.Size() > maxPEM:
+	if err == nil && (!info.Mode().IsRegular() || info.Size() > maxPEM) {
 		return nil, errors.New("it is not a regular file of at most 1 MiB; allowed is a PEM file")
 	}
-	data, err := os.ReadFile(path)
-	if err != nil {
+	var data []byte
+	if err == nil {
+		data, err = os.ReadFile(path)
+	}
+	switch {
+	case errors.Is(err, fs.ErrPermission):
+		return nil, fmt.Errorf("it cannot be read (%w); allowed is a PEM file that user %d may read", reason(err), os.Geteuid())
+	case err != nil:
 		return nil, fmt.Errorf("it cannot be read (%w); allowed is a PEM file", reason(err))
 	}
 	return data, nil
@@ -205,26 +222,52 @@ func reason(err error) error {
 
 // checkCA makes sure that path holds certificates.
 func checkCA(path string) error {
-	pem, err := readPEM(path)
+	file, err := readPEM(path)
 	if err != nil {
 		return err
 	}
-	if !x509.NewCertPool().AppendCertsFromPEM(pem) {
-		return errors.New("it holds no certificate; allowed is a PEM file")
+	if !x509.NewCertPool().AppendCertsFromPEM(file) {
+		return errors.New("it holds no certificate; allowed is a PEM file with the CA's certificate")
 	}
 	return nil
 }
 
-// checkKeyPair makes sure that the two files belong together.
+// checkKeyPair makes sure that the two files belong together. Its errors say
+// which of them is at fault.
 func checkKeyPair(certFile, keyFile string) error {
+	const tail = "; allowed is a PEM file with the client's "
 	cert, err := readPEM(certFile)
 	if err != nil {
-		return err
+		return fmt.Errorf("of the certificate: %w", err)
 	}
 	key, err := readPEM(keyFile)
 	if err != nil {
-		return err
+		return fmt.Errorf("of the key: %w", err)
 	}
-	_, err = tls.X509KeyPair(cert, key)
-	return err
+	if !holds(cert, "CERTIFICATE") {
+		return errors.New("there is no certificate in the first" + tail + "certificate")
+	}
+	switch {
+	case !holds(key, "PRIVATE KEY"):
+		return errors.New("there is no key in the second" + tail + "key")
+	case holds(key, "ENCRYPTED") || bytes.Contains(key, []byte("Proc-Type: 4,ENCRYPTED")):
+		return errors.New("the key is encrypted; allowed is one that is not, as 'openssl pkey' writes it")
+	}
+	if _, err = tls.X509KeyPair(cert, key); err != nil {
+		return fmt.Errorf("they cannot be used together (%w); allowed are a client's certificate and its own key", err)
+	}
+	return nil
+}
+
+// holds tells whether a PEM file has a block of a type in whose name that is.
+func holds(file []byte, part string) bool {
+	for {
+		var block *pem.Block
+		if block, file = pem.Decode(file); block == nil {
+			return false
+		}
+		if strings.Contains(block.Type, part) {
+			return true
+		}
+	}
 }

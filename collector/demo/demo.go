@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"clntrace/collector"
@@ -102,7 +103,7 @@ func play(ctx context.Context, o Options, cfg collector.Config, dir string, data
 	socket := filepath.Join(dir, "trace.sock")
 	c := collector.Open(collector.Options{
 		SocketPath: socket, Version: o.Version,
-		Logger: slog.New(slog.NewTextHandler(o.Log, &slog.HandlerOptions{Level: slog.LevelWarn})),
+		Logger: slog.New(slog.NewTextHandler(o.Log, &slog.HandlerOptions{Level: slog.LevelWarn, ReplaceAttr: ownOption})),
 	})
 	c.Start(cfg, nil)
 	c.SetNode(demoNode)
@@ -112,6 +113,14 @@ func play(ctx context.Context, o Options, cfg collector.Config, dir string, data
 	defer cancel()
 	err = errors.Join(err, c.Shutdown(end))
 	return c.Stats(stats.Query{Limit: operationRows}), err
+}
+
+// ownOption puts the demo's option where the collector names the plugin's.
+func ownOption(_ []string, a slog.Attr) slog.Attr {
+	if a.Key == slog.MessageKey {
+		a.Value = slog.StringValue(strings.ReplaceAll(a.Value.String(), "clntrace-otlp-endpoint", "--otlp-endpoint"))
+	}
+	return a
 }
 
 // collectorTime is what exporting may take at the end.

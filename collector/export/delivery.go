@@ -38,6 +38,7 @@ const (
 	StateOff         = "off"
 	StateWaiting     = "waiting" // nothing has been sent yet
 	StateConnected   = "connected"
+	StateRefusing    = "refusing" // the last batch was refused for good
 	StateUnreachable = "unreachable"
 )
 
@@ -68,6 +69,7 @@ type delivery struct {
 
 	mu        sync.Mutex
 	link      *link         // nil: off
+	to        Config        // of link
 	changed   chan struct{} // closed when link is replaced, and when an outage ends
 	report    stats.Export
 	since     time.Time // of the outage; zero: none
@@ -99,9 +101,10 @@ func (d *delivery) use(cfg Config) error {
 	}
 	d.mu.Lock()
 	last, changed := d.link, d.changed
-	d.link, d.changed, d.since, d.notBefore, d.told = next, make(chan struct{}), time.Time{}, time.Time{}, false
+	d.link, d.to, d.changed = next, cfg, make(chan struct{})
+	d.since, d.notBefore, d.told = time.Time{}, time.Time{}, false
 	d.report.Endpoint, d.report.Protocol = cfg.Endpoint.String(), string(cfg.Protocol)
-	d.report.State, d.report.LastError = StateWaiting, ""
+	d.report.State, d.report.LastError, d.report.Refusal = StateWaiting, "", ""
 	d.refusal, d.refusalAt = "", time.Time{} // what the new one refuses is news
 	if cfg.Endpoint.Off() {
 		d.report.State = StateOff
@@ -313,7 +316,7 @@ func (d *delivery) delivered(l *link, from stats.Counts, spans int64, result *at
 		d.log.Warn(d.endpoint() + " takes spans again")
 	}
 	if rejected > 0 || result.message != "" {
-		d.complain(fmt.Sprintf("%s took a batch of %d spans but rejected %d of them: %s", d.endpoint(), spans, rejected, result.message), result.message)
+		d.complain(fmt.Sprintf("%s took a batch of %d spans but rejected %d of them", d.endpoint(), spans, rejected), result.message)
 	}
 }
 
@@ -324,9 +327,9 @@ func (d *delivery) refused(from stats.Counts, spans int64, result *attempt, err 
 	if reason == "" {
 		reason = Brief(fmt.Sprint(err))
 	}
-	d.count(func(r *stats.Export) { r.State = StateConnected })
+	d.count(func(r *stats.Export) { r.State = StateRefusing })
 	d.recovered() // an answer is an answer
-	d.complain(fmt.Sprintf("%s refused a batch of %d spans for good: %s", d.endpoint(), spans, reason), reason)
+	d.complain(fmt.Sprintf("%s refused a batch of %d spans for good", d.endpoint(), spans), reason)
 }
 
 func (d *delivery) endpoint() string {
@@ -339,15 +342,16 @@ func (d *delivery) endpoint() string {
 // another has been logged just before.
 func (d *delivery) complain(line, reason string) {
 	d.mu.Lock()
-	d.report.LastError = reason
+	d.report.LastError, d.report.Refusal = reason, reason
 	now := time.Now()
 	tell := d.refusal != reason && (d.refusalAt.IsZero() || now.Sub(d.refusalAt) > outageLogGap)
 	if tell {
 		d.refusal, d.refusalAt = reason, now
 	}
+	to := d.to
 	d.mu.Unlock()
 	if tell {
-		d.log.Warn(line + " (logged once; tracestats counts the rest as rejected_by_backend)")
+		d.log.Warn(line + ": " + to.ExplainRefusal(reason) + " (logged once; tracestats counts the rest as rejected_by_backend)")
 	}
 }
 
@@ -363,9 +367,10 @@ func (d *delivery) unreachable(result *attempt) {
 	if tell {
 		d.told, d.toldAt = true, now
 	}
+	to := d.to
 	d.mu.Unlock()
 	if tell {
-		d.log.Warn(fmt.Sprintf("%s does not take spans, they wait: %s", d.endpoint(), result.message))
+		d.log.Warn(fmt.Sprintf("%s does not take spans, they wait: %s", to.Endpoint, to.ExplainOutage(result.message)))
 	}
 }
 

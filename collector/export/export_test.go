@@ -501,6 +501,10 @@ func TestOutcomes(t *testing.T) {
 			if report.LastError != tc.lastError || report.Retries != tc.retries {
 				t.Errorf("last error %q, %d retries, want %q and %d", report.LastError, report.Retries, tc.lastError, tc.retries)
 			}
+			refused := tc.want.RejectedByBackend == 3 && tc.lastError != "too many" // that one is acknowledged
+			if (report.State == StateRefusing) != refused || refused && report.Refusal != tc.lastError {
+				t.Errorf("it is %s, for %q", report.State, report.Refusal)
+			}
 			if n := strings.Count(p.log.String(), "level=WARN"); (n > 0) != (tc.lastError != "") {
 				t.Errorf("the log has %d warnings:\n%s", n, p.log.String())
 			}

@@ -16,6 +16,14 @@ import (
 // sends to; it cuts longer ones without a word.
 const maxPath = 107
 
+// Remedies that errors share. The socket is tried again from time to time, so
+// that what is mended on the disk needs no restart.
+const (
+	// Elsewhere is what helps in any case, for a collector that lightningd starts.
+	Elsewhere = "set CLN_TRACE_SOCKET to another path in lightningd's environment and restart the node"
+	noticed   = " (that is noticed within seconds), or " + Elsewhere
+)
+
 // ErrLive tells that another process is listening on the path.
 var ErrLive = errors.New("another process is listening on it")
 
@@ -52,7 +60,7 @@ func checkPath(path string) error {
 	case path == "":
 		return errors.New("CLN_TRACE_SOCKET is empty; set it to a path in lightningd's environment and restart the node")
 	case len(path) > maxPath:
-		return fmt.Errorf("the path in CLN_TRACE_SOCKET has %d bytes, and that of a unix socket at most %d: %s; choose a shorter one", len(path), maxPath, path)
+		return fmt.Errorf("the path in CLN_TRACE_SOCKET has %d bytes, and that of a unix socket at most %d: %s; "+Elsewhere, len(path), maxPath, path)
 	}
 	return nil
 }
@@ -67,16 +75,16 @@ func clearPath(path string) error {
 	case err != nil:
 		return explain(path, err)
 	case info.Mode().Type() != fs.ModeSocket:
-		return fmt.Errorf("%s exists and is not a socket (%s); remove it, or set CLN_TRACE_SOCKET to another path", path, kind(info.Mode()))
+		return fmt.Errorf("%s exists and is not a socket (%s); remove it"+noticed, path, kind(info.Mode()))
 	}
 	switch err := probe(path); {
 	case errors.Is(err, unix.ECONNREFUSED): // stale
 	case errors.Is(err, fs.ErrNotExist):
 		return nil
 	case err == nil || errors.Is(err, unix.EPROTOTYPE): // EPROTOTYPE: a live stream socket
-		return fmt.Errorf("the trace socket %s is taken, %w; stop it, or set CLN_TRACE_SOCKET to another path", path, ErrLive)
+		return fmt.Errorf("the trace socket %s is taken, %w; stop it"+noticed, path, ErrLive)
 	case errors.Is(err, fs.ErrPermission):
-		return fmt.Errorf("%s is a socket of another user (%w); remove it, or set CLN_TRACE_SOCKET to another path", path, err)
+		return fmt.Errorf("%s is a socket of another user (%w); remove it"+noticed, path, err)
 	default:
 		return explain(path, err)
 	}
@@ -103,17 +111,25 @@ func kind(m fs.FileMode) string {
 // explain says what an error of the system means for the user.
 func explain(path string, err error) error {
 	dir := filepath.Dir(path)
+	if absolute, err := filepath.Abs(dir); err == nil {
+		dir = absolute // of a relative path nobody knows what to
+	}
 	switch {
 	case errors.Is(err, unix.EADDRINUSE):
-		return fmt.Errorf("the trace socket %s is taken, %w; stop it, or set CLN_TRACE_SOCKET to another path", path, ErrLive)
-	case errors.Is(err, fs.ErrNotExist):
-		return fmt.Errorf("the directory %s of the trace socket does not exist; create it, or set CLN_TRACE_SOCKET to another path", dir)
+		return fmt.Errorf("the trace socket %s is taken, %w; stop it"+noticed, path, ErrLive)
+	case errors.Is(err, fs.ErrNotExist) && !exists(dir):
+		return fmt.Errorf("the directory %s of the trace socket does not exist; create it"+noticed, dir)
 	case errors.Is(err, unix.ENOTDIR):
-		return fmt.Errorf("%s, where the trace socket should be, is not a directory; set CLN_TRACE_SOCKET to another path", dir)
+		return fmt.Errorf("%s, where the trace socket should be, is not a directory; "+Elsewhere, dir)
 	case errors.Is(err, fs.ErrPermission), errors.Is(err, unix.EROFS):
-		return fmt.Errorf("user %d may not make a socket in %s: %w; give it the right, or set CLN_TRACE_SOCKET to another path", os.Geteuid(), dir, err)
+		return fmt.Errorf("user %d may not make a socket in %s: %w; give it the right"+noticed, os.Geteuid(), dir, err)
 	}
-	return fmt.Errorf("binding the trace socket %s: %w; set CLN_TRACE_SOCKET to another path if this does not pass", path, err)
+	return fmt.Errorf("binding the trace socket %s: %w; if this does not pass, "+Elsewhere, path, err)
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
 }
 
 // boundSocket is a socket with a thread that reads it.

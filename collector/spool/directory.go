@@ -69,6 +69,9 @@ func openOwn(path string) (*os.Root, error) {
 	if entry.Mode()&fs.ModeSymlink != 0 {
 		return nil, errors.New("it is a symbolic link, which is not followed; set clntrace-spool-dir to where it points")
 	}
+	if !entry.IsDir() {
+		return nil, errors.New("it is not a directory; remove it or set clntrace-spool-dir")
+	}
 	root, err := os.OpenRoot(path)
 	if err != nil {
 		return nil, err
@@ -274,14 +277,35 @@ func (d *directory) sync(names []string) error {
 	return errors.Join(errs...)
 }
 
-// explain says which directory it is that cannot be used. Of the errors of
-// package os only the cause is kept: the path is said once.
+// explain says which directory it is that cannot be used, why, and what to do.
+// Of the errors of package os only the cause is kept: the path is said once.
 func explain(dir string, err error) error {
+	cause := reason(err)
+	var pathErr *fs.PathError
+	user := os.Geteuid()
+	switch {
+	case !errors.As(err, &pathErr): // our own words
+	case errors.Is(err, fs.ErrNotExist) && pathErr.Op == "mkdir":
+		cause = fmt.Errorf("there is no directory %s to make it in (%w); make that or set clntrace-spool-dir", filepath.Dir(dir), cause)
+	case errors.Is(err, unix.ENOTDIR):
+		cause = fmt.Errorf("what should hold it is a file (%w); remove that or set clntrace-spool-dir", cause)
+	case errors.Is(err, fs.ErrPermission) && pathErr.Op == "mkdir":
+		cause = fmt.Errorf("user %d may not make it in %s (%w); give it the right or set clntrace-spool-dir", user, filepath.Dir(dir), cause)
+	case errors.Is(err, fs.ErrPermission), errors.Is(err, unix.EROFS):
+		cause = fmt.Errorf("user %d may not write in it (%w); give it the right or set clntrace-spool-dir", user, cause)
+	default:
+		cause = fmt.Errorf("%s: %w; see to the disk or set clntrace-spool-dir", strings.TrimSuffix(pathErr.Op, "at"), cause)
+	}
+	return fmt.Errorf("the spool directory %s cannot be used: %w", dir, cause)
+}
+
+// reason is err without what it was about.
+func reason(err error) error {
 	var pathErr *fs.PathError
 	if errors.As(err, &pathErr) {
-		err = fmt.Errorf("%s: %w", strings.TrimSuffix(pathErr.Op, "at"), pathErr.Err)
+		return pathErr.Err
 	}
-	return fmt.Errorf("the spool directory %s cannot be used: %w", dir, err)
+	return err
 }
 
 // absolute is the directory as it will be even if the process's own changes.

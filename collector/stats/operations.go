@@ -149,7 +149,7 @@ func (t *Operations) Processes() []Process {
 	t.mu.Lock()
 	list := make([]Process, 0, len(t.senders))
 	for id, s := range t.senders {
-		list = append(list, Process{id.Name, id.PID, s.spans, s.errors, s.lastSeen.UTC().Truncate(time.Second)})
+		list = append(list, Process{Clip(id.Name), id.PID, s.spans, s.errors, s.lastSeen.UTC().Truncate(time.Second)})
 	}
 	t.mu.Unlock()
 	slices.SortFunc(list, func(a, b Process) int {

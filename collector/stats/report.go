@@ -15,6 +15,9 @@ type Report struct {
 	Export        Export      `json:"export"`
 	Processes     []Process   `json:"processes"`
 	Operations    []Operation `json:"operations"`
+
+	// MoreOperations is how many the limit of the Query left out.
+	MoreOperations int `json:"-"`
 }
 
 // Status is the state of the whole in one word.
@@ -23,7 +26,7 @@ type Status string
 // The states a collector can be in.
 const (
 	StatusOK                 Status = "ok"
-	StatusDegraded           Status = "degraded"            // no socket, or an option that cannot be used
+	StatusDegraded           Status = "degraded"            // no socket, an option that cannot be used, or an endpoint that refuses
 	StatusBackendUnreachable Status = "backend_unreachable" // spans are kept or dropped until it is back
 )
 
@@ -69,11 +72,12 @@ type Spans struct {
 type Export struct {
 	Endpoint    string     `json:"endpoint"`
 	Protocol    string     `json:"protocol"`
-	State       string     `json:"state"` // "off", "waiting", "connected" or "unreachable"
+	State       string     `json:"state"` // "off", "waiting", "connected", "refusing" or "unreachable"
 	Batches     uint64     `json:"batches"`
 	Retries     uint64     `json:"retries"`
 	LastSuccess *time.Time `json:"last_success"` // null: none yet
 	LastError   string     `json:"last_error"`
+	Refusal     string     `json:"-"` // why spans were last refused for good
 	AvgMS       float64    `json:"avg_ms"`
 	P99MS       float64    `json:"p99_ms"`
 }

@@ -46,6 +46,9 @@ func (r Report) WriteTable(w io.Writer) error {
 		b.WriteByte('\n')
 		b.WriteString(r.operationsTable())
 		b.WriteByte('\n')
+		if r.MoreOperations > 0 {
+			fmt.Fprintf(&b, "and %d more\n", r.MoreOperations)
+		}
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
@@ -151,7 +154,8 @@ func (r Report) exportLine() string {
 	switch {
 	case e.State == "unreachable" && e.LastSuccess == nil:
 		return line + "; nothing delivered yet"
-	case e.State == "unreachable": // why is in the warnings
+	case e.State == "refusing": // why is in the warnings
+	case e.State == "unreachable": // as well
 		return line + "; last success " + e.LastSuccess.UTC().Format(time.RFC3339)
 	case e.LastError != "":
 		line += "; last error: " + e.LastError
@@ -171,7 +175,7 @@ func (r Report) processesLine() string {
 	}
 	more := ""
 	if n := len(names) - maxSenders; n > 0 {
-		names, more = names[:maxSenders], fmt.Sprintf(" and %d others", n)
+		names, more = names[:maxSenders], fmt.Sprintf(" and %d more", n)
 	}
 	for i, name := range names {
 		names[i] = fmt.Sprintf("%s %d", snip(name, maxSender), spans[name])
