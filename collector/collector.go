@@ -128,10 +128,23 @@ func (c *Collector) Start(cfg Config, problems []string) {
 	}
 	c.startMetrics()
 	close(c.begin)
+	c.announce()
+}
+
+// announce says what is done from now on. What is wrong has been said.
+func (c *Collector) announce() {
+	if len(c.problems) > 0 || !c.socketStatus().Listening {
+		return
+	}
+	where := "export them to " + c.cfg.Endpoint.String() + " (" + string(c.cfg.Protocol) + ")"
+	if c.cfg.Endpoint.Off() {
+		where = "export none (off)"
+	}
+	c.log.Info("clntrace " + c.options.Version + ": listening for spans on " + c.options.SocketPath + ", to " + where)
 }
 
 // UntilMended is what options that cannot be used lead to.
-const UntilMended = "Nothing is exported until then, and spans count as filtered"
+const UntilMended = "Nothing is exported until the options are mended, and spans count as filtered"
 
 // usable is cfg where there are no problems. Where there are, nothing leaves
 // the node: which option it was, and what it would have kept back, is unknown.

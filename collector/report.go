@@ -80,9 +80,13 @@ func (c *Collector) judge(r *stats.Report, link socket.Status, outage, now time.
 		status = stats.StatusDegraded
 		warn("No span can be received: %s.", link.Problem)
 	}
-	for _, problem := range problems {
+	for i, problem := range problems {
 		status = stats.StatusDegraded
-		warn("%s. %s.", strings.TrimSuffix(problem, "."), UntilMended)
+		problem = strings.TrimSuffix(problem, ".") + "."
+		if i == len(problems)-1 {
+			problem += " " + UntilMended + "."
+		}
+		warn("%s", problem)
 	}
 	if r.Export.State == export.StateRefusing {
 		status = stats.StatusDegraded

@@ -274,8 +274,11 @@ func (p *plugin) init(params json.RawMessage) (any, error) {
 	p.settings = settings{given: given, getenv: p.getenv, prefix: prefix, dir: req.Configuration.LightningDir}
 	cfg, more := p.settings.resolve()
 	problems = append(problems, sentences(append(faults, more...))...)
-	for _, problem := range problems {
-		p.log.Error(problem + ". " + collector.UntilMended)
+	for i, problem := range problems {
+		if i == len(problems)-1 {
+			problem += ". " + collector.UntilMended
+		}
+		p.log.Error(problem)
 	}
 	p.spans.Start(cfg, problems)
 	if rpcFile := req.Configuration.RPCFile; rpcFile != "" {
