@@ -128,19 +128,9 @@ func (c *Collector) Start(cfg Config, problems []string) {
 	}
 	c.startMetrics()
 	close(c.begin)
-	c.announce()
-}
-
-// announce says what is done from now on. What is wrong has been said.
-func (c *Collector) announce() {
-	if len(c.problems) > 0 || !c.socketStatus().Listening {
-		return
+	if c.socketStatus().Listening { // else that has been said
+		c.log.Info("clntrace " + c.options.Version + ": listening for spans on " + c.options.SocketPath + "; tracestats tells how it goes")
 	}
-	where := "export them to " + c.cfg.Endpoint.String() + " (" + string(c.cfg.Protocol) + ")"
-	if c.cfg.Endpoint.Off() {
-		where = "export none (off)"
-	}
-	c.log.Info("clntrace " + c.options.Version + ": listening for spans on " + c.options.SocketPath + ", to " + where)
 }
 
 // UntilMended is what options that cannot be used lead to.

@@ -80,6 +80,11 @@ var spoken = func() func(string) string {
 	pairs := []string{
 		socket.Elsewhere, "start collect with another --socket, and lightningd with the same CLN_TRACE_SOCKET",
 		"the path in CLN_TRACE_SOCKET", "the path in --socket",
+		" by clntrace, never in tracestats; lightningd itself logs what setconfig sets", ", never in the statistics",
+		"in lightningd's network directory", "in the working directory",
+		"tracestats tells how it goes", "SIGUSR1 prints how it goes",
+		"tracestats counts", "the statistics count",
+		"if tracestats is all you want", "if statistics are all you want",
 	}
 	names := slices.Clone(options)
 	slices.SortFunc(names, func(a, b option) int { return len(b.name) - len(a.name) }) // the longer of two that begin alike wins
@@ -106,7 +111,7 @@ func collectHelp() string {
 	return "Usage: clntrace collect --socket=PATH [options]\n\n" +
 		"Receives spans at PATH and exports them, without lightningd. SIGUSR1 prints the\n" +
 		"statistics, SIGINT and SIGTERM end it.\n\n  --socket=string\n" +
-		"      The socket's path: what CLN_TRACE_SOCKET is in lightningd's environment\n" + optionHelp("--")
+		"      The socket's path: what CLN_TRACE_SOCKET is in lightningd's environment\n" + optionHelp("--", spoken)
 }
 
 // Collect is the collect command: the collector without lightningd. It returns

@@ -106,7 +106,7 @@ func TestCollectSpeaksOfItsOwnOptions(t *testing.T) {
 						t.Errorf("the %s does not say %q:\n%s", what, part, text)
 					}
 				}
-				if strings.Contains(text, "clntrace-") || strings.Contains(text, "set CLN_TRACE_SOCKET") {
+				if strings.Contains(text, "clntrace-") || strings.Contains(text, "tracestats") || strings.Contains(text, "set CLN_TRACE_SOCKET") {
 					t.Errorf("the %s speaks of a plugin's options:\n%s", what, text)
 				}
 			}
@@ -116,6 +116,11 @@ func TestCollectSpeaksOfItsOwnOptions(t *testing.T) {
 
 func TestHelpNamesEveryOption(t *testing.T) {
 	for text, lead := range map[string]string{Help(): "\n  clntrace-", collectHelp(): "\n  --"} {
+		for line := range strings.SplitSeq(text, "\n") {
+			if len(line) > 80 {
+				t.Errorf("wider than a terminal: %s", line)
+			}
+		}
 		for _, o := range options {
 			if !strings.Contains(text, lead+o.name) {
 				t.Errorf("%s%s is not in the help", lead, o.name)

@@ -29,12 +29,12 @@ As a plugin:
   CLN_TRACE_SOCKET=/path/to/trace.sock    in lightningd's environment
 
 By hand:
-  clntrace demo [--otlp-endpoint=URL]     replay a recorded node and show its traces
+  clntrace demo [--otlp-endpoint=URL]     replay a recorded node as traces
   clntrace collect --socket=PATH [...]    receive and export without lightningd;
                                           options as below, without clntrace-
   clntrace --version
   clntrace --help
 
 Options, in lightningd's config or on its command line:
-` + optionHelp(prefix)
+` + optionHelp(prefix, func(doc string) string { return doc })
 }

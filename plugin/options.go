@@ -8,6 +8,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/jedib0t/go-pretty/v6/text"
+
 	"clntrace/collector"
 	"clntrace/collector/export"
 )
@@ -387,15 +389,25 @@ func MarkdownTable() string {
 	return b.String()
 }
 
-// optionHelp lists the options for a terminal, with lead before each name.
-func optionHelp(lead string) string {
+// The shape of the help: a terminal that nobody has widened has 80 columns.
+const (
+	helpWidth  = 80
+	helpIndent = "      "
+)
+
+// optionHelp lists the options for a terminal, with lead before each name and
+// in the words of speak.
+func optionHelp(lead string, speak func(string) string) string {
 	var b strings.Builder
 	for _, o := range options {
 		fmt.Fprintf(&b, "  %s%s", lead, o.name)
 		if o.kind != kindFlag {
 			fmt.Fprintf(&b, "=%s", strings.TrimSuffix(string(o.kind), "-conceal"))
 		}
-		fmt.Fprintf(&b, "\n      %s\n", o.plainDoc())
+		b.WriteByte('\n')
+		for line := range strings.SplitSeq(text.WrapSoft(speak(o.plainDoc()), helpWidth-len(helpIndent)), "\n") {
+			b.WriteString(helpIndent + strings.TrimRight(line, " ") + "\n")
+		}
 	}
 	return b.String()
 }
