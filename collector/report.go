@@ -99,7 +99,7 @@ func (c *Collector) judge(r *stats.Report, link socket.Status, outage, now time.
 	if n := r.Spans.RejectedByBackend; n > 0 && r.Export.Refusal != "" {
 		warn("%s refused %d spans for good, they are lost: %s.", r.Export.Endpoint, n, cfg.ExplainRefusal(r.Export.Refusal))
 	} else if n > 0 {
-		warn("%d spans are lost that an endpoint before %s refused for good. The log says why.", n, r.Export.Endpoint)
+		warn("%d spans are lost that were refused for good before the endpoint or its headers last changed. The log says why.", n)
 	}
 	if n := r.Datagrams.Malformed; n > 0 {
 		warn("%d datagrams were not spans and were dropped; the last one: %v. Something else than lightningd may be sending to %s.", n, c.lastMalformed(), link.Path)

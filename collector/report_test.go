@@ -262,7 +262,7 @@ func TestWarningsFromCounts(t *testing.T) {
 		{"queue of spans", up, stats.Spans{DroppedQueueFull: 5}, stats.Datagrams{}, []string{"5 spans were dropped", "clntrace-queue-size"}, stats.Export{}},
 		{"refused by the endpoint", up, stats.Spans{RejectedByBackend: 6}, stats.Datagrams{}, []string{"http://x:1 refused 6 spans for good", "wants credentials", "clntrace-otlp-headers", "HTTP 401"},
 			stats.Export{Endpoint: "http://x:1", Refusal: "HTTP 401 Unauthorized", LastError: "an outage since"}},
-		{"refused by another endpoint", up, stats.Spans{RejectedByBackend: 6}, stats.Datagrams{}, []string{"6 spans are lost that an endpoint before http://x:1 refused for good"},
+		{"refused before a setconfig", up, stats.Spans{RejectedByBackend: 6}, stats.Datagrams{}, []string{"6 spans are lost that were refused for good before the endpoint or its headers last changed"},
 			stats.Export{Endpoint: "http://x:1"}},
 		{"other users", up, stats.Spans{}, stats.Datagrams{Refused: 7}, []string{"7 datagrams came from users", "clntrace-allow-uids"}, stats.Export{}},
 		{"malformed", up, stats.Spans{}, stats.Datagrams{Malformed: 8}, []string{"8 datagrams were not spans", zipkin.ErrForm.Error(), n.socket}, stats.Export{}},

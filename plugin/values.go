@@ -102,7 +102,7 @@ func parseUIDs(s string) ([]uint32, error) {
 	_, err := parseList(s, func(entry string) error {
 		n, err := strconv.ParseUint(entry, 10, 32)
 		if err != nil || n > maxUID {
-			return errors.New("allowed are numeric user ids separated by commas, such as 1000,1001")
+			return errors.New("allowed are numeric user ids separated by commas, such as 1000,1001; 'id -u NAME' tells one")
 		}
 		uids = append(uids, uint32(n))
 		return nil
