@@ -8,17 +8,12 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
-	"runtime"
-	"runtime/debug"
 	"syscall"
 
 	"clntrace/collector/demo"
 	"clntrace/collector/export"
 	"clntrace/plugin"
 )
-
-// version is that of the release; a build may set another with -ldflags.
-var version = "0.1.0"
 
 func main() {
 	os.Exit(run(os.Args[1:]))
@@ -38,15 +33,15 @@ func run(args []string) int {
 	case command == demo.SenderCommand && len(args) == 2:
 		return report(demo.Sender(args[1], os.Stdin))
 	case command == "collect":
-		return plugin.Collect(version, args[1:])
+		return plugin.Collect(args[1:])
 	case command == "--help", command == "-h", command == "help":
 		fmt.Print(plugin.Help())
 		return 0
 	case command == "--version":
-		fmt.Println(versionLine())
+		fmt.Println(plugin.VersionLine())
 		return 0
 	case underLightningd:
-		return plugin.Run(version, args)
+		return plugin.Run(args)
 	}
 	fmt.Fprint(os.Stderr, plugin.NotByHand)
 	return 2
@@ -54,7 +49,7 @@ func run(args []string) int {
 
 // runDemo plays the demo until its end or a signal.
 func runDemo(args []string) int {
-	options := demo.Options{Version: version, Out: os.Stdout, Log: os.Stderr}
+	options := demo.Options{Version: plugin.Version(), Out: os.Stdout, Log: os.Stderr}
 	flags := flag.NewFlagSet("clntrace demo", flag.ContinueOnError)
 	flags.Func("otlp-endpoint", "send the spans to this `URL` instead of the demo's own receiver", func(s string) error {
 		endpoint, err := export.ParseEndpoint(s)
@@ -82,18 +77,4 @@ func report(err error) int {
 		return 1
 	}
 	return 0
-}
-
-// versionLine is version, commit and Go version. A build without version
-// control information does not know its commit.
-func versionLine() string {
-	commit := "unknown"
-	if info, ok := debug.ReadBuildInfo(); ok {
-		for _, s := range info.Settings {
-			if s.Key == "vcs.revision" {
-				commit = s.Value
-			}
-		}
-	}
-	return fmt.Sprintf("clntrace %s, commit %s, %s", version, commit, runtime.Version())
 }

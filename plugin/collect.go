@@ -64,7 +64,7 @@ func collectHelp() string {
 
 // Collect is the collect command: the collector without lightningd. It returns
 // the exit status.
-func Collect(version string, args []string) int {
+func Collect(args []string) int {
 	parsed, err := parseCollect(args, os.Getenv)
 	switch {
 	case errors.Is(err, flag.ErrHelp):
@@ -80,7 +80,7 @@ func Collect(version string, args []string) int {
 	signals := make(chan os.Signal, 8) // room, so that a SIGUSR1 not yet served does not displace a SIGTERM
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGUSR1)
 	spans := collector.Open(collector.Options{
-		SocketPath: parsed.socket, Version: version, Logger: logger,
+		SocketPath: parsed.socket, Version: Version(), Logger: logger,
 	})
 	spans.PreferReceiving()
 	spans.Start(parsed.config, nil)
