@@ -1,4 +1,6 @@
-// Command clntrace is a Core Lightning plugin that takes the node's trace spans to OTLP.
+// Command clntrace is a Core Lightning plugin that takes the node's trace spans
+// to OTLP. This file only picks what to be; the tour of the code begins with
+// package collector.
 package main
 
 import (

@@ -1,19 +1,3 @@
-// Package collector takes trace spans from a unix datagram socket to OTLP.
-//
-// A span goes one way through it, from room to room:
-//
-//	socket     receives the datagram and its sender's credentials
-//	zipkin     decodes it into a span
-//	process    says which process sent it
-//	detail     says what it is about: an RPC method, a database statement
-//	correlate  says which other spans belong to it
-//	stats      counts it
-//	metrics    counts it for OTLP, if wanted
-//	export     sends it to an OTLP endpoint
-//
-// Each room knows the type it gets and the type it gives, and nothing of the
-// others. The Collector is the corridor. It knows nothing of lightningd's
-// JSON-RPC: see package plugin for that.
 package collector
 
 import (
@@ -48,7 +32,7 @@ type Options struct {
 	Lightningd int
 	// TraceParent is the value of CLN_TRACEPARENT: a parent that nobody sends.
 	TraceParent string
-	Version     string
+	Version     string // of clntrace
 	Logger      *slog.Logger
 }
 
