@@ -60,6 +60,9 @@ func (a *attempt) answered(response *coltracepb.ExportTraceServiceResponse) {
 	}
 }
 
+// rejectedOf is how many spans of a batch of that many were rejected.
+func (a *attempt) rejectedOf(spans int64) int64 { return min(max(a.rejected, 0), spans) }
+
 // observeGRPC is the unary interceptor that fills in attempts.
 func observeGRPC(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
 	var receiver peer.Peer
