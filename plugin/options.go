@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -100,7 +101,7 @@ var options = []option{
 			c.RedactTags, err = parseList(s, checkText)
 			return err
 		}},
-	{name: "queue-size", kind: kindInt, def: "65536",
+	{name: "queue-size", kind: kindInt, def: strconv.Itoa(export.DefaultQueueSize),
 		doc: "Spans held in memory while they wait for export",
 		// What the bytes reserved for the queue hold of ordinary spans.
 		set: setInt(1, 75000, func(c *collector.Config) *int { return &c.QueueSize })},
