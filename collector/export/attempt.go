@@ -14,6 +14,7 @@ import (
 	"time"
 
 	coltracepb "go.opentelemetry.io/proto/otlp/collector/trace/v1"
+	"golang.org/x/sys/unix"
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	statuspb "google.golang.org/genproto/googleapis/rpc/status"
 	"google.golang.org/grpc"
@@ -76,6 +77,9 @@ func observeGRPC(ctx context.Context, method string, req, reply any, cc *grpc.Cl
 	}
 	s := status.Convert(err)
 	a.message = s.Code().String() + ": " + s.Message()
+	if !a.reached {
+		a.message += remedy(s.Message())
+	}
 	a.retryAfter, a.retryable = retryInfo(s)
 	switch s.Code() { // the list of the OTLP specification
 	case codes.Canceled, codes.DeadlineExceeded, codes.Aborted, codes.OutOfRange, codes.Unavailable, codes.DataLoss:
@@ -85,6 +89,15 @@ func observeGRPC(ctx context.Context, method string, req, reply any, cc *grpc.Cl
 		a.retryable = false
 	}
 	return err
+}
+
+// remedy is what to do about a connection that could not be made, or "" where
+// the error says it. gRPC hands on nothing of the system's error but its text.
+func remedy(failure string) string {
+	if strings.Contains(failure, unix.EPERM.Error()) {
+		return "; a firewall or a sandbox of this host forbids it: allow it, in systemd with IPAddressAllow= in lightningd's unit"
+	}
+	return ""
 }
 
 func retryInfo(s *status.Status) (time.Duration, bool) {
@@ -108,7 +121,7 @@ func (o observeHTTP) RoundTrip(req *http.Request) (*http.Response, error) {
 		GotConn: func(httptrace.GotConnInfo) { a.reached = true },
 	})))
 	if err != nil {
-		a.message, a.retryable = err.Error(), true
+		a.message, a.retryable = err.Error()+remedy(err.Error()), true
 		return nil, err
 	}
 	body, err := io.ReadAll(io.LimitReader(response.Body, maxResponse))
