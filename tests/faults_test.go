@@ -687,7 +687,7 @@ func (k *killing) sendAndKill() (said int) {
 	k.kill()
 	close(stop)
 	sent := <-times
-	k.trial.sent += len(sent)
+	k.sent += len(sent)
 	k.r.Stop(k.T) // after the requests that it has got
 	k.settle(sent, killed, steady)
 	return int(r.Spans.Exported + r.Spans.Spooled)
@@ -696,7 +696,7 @@ func (k *killing) sendAndKill() (said int) {
 // send1 sends the span whose turn it is.
 func (k *killing) send1() {
 	send(k.T, k.sender, recording.Numbered("extend_tip", k.tried, 1)...)
-	k.trial.sent++
+	k.sent++
 }
 
 // sendUntil sends some spans every few milliseconds and returns when each had
