@@ -593,7 +593,7 @@ func cancelledAtTheEnd(x *trial) {
 const (
 	killBatch  = 64                     // spans
 	killDelay  = 50 * time.Millisecond  // clntrace-batch-delay
-	killExport = 450 * time.Millisecond // for one export, on a busy machine
+	killExport = 700 * time.Millisecond // for one export, or one write to a busy disk
 )
 
 // killing is what has come of the spans when the plugin was killed.
@@ -655,14 +655,16 @@ func (k *killing) count() {
 	}
 }
 
-// answerAtRandom lets the endpoint be away now and then.
+// answerAtRandom lets the endpoint be away now and then, and take its time, but
+// not so long that spans pile up.
 func (x *trial) answerAtRandom(random *rand.Rand) {
-	away := random.IntN(3)
+	away, takes := random.IntN(3), time.Duration(random.IntN(10))*time.Millisecond
 	var requests atomic.Int32
 	x.r.SetAnswer(func(context.Context, otlptest.Request) error {
 		if away == 2 || away == 1 && requests.Add(1)%3 > 0 {
 			return status.Error(codes.Unavailable, "come back later")
 		}
+		time.Sleep(takes) // also when the client is gone: it has the spans
 		return nil
 	})
 }
@@ -680,7 +682,7 @@ func (k *killing) sendAndKill() (said int) {
 	}
 	stop, times := make(chan struct{}), make(chan map[string]time.Time, 1)
 	go func() { times <- k.sendUntil(stop) }()
-	time.Sleep(time.Duration(k.random.IntN(800)) * time.Millisecond)
+	time.Sleep(time.Duration(k.random.IntN(1500)) * time.Millisecond)
 	r := stats(k.T, k.node)
 	time.Sleep(time.Duration(k.random.IntN(20_000)) * time.Microsecond)
 	killed := time.Now()
