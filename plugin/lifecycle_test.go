@@ -247,9 +247,9 @@ func TestHostileInput(t *testing.T) {
 		{"deep", `{"jsonrpc":"2.0","id":"x","method":"tracestats","params":` + strings.Repeat("[", 20000) + strings.Repeat("]", 20000) + "}\n\n",
 			`{"jsonrpc":"2.0","id":"x","error":{"code":-32700,`},
 		{"method twice", `{"jsonrpc":"2.0","id":"x","method":"getmanifest","METHOD":"shutdown","method":"shutdown"}` + "\n\n", `{"jsonrpc":"2.0","id":"x","result":{"options":`},
-		{"parameters that are a string", `{"jsonrpc":"2.0","id":"x","method":"tracestats","params":"x"}` + "\n\n", `{"jsonrpc":"2.0","id":"x","error":{"code":-1,`},
+		{"parameters that are a string", `{"jsonrpc":"2.0","id":"x","method":"tracestats","params":"x"}` + "\n\n", `{"jsonrpc":"2.0","id":"x","error":{"code":-32602,`},
 		{"a message inside a request", "{\"jsonrpc\":\"2.0\",\"id\":\"x\",\"method\":\"tracestats\",\"params\":[\n\n" + msgShutdown + "]}\n\n",
-			`{"jsonrpc":"2.0","id":"x","error":{"code":-1,"message":"tracestats: limit: got '{'jsonrpc'`},
+			`{"jsonrpc":"2.0","id":"x","error":{"code":-32602,"message":"tracestats: limit: got '{'jsonrpc'`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			n := startNode(t, false)

@@ -12,10 +12,9 @@ import (
 	"strconv"
 	"strings"
 	"time"
-	"unicode"
-	"unicode/utf8"
 
 	coltracepb "go.opentelemetry.io/proto/otlp/collector/trace/v1"
+	"golang.org/x/sys/unix"
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	statuspb "google.golang.org/genproto/googleapis/rpc/status"
 	"google.golang.org/grpc"
@@ -24,6 +23,8 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
+
+	"clntrace/collector/text"
 )
 
 // attempt is what one export request came to. The SDK's clients return an
@@ -60,6 +61,9 @@ func (a *attempt) answered(response *coltracepb.ExportTraceServiceResponse) {
 	}
 }
 
+// rejectedOf is how many spans of a batch of that many were rejected.
+func (a *attempt) rejectedOf(spans int64) int64 { return min(max(a.rejected, 0), spans) }
+
 // observeGRPC is the unary interceptor that fills in attempts.
 func observeGRPC(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
 	var receiver peer.Peer
@@ -73,6 +77,9 @@ func observeGRPC(ctx context.Context, method string, req, reply any, cc *grpc.Cl
 	}
 	s := status.Convert(err)
 	a.message = s.Code().String() + ": " + s.Message()
+	if !a.reached {
+		a.message += remedy(s.Message())
+	}
 	a.retryAfter, a.retryable = retryInfo(s)
 	switch s.Code() { // the list of the OTLP specification
 	case codes.Canceled, codes.DeadlineExceeded, codes.Aborted, codes.OutOfRange, codes.Unavailable, codes.DataLoss:
@@ -82,6 +89,15 @@ func observeGRPC(ctx context.Context, method string, req, reply any, cc *grpc.Cl
 		a.retryable = false
 	}
 	return err
+}
+
+// remedy is what to do about a connection that could not be made, or "" where
+// the error says it. gRPC hands on nothing of the system's error but its text.
+func remedy(failure string) string {
+	if strings.Contains(failure, unix.EPERM.Error()) {
+		return "; a firewall or a sandbox of this host forbids it: allow it, in systemd with IPAddressAllow= in lightningd's unit"
+	}
+	return ""
 }
 
 func retryInfo(s *status.Status) (time.Duration, bool) {
@@ -105,7 +121,7 @@ func (o observeHTTP) RoundTrip(req *http.Request) (*http.Response, error) {
 		GotConn: func(httptrace.GotConnInfo) { a.reached = true },
 	})))
 	if err != nil {
-		a.message, a.retryable = err.Error(), true
+		a.message, a.retryable = err.Error()+remedy(err.Error()), true
 		return nil, err
 	}
 	body, err := io.ReadAll(io.LimitReader(response.Body, maxResponse))
@@ -163,34 +179,14 @@ func target(response *http.Response) string {
 const maxReason = 300 // bytes
 
 // Brief is what a backend, or a proxy before it, says, as a part of one line.
-// It may be a whole page, and lightning-cli shows <, > and & as u003c and the
-// like.
-func Brief(text string) string {
-	line := strings.Map(plain, strings.Join(strings.Fields(text), " "))
+// It may be a whole page.
+func Brief(s string) string {
+	line := text.Plain(strings.Join(strings.Fields(s), " "))
 	if len(line) <= maxReason {
 		return line
 	}
 	const more = "…"
-	end := maxReason - len(more)
-	for !utf8.RuneStart(line[end]) {
-		end--
-	}
-	return line[:end] + more
-}
-
-// plain replaces what a terminal or lightning-cli would not show as it is.
-func plain(r rune) rune {
-	switch {
-	case r == '<':
-		return '('
-	case r == '>':
-		return ')'
-	case r == '&':
-		return '+'
-	case !unicode.IsPrint(r):
-		return '?'
-	}
-	return r
+	return text.Clip(line, maxReason-len(more)) + more
 }
 
 // reason returns what an OTLP backend says about a refusal, behind a colon, or
