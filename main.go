@@ -1,18 +1,15 @@
-// Command clntrace is a Core Lightning plugin that takes the node's trace spans to OTLP.
+// Command clntrace is a Core Lightning plugin that takes the node's trace spans
+// to OTLP. This file only picks what to be; the tour of the code begins with
+// package collector.
 package main
 
 import (
 	"fmt"
 	"os"
-	"runtime"
-	"runtime/debug"
 
 	"clntrace/collector/demo"
 	"clntrace/plugin"
 )
-
-// version is that of the release; a build may set another with -ldflags.
-var version = "0.1.0"
 
 func main() {
 	os.Exit(run(os.Args[1:]))
@@ -27,19 +24,19 @@ func run(args []string) int {
 	}
 	switch {
 	case command == "demo":
-		return demo.Main(version, args[1:])
+		return demo.Main(plugin.Version(), args[1:])
 	case command == demo.SenderCommand && len(args) == 2:
 		return report(demo.Sender(args[1], os.Stdin))
 	case command == "collect":
-		return plugin.Collect(version, args[1:])
+		return plugin.Collect(args[1:])
 	case command == "--help", command == "-h", command == "help":
 		fmt.Print(plugin.Help())
 		return 0
 	case command == "--version":
-		fmt.Println(versionLine())
+		fmt.Println(plugin.VersionLine())
 		return 0
 	case underLightningd():
-		return plugin.Run(version, args)
+		return plugin.Run(args)
 	}
 	fmt.Fprint(os.Stderr, plugin.NotByHand(args))
 	return 2
@@ -60,18 +57,4 @@ func report(err error) int {
 		return 1
 	}
 	return 0
-}
-
-// versionLine is version, commit and Go version. A build without version
-// control information does not know its commit.
-func versionLine() string {
-	commit := "unknown"
-	if info, ok := debug.ReadBuildInfo(); ok {
-		for _, s := range info.Settings {
-			if s.Key == "vcs.revision" {
-				commit = s.Value
-			}
-		}
-	}
-	return fmt.Sprintf("clntrace %s, commit %s, %s", version, commit, runtime.Version())
 }

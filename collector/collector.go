@@ -1,19 +1,3 @@
-// Package collector takes trace spans from a unix datagram socket to OTLP.
-//
-// A span goes one way through it, from room to room:
-//
-//	socket     receives the datagram and its sender's credentials
-//	zipkin     decodes it into a span
-//	process    says which process sent it
-//	detail     says what it is about: an RPC method, a database statement
-//	correlate  says which other spans belong to it
-//	stats      counts it
-//	metrics    counts it for OTLP, if wanted
-//	export     sends it to an OTLP endpoint
-//
-// Each room knows the type it gets and the type it gives, and nothing of the
-// others. The Collector is the corridor. It knows nothing of lightningd's
-// JSON-RPC: see package plugin for that.
 package collector
 
 import (
@@ -28,6 +12,7 @@ import (
 	"time"
 
 	"clntrace/collector/correlate"
+	"clntrace/collector/defect"
 	"clntrace/collector/detail"
 	"clntrace/collector/export"
 	"clntrace/collector/metrics"
@@ -48,7 +33,7 @@ type Options struct {
 	Lightningd int
 	// TraceParent is the value of CLN_TRACEPARENT: a parent that nobody sends.
 	TraceParent string
-	Version     string
+	Version     string // of clntrace
 	Logger      *slog.Logger
 }
 
@@ -71,12 +56,14 @@ type Collector struct {
 
 	largest   atomic.Int64          // datagram, bytes
 	malformed atomic.Pointer[error] // why the last malformed datagram was
-	lastSpan  atomic.Int64          // when, Unix s; 0: none yet
+	lastSpan  atomic.Int64          // when, ns after started; 0: none yet
+	defect    atomic.Pointer[error] // the last one met; nil: none
 
 	mu       sync.Mutex
 	cfg      Config
 	running  bool     // Start was called
 	problems []string // options that cannot be used
+	unsent   error    // why metrics are not sent, or not to where spans go; nil if they are
 }
 
 // Open binds the socket and begins to receive and count. It does not fail: a
@@ -215,20 +202,20 @@ func (c *Collector) decode() {
 	for open := true; open; {
 		select {
 		case <-c.receiver.Ready():
-			open = d.take()
+			d.safely(func() { open = d.take() })
 		case now := <-ticker.C:
-			d.tick(now)
+			d.safely(func() { d.tick(now) })
 		case <-begin:
 			begin = nil // once
-			d.release(time.Now())
+			d.safely(func() { d.release(time.Now()) })
 		}
 	}
 	select {
 	case <-begin: // Start and the end came at once, and select took the end
-		d.release(time.Now())
+		d.safely(func() { d.release(time.Now()) })
 	default:
 	}
-	d.finish(time.Now())
+	d.safely(func() { d.finish(time.Now()) })
 }
 
 // decoder is what the decoding goroutine keeps from datagram to datagram.
@@ -254,8 +241,28 @@ func newDecoder(c *Collector) *decoder {
 	if start, err := d.processes.StartTime(node); err == nil {
 		o.Run = correlate.Run{PID: node, StartTime: start}
 	}
+	o.Defect = c.confess
 	d.correlator = correlate.New(o)
 	return d
+}
+
+// safely does a part of the decoder's work, whose defects must not end a
+// process that the node may depend on. Spans that were in it stay pending.
+func (d *decoder) safely(work func()) {
+	defer func() {
+		if found := defect.Of(recover()); found != nil {
+			d.collector.confess(found)
+		}
+	}()
+	work()
+}
+
+// confess remembers a defect for the warnings and logs the first of its kind.
+func (c *Collector) confess(found error) {
+	last := c.defect.Swap(&found)
+	if last == nil || (*last).Error() != found.Error() {
+		c.log.Error(found.Error())
+	}
 }
 
 // batchLen is how many datagrams are decoded at once: a share of the ring that
@@ -266,8 +273,8 @@ const batchLen = 512
 func (d *decoder) take() (open bool) {
 	receiver := d.collector.receiver
 	d.datagrams, open = receiver.Take(d.datagrams[:0], batchLen)
+	defer receiver.Release()
 	d.decode(d.datagrams, time.Now())
-	receiver.Release()
 	return open
 }
 
@@ -282,7 +289,7 @@ func (d *decoder) decode(datagrams []socket.Datagram, now time.Time) {
 		counts.Received++
 		counts.Bytes += int64(len(datagram.Payload))
 		c.noteSize(len(datagram.Payload))
-		span, err := d.span(datagram, now)
+		span, kept, err := d.admit(datagram, policy, now)
 		if err != nil {
 			counts.Malformed++
 			c.noteMalformed(err)
@@ -292,17 +299,15 @@ func (d *decoder) decode(datagrams []socket.Datagram, now time.Time) {
 		if span.Truncated {
 			counts.Truncated++
 		}
-		kept := c.pipeline.Reserve(span)
 		if kept {
 			counts.Pending++
 			d.spans = append(d.spans, span)
 		} else {
 			counts.DroppedQueueFull++
 		}
-		d.see(span, policy, kept)
 	}
 	if counts.Accepted > 0 {
-		c.lastSpan.Store(now.Unix())
+		c.lastSpan.Store(int64(now.Sub(c.started)))
 	}
 	c.ledger.Book(counts, now)
 	d.observe(now)
@@ -338,18 +343,30 @@ func observation(s *correlate.Span, p *export.Policy) stats.Observation {
 	}
 }
 
-// span decodes a datagram and finds out who sent it. Whatever its bytes do to
-// our decoder, they must not end a process that the node may depend on.
-func (d *decoder) span(datagram *socket.Datagram, now time.Time) (s *correlate.Span, err error) {
+// admit decodes a datagram, takes room for its span, if there is, and notes it
+// for the statistics. Whatever its bytes do to our decoder, they cost no more
+// than this span.
+func (d *decoder) admit(datagram *socket.Datagram, p *export.Policy, now time.Time) (s *correlate.Span, kept bool, err error) {
 	defer func() {
-		if r := recover(); r != nil {
-			err = fmt.Errorf("a defect of clntrace, please report it: %v", r)
+		if found := defect.Of(recover()); found != nil {
+			d.collector.confess(found)
+			err = found
 		}
 	}()
+	if s, err = d.span(datagram, now); err != nil {
+		return nil, false, err
+	}
+	kept = d.collector.pipeline.Reserve(s)
+	d.see(s, p, kept)
+	return s, kept, nil
+}
+
+// span decodes a datagram and finds out who sent it.
+func (d *decoder) span(datagram *socket.Datagram, now time.Time) (*correlate.Span, error) {
 	if datagram.Oversize {
 		return nil, zipkin.ErrOversize
 	}
-	s = new(correlate.Span)
+	s := new(correlate.Span)
 	if err := d.zipkin.Decode(datagram.Payload, &s.Span); err != nil {
 		return nil, err
 	}

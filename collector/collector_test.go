@@ -11,6 +11,7 @@ import (
 
 	"clntrace/collector/export"
 	"clntrace/collector/recording"
+	"clntrace/collector/socket"
 	"clntrace/collector/stats"
 )
 
@@ -81,4 +82,42 @@ func TestStartAndShutdownAtOnce(t *testing.T) {
 			t.Fatalf("%v; of %d datagrams: %+v, %+v", err, len(datagrams), r.Datagrams, s)
 		}
 	}
+}
+
+// TestDefectsEndNothing lets parts of the decoder panic: no datagram may be
+// lost from the counts over it, and the process must go on.
+func TestDefectsEndNothing(t *testing.T) {
+	n := open(t, Options{SocketProblem: "none is needed"})
+	n.start(t, "off", nil)
+	d := newDecoder(n.Collector)
+	d.started = true
+	datagrams := []socket.Datagram{{Payload: []byte(extendTip(1))}, {Payload: []byte(extendTip(2))}}
+	now := time.Now()
+
+	whole := d.processes
+	d.processes = nil
+	d.decode(datagrams[:1], now)
+	check(t, n.Stats(stats.Query{}), stats.StatusDegraded, "1 datagrams were not spans", "a defect of clntrace")
+	d.processes = whole
+	d.safely(func() { d.decode(datagrams[1:], now) })
+	d.safely(func() { panic("boom") })
+
+	counts := n.ledger.Counts()
+	want := stats.Counts{Received: 2, Bytes: counts.Bytes, Malformed: 1, Accepted: 1, Filtered: 1}
+	if counts != want {
+		t.Errorf("got  %+v\nwant %+v", counts, want)
+	}
+	check(t, n.Stats(stats.Query{}), stats.StatusDegraded, "Spans met", "a defect of clntrace", "boom")
+}
+
+// TestMetricsThatCannotBeSentAreWarnedAbout takes away a file that metrics
+// need as spans do, once spans have theirs.
+func TestMetricsThatCannotBeSentAreWarnedAbout(t *testing.T) {
+	n := open(t, Options{})
+	n.start(t, "http://127.0.0.1:1", nil)
+	n.mu.Lock()
+	n.cfg.Metrics, n.cfg.CAFile = true, filepath.Join(t.TempDir(), "gone.pem")
+	n.startMetrics()
+	n.mu.Unlock()
+	check(t, n.Stats(stats.Query{}), stats.StatusOK, "Metrics: none are sent", "gone.pem", "clntrace-metrics")
 }

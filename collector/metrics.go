@@ -19,7 +19,8 @@ func (c *Collector) startMetrics() {
 		SpoolBytes: func() int64 { return c.pipeline.Spool().Bytes },
 	})
 	if err != nil {
-		c.log.Error(fmt.Sprintf("no metrics are sent: %v", err))
+		c.unsent = fmt.Errorf("none are sent, %w", err)
+		c.log.Error(fmt.Sprintf("metrics: %v", c.unsent))
 		return
 	}
 	c.metrics.Store(m)
@@ -31,8 +32,10 @@ func (c *Collector) moveMetrics() {
 	if m == nil {
 		return
 	}
+	c.unsent = nil
 	if err := m.Use(c.cfg.Config); err != nil {
-		c.log.Error(fmt.Sprintf("metrics still go to the last endpoint: %v", err))
+		c.unsent = fmt.Errorf("they still go to the last endpoint, %w", err)
+		c.log.Error(fmt.Sprintf("metrics: %v", c.unsent))
 	}
 }
 

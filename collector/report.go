@@ -66,7 +66,7 @@ const silence = 5 * time.Minute
 // judge finds what is wrong, each with its remedy.
 func (c *Collector) judge(r *stats.Report, link socket.Status, outage, now time.Time) (stats.Status, []string) {
 	c.mu.Lock()
-	problems, cfg := c.problems, c.cfg
+	problems, cfg, unsent := c.problems, c.cfg, c.unsent
 	c.mu.Unlock()
 	warnings := []string{} // an empty list, not null, in JSON
 	warn := func(format string, args ...any) { warnings = append(warnings, fmt.Sprintf(format, args...)) }
@@ -103,6 +103,12 @@ func (c *Collector) judge(r *stats.Report, link socket.Status, outage, now time.
 	}
 	if n := r.Datagrams.Malformed; n > 0 {
 		warn("%d datagrams were not spans and were dropped; the last one: %v. Something else than lightningd may be sending to %s.", n, c.lastMalformed(), link.Path)
+	}
+	if found := c.defect.Load(); found != nil {
+		warn("Spans met %v. They may lack a part of what clntrace knows of them, be missing in the statistics or stay pending.", *found)
+	}
+	if unsent != nil {
+		warn("Metrics: %v. Correct that in lightningd's configuration and restart the node, or take clntrace-metrics out. Spans are not affected.", unsent)
 	}
 	if m := c.metrics.Load(); m != nil && outage.IsZero() {
 		if since, reason := m.Outage(); !since.IsZero() {
@@ -159,7 +165,7 @@ func (c *Collector) judgeArrival(r *stats.Report, link socket.Status, now time.T
 func (c *Collector) judgeSilence(link socket.Status, now time.Time, warn func(string, ...any)) {
 	last, ever := c.started, false
 	if s := c.lastSpan.Load(); s != 0 {
-		last, ever = time.Unix(s, 0), true
+		last, ever = c.started.Add(time.Duration(s)), true
 	}
 	minutes := int(now.Sub(last).Minutes())
 	switch {

@@ -164,7 +164,7 @@ func TestSilenceIsWarnedAbout(t *testing.T) {
 	check(t, later(silence+time.Minute), stats.StatusOK, "No span has come for 6 minutes", "CLN_TRACE_SOCKET="+n.socket, "restart the node")
 	n.now = time.Now
 	n.send(t, extendTip(1))
-	n.lastSpan.Add(int64((3 * time.Minute).Seconds())) // as if it had come later
+	n.lastSpan.Add(int64(3 * time.Minute)) // as if it had come later
 	if list := about(later(silence+2*time.Minute), "No span has come"); len(list) != 0 {
 		t.Errorf("a span has come: %q", list)
 	}

@@ -82,6 +82,7 @@ var spoken = func() func(string) string {
 		"the path in CLN_TRACE_SOCKET", "the path in --socket",
 		" by clntrace, never in tracestats; lightningd itself logs what setconfig sets", ", never in the statistics",
 		"in lightningd's network directory", "in the working directory",
+		"in lightningd's configuration and restart the node", "and start collect anew",
 		"tracestats tells how it goes", "SIGUSR1 prints how it goes",
 		"tracestats counts", "the statistics count",
 		"if tracestats is all you want", "if statistics are all you want",
@@ -116,7 +117,7 @@ func collectHelp() string {
 
 // Collect is the collect command: the collector without lightningd. It returns
 // the exit status.
-func Collect(version string, args []string) int {
+func Collect(args []string) int {
 	parsed, err := parseCollect(args, os.Getenv)
 	switch {
 	case errors.Is(err, flag.ErrHelp):
@@ -132,7 +133,7 @@ func Collect(version string, args []string) int {
 	signals := make(chan os.Signal, 8) // room, so that a SIGUSR1 not yet served does not displace a SIGTERM
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGUSR1)
 	spans := collector.Open(collector.Options{
-		SocketPath: parsed.socket, Version: version, Logger: logger,
+		SocketPath: parsed.socket, Version: Version(), Logger: logger,
 	})
 	spans.PreferReceiving()
 	spans.Start(parsed.config, nil)

@@ -48,13 +48,13 @@ var _ spanCollector = (*collector.Collector)(nil)
 
 // Run is the plugin's life under lightningd, from before the first byte of the
 // protocol to the exit status.
-func Run(version string, args []string) int {
+func Run(args []string) int {
 	limitMemory()
 	lines := newLogQueue()
 	logger := lines.logger()
 	// First of all, before the first answer: what lightningd and its plugins
 	// send from here on waits in the socket.
-	spans := collector.Open(socketOptions(os.LookupEnv, version, logger))
+	spans := collector.Open(socketOptions(os.LookupEnv, logger))
 
 	signal.Ignore(syscall.SIGPIPE)
 	// lightningd rotates its log on SIGHUP, which may reach all its children.
@@ -82,10 +82,10 @@ func Run(version string, args []string) int {
 }
 
 // socketOptions says where to listen, or why that is not known.
-func socketOptions(lookup func(string) (string, bool), version string, logger *slog.Logger) collector.Options {
+func socketOptions(lookup func(string) (string, bool), logger *slog.Logger) collector.Options {
 	const remedy = " in lightningd's environment, so lightningd sends no spans." +
 		" Set CLN_TRACE_SOCKET=/path/to.sock there (its systemd unit, container or shell, not its config) and restart the node"
-	o := collector.Options{Version: version, Logger: logger}
+	o := collector.Options{Version: Version(), Logger: logger}
 	o.Lightningd = os.Getppid()
 	o.TraceParent, _ = lookup("CLN_TRACEPARENT")
 	path, set := lookup("CLN_TRACE_SOCKET")

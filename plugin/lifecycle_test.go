@@ -247,9 +247,9 @@ func TestHostileInput(t *testing.T) {
 		{"deep", `{"jsonrpc":"2.0","id":"x","method":"tracestats","params":` + strings.Repeat("[", 20000) + strings.Repeat("]", 20000) + "}\n\n",
 			`{"jsonrpc":"2.0","id":"x","error":{"code":-32700,`},
 		{"method twice", `{"jsonrpc":"2.0","id":"x","method":"getmanifest","METHOD":"shutdown","method":"shutdown"}` + "\n\n", `{"jsonrpc":"2.0","id":"x","result":{"options":`},
-		{"parameters that are a string", `{"jsonrpc":"2.0","id":"x","method":"tracestats","params":"x"}` + "\n\n", `{"jsonrpc":"2.0","id":"x","error":{"code":-1,`},
+		{"parameters that are a string", `{"jsonrpc":"2.0","id":"x","method":"tracestats","params":"x"}` + "\n\n", `{"jsonrpc":"2.0","id":"x","error":{"code":-32602,`},
 		{"a message inside a request", "{\"jsonrpc\":\"2.0\",\"id\":\"x\",\"method\":\"tracestats\",\"params\":[\n\n" + msgShutdown + "]}\n\n",
-			`{"jsonrpc":"2.0","id":"x","error":{"code":-1,"message":"tracestats: limit: got '{'jsonrpc'`},
+			`{"jsonrpc":"2.0","id":"x","error":{"code":-32602,"message":"tracestats: limit: got '{'jsonrpc'`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			n := startNode(t, false)
@@ -347,7 +347,7 @@ func TestSocketOptions(t *testing.T) {
 		{"not set", nil, "", "CLN_TRACE_SOCKET is not set in lightningd's environment, so lightningd sends no spans. Set CLN_TRACE_SOCKET=/path/to.sock there (its systemd unit, container or shell, not its config) and restart the node"},
 		{"empty", map[string]string{"CLN_TRACE_SOCKET": ""}, "", "CLN_TRACE_SOCKET is empty in lightningd's environment, so lightningd sends no spans. Set CLN_TRACE_SOCKET=/path/to.sock there (its systemd unit, container or shell, not its config) and restart the node"},
 	} {
-		o := socketOptions(func(name string) (string, bool) { v, ok := tt.env[name]; return v, ok }, "1", slog.Default())
+		o := socketOptions(func(name string) (string, bool) { v, ok := tt.env[name]; return v, ok }, slog.Default())
 		if o.SocketPath != tt.path || o.SocketProblem != tt.problem {
 			t.Errorf("%s: got %q, %q", tt.name, o.SocketPath, o.SocketProblem)
 		}

@@ -18,7 +18,7 @@ const childEnv = "CLNTRACE_TEST_CHILD"
 func TestMain(m *testing.M) {
 	switch os.Getenv(childEnv) {
 	case "plugin":
-		os.Exit(Run("test", []string{"--developer"}))
+		os.Exit(Run([]string{"--developer"}))
 	case "stdout":
 		os.Exit(babble())
 	}

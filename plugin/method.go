@@ -15,6 +15,11 @@ import (
 // the json tag of method.Params, by which glightning finds the field.
 const paramsField = "params"
 
+// paramMark stands before the text of a paramError between here and the wire,
+// for glightning gives each error the code -1. No text begins with it: before
+// what somebody else wrote stands the name of the method.
+const paramMark = "\x01"
+
 // method is one JSON-RPC method as glightning wants it. glightning sets Params
 // by reflection, the only exported field.
 type method struct {
@@ -43,7 +48,11 @@ func (m *method) Call() (result jrpc2.Result, err error) {
 			result, err = nil, errors.New(m.name+": internal error, see the node's log")
 		}
 	}()
-	return m.serve(m.Params)
+	result, err = m.serve(m.Params)
+	if wrong, ok := errors.AsType[paramError](err); ok {
+		err = errors.New(paramMark + wrong.Error())
+	}
+	return result, err
 }
 
 // firstFrames is the part of a stack that a log line has room for.

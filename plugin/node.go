@@ -17,6 +17,7 @@ import (
 	"github.com/elementsproject/glightning/jrpc2"
 
 	"clntrace/collector"
+	"clntrace/collector/socket"
 )
 
 // rpcTiming is how patiently lightningd is asked who it is.
@@ -39,10 +40,7 @@ var defaultRPCTiming = rpcTiming{
 	total:  time.Minute,
 }
 
-const (
-	maxAnswer  = 4 << 20 // bytes of one answer; getinfo has a few KiB
-	maxSunPath = 107     // bytes of a unix socket's path, Linux; others have less
-)
+const maxAnswer = 4 << 20 // bytes of one answer; getinfo has a few KiB
 
 // identify tells the collector who the node is, as soon as lightningd answers.
 func (p *plugin) identify(ctx context.Context, rpcFile string, known collector.Node) {
@@ -152,7 +150,7 @@ func call(ctx context.Context, rpcFile string, m jrpc2.Method, result any) error
 // reachable is a socket's path as it fits into an address. lightningd works in
 // the directory of its socket, and so do we: a long path can be relative.
 func reachable(path string) string {
-	if len(path) <= maxSunPath {
+	if len(path) <= socket.MaxPath {
 		return path
 	}
 	if dir, err := os.Getwd(); err == nil {

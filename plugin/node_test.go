@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"clntrace/collector"
+	"clntrace/collector/socket"
 )
 
 // serveRPC is lightningd's RPC socket.
@@ -173,7 +174,7 @@ func TestReachable(t *testing.T) {
 		t.Errorf("a short path became %s", got)
 	}
 	long := filepath.Join(dir, "lightning-rpc")
-	for len(long) <= maxSunPath {
+	for len(long) <= socket.MaxPath {
 		sub := "a-rather-long-name-of-a-directory"
 		if err := os.Mkdir(sub, 0o700); err != nil {
 			t.Fatal(err)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -46,9 +47,10 @@ type option struct {
 
 // options is the table. Its order is that of the manual.
 var options = []option{
-	{name: "otlp-endpoint", kind: kindString, def: export.DefaultEndpoint(export.ProtocolGRPC).String(),
-		env: []string{"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"}, dynamic: true,
-		doc: "Where spans go: `http://host:port` (plaintext), `https://host:port` (TLS), `unix:///path`, `host:port` (TLS unless the host is loopback), or `off` to count and export nothing",
+	{name: endpointOption, kind: kindString, def: export.DefaultEndpoint(export.ProtocolGRPC).String(),
+		env: []string{tracesEndpoint, "OTEL_EXPORTER_OTLP_ENDPOINT"}, dynamic: true,
+		doc: "Where spans go: `http://host:port` (plaintext), `https://host:port` (TLS), `unix:///path`, `host:port` (TLS unless the host is loopback), or `off` to count and export nothing. " +
+			"With `grpc` it has no path; with `http/protobuf` it may have one, below which spans go to `/v1/traces`. `" + tracesEndpoint + "` is used as it is",
 		set: func(c *collector.Config, s string) (err error) { c.Endpoint, err = parseEndpoint(s); return err }},
 	{name: protocolOption, kind: kindString, def: string(export.ProtocolGRPC), env: []string{"OTEL_EXPORTER_OTLP_PROTOCOL"},
 		doc: "`grpc`, or `http/protobuf`, whose default endpoint is `http://localhost:4318`",
@@ -101,7 +103,7 @@ var options = []option{
 			c.RedactTags, err = parseList(s, checkText)
 			return err
 		}},
-	{name: "queue-size", kind: kindInt, def: "65536",
+	{name: "queue-size", kind: kindInt, def: strconv.Itoa(export.DefaultQueueSize),
 		doc: "Spans held in memory while they wait for export",
 		// What the bytes reserved for the queue hold of ordinary spans.
 		set: setInt(1, 75000, func(c *collector.Config) *int { return &c.QueueSize })},
@@ -127,10 +129,15 @@ var options = []option{
 
 // Options that settings.resolve treats together with others.
 const (
+	endpointOption = "otlp-endpoint"
 	protocolOption = "otlp-protocol"
 	certOption     = "otlp-cert-file"
 	keyOption      = "otlp-key-file"
 )
+
+// tracesEndpoint is the variable whose value is no base for the signals' paths:
+// it is about traces alone.
+const tracesEndpoint = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"
 
 // optionNamed finds an option by its name without prefix.
 func optionNamed(name string) (option, bool) {
@@ -186,6 +193,7 @@ func (s settings) resolve() (collector.Config, []fault) {
 			faults = s.apply(&cfg, o, faults)
 		}
 	}
+	faults = s.checkEndpoint(&cfg, faults)
 	// A queue that is smaller than a batch was asked for as such: the batch gives way.
 	cfg.BatchSize = min(cfg.BatchSize, cfg.QueueSize)
 	return cfg, s.checkClientCertificate(cfg, faults)
@@ -237,6 +245,24 @@ func quoted(value string) string {
 		return "; leave out the quotation marks"
 	}
 	return ""
+}
+
+// checkEndpoint holds the endpoint against where it is from and the protocol.
+func (s settings) checkEndpoint(cfg *collector.Config, faults []fault) []fault {
+	o, _ := optionNamed(endpointOption)
+	label, value, ok := s.lookup(o)
+	if !ok || cfg.Endpoint.String() != strings.TrimSpace(value) {
+		return faults // the default, also where the value was refused
+	}
+	switch {
+	case cfg.Protocol == export.ProtocolGRPC && cfg.Endpoint.HasPath():
+		cfg.Endpoint = export.DefaultEndpoint(cfg.Protocol)
+		return append(faults, fault{o.name, label, o.refusal(label, value, fmt.Errorf("which has a path, and gRPC has none; allowed is http://host:port, or to set %s%s=%s",
+			s.prefix, protocolOption, export.ProtocolHTTP))})
+	case cfg.Protocol == export.ProtocolHTTP && label == tracesEndpoint:
+		cfg.Endpoint = cfg.Endpoint.ForTracesAlone()
+	}
+	return faults
 }
 
 // checkClientCertificate holds certificate and key against each other.

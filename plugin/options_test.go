@@ -74,6 +74,25 @@ func TestResolve(t *testing.T) {
 			change: func(c *collector.Config) {
 				c.Protocol, c.Endpoint = export.ProtocolHTTP, export.DefaultEndpoint(export.ProtocolHTTP)
 			}},
+		{name: "variable of traces is used as it is over HTTP",
+			env: map[string]string{"OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://traces:1/x"},
+			change: func(c *collector.Config) {
+				c.Protocol, c.Endpoint = export.ProtocolHTTP, endpoint("http://traces:1/x").ForTracesAlone()
+			}},
+		{name: "general variable is a base over HTTP",
+			env: map[string]string{"OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf", "OTEL_EXPORTER_OTLP_ENDPOINT": "http://general:1/x"},
+			change: func(c *collector.Config) {
+				c.Protocol, c.Endpoint = export.ProtocolHTTP, endpoint("http://general:1/x")
+			}},
+		{name: "option is a base over HTTP, and what was set for traces alone is forgotten",
+			given: map[string]string{"otlp-endpoint": "http://option:1/x", "otlp-protocol": "http/protobuf"},
+			env:   map[string]string{"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://traces:1/x"},
+			change: func(c *collector.Config) {
+				c.Protocol, c.Endpoint = export.ProtocolHTTP, endpoint("http://option:1/x")
+			}},
+		{name: "a slash at the end is no path",
+			given:  map[string]string{"otlp-endpoint": "http://option:1/"},
+			change: func(c *collector.Config) { c.Endpoint = endpoint("http://option:1/") }},
 		{name: "empty headers beat a variable",
 			given:  map[string]string{"otlp-headers": ""},
 			env:    map[string]string{"OTEL_EXPORTER_OTLP_HEADERS": "a=b"},
@@ -189,6 +208,27 @@ func TestFaultNamesTheVariable(t *testing.T) {
 	_, faults = with(nil, map[string]string{"OTEL_EXPORTER_OTLP_HEADERS": "hunter2"}).resolve()
 	if len(faults) != 1 || !strings.HasPrefix(faults[0].text, "OTEL_EXPORTER_OTLP_HEADERS: entry 1") || strings.Contains(faults[0].text, "hunter2") {
 		t.Errorf("got %q", sentences(faults))
+	}
+}
+
+func TestPathOverGRPCIsAFault(t *testing.T) {
+	const allowed = "which has a path, and gRPC has none; allowed is http://host:port, or to set clntrace-otlp-protocol=http/protobuf"
+	for _, tt := range []struct {
+		given, env map[string]string
+		want       string
+	}{
+		{given: map[string]string{"otlp-endpoint": "http://h:4317/v1/traces"},
+			want: "clntrace-otlp-endpoint: got 'http://h:4317/v1/traces', " + allowed + ". Correct it with 'lightning-cli setconfig clntrace-otlp-endpoint VALUE'"},
+		{env: map[string]string{"OTEL_EXPORTER_OTLP_ENDPOINT": "https://h/otlp/"},
+			want: "OTEL_EXPORTER_OTLP_ENDPOINT: got 'https://h/otlp/', " + allowed + ". Correct it in lightningd's environment and restart the node"},
+	} {
+		cfg, faults := with(tt.given, tt.env).resolve()
+		if got := sentences(faults); !reflect.DeepEqual(got, []string{tt.want}) {
+			t.Errorf("got  %q\nwant %q", got, tt.want)
+		}
+		if cfg.Endpoint != export.DefaultEndpoint(export.ProtocolGRPC) {
+			t.Errorf("the endpoint is %s", cfg.Endpoint)
+		}
 	}
 }
 

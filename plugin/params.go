@@ -8,6 +8,14 @@ import (
 	"strings"
 )
 
+// paramError is an error about the parameters of a call. JSON-RPC has a code of
+// its own for those.
+type paramError struct{ error }
+
+func (e paramError) Unwrap() error { return e.error }
+
+func paramErrorf(format string, args ...any) error { return paramError{fmt.Errorf(format, args...)} }
+
 // nameParams gives parameters, in whichever of the two forms of JSON-RPC they
 // came, their names. Which names are allowed, and in which order, is in names.
 func nameParams(method string, names []string, params json.RawMessage) (map[string]json.RawMessage, error) {
@@ -16,17 +24,17 @@ func nameParams(method string, names []string, params json.RawMessage) (map[stri
 	if len(params) == 0 || json.Unmarshal(params, &byName) == nil {
 		for name := range byName {
 			if !slices.Contains(names, name) {
-				return nil, fmt.Errorf("%s: unknown parameter '%s', %s", method, show(name), allowed)
+				return nil, paramErrorf("%s: unknown parameter '%s', %s", method, show(name), allowed)
 			}
 		}
 		return byName, nil
 	}
 	var byPosition []json.RawMessage
 	if err := json.Unmarshal(params, &byPosition); err != nil {
-		return nil, fmt.Errorf("%s: parameters are neither an object nor an array", method)
+		return nil, paramErrorf("%s: parameters are neither an object nor an array", method)
 	}
 	if len(byPosition) > len(names) {
-		return nil, fmt.Errorf("%s: got %d parameters, %s", method, len(byPosition), allowed)
+		return nil, paramErrorf("%s: got %d parameters, %s", method, len(byPosition), allowed)
 	}
 	byName = make(map[string]json.RawMessage, len(byPosition))
 	for i, raw := range byPosition {

@@ -90,7 +90,7 @@ func parseStats(params json.RawMessage) (statsRequest, error) {
 			err = setters[name](value)
 		}
 		if err != nil {
-			return req, fmt.Errorf("%s: %s: got '%s', %w", statsMethod, name, show(shownValue(raw)), err)
+			return req, paramErrorf("%s: %s: got '%s', %w", statsMethod, name, show(shownValue(raw)), err)
 		}
 	}
 	return req, nil

@@ -202,12 +202,22 @@ func (w *wire) reply(line []byte) {
 	if _, failed := m["error"]; failed {
 		part = "error"
 	}
-	w.send(answer(part, unescapePlain(m[part]), id))
+	w.send(answer(part, unescapePlain(recode(m[part])), id))
 	w.release(alias)
 	select {
 	case w.done <- struct{}{}:
 	default: // an answer that nobody waited for
 	}
+}
+
+// recode gives an error about parameters the code that JSON-RPC has for those.
+func recode(value []byte) []byte {
+	const invalidParams = -32602
+	text, marked := bytes.CutPrefix(value, []byte(`{"code":-1,"message":"\u0001`))
+	if !marked {
+		return value
+	}
+	return append(fmt.Appendf(nil, `{"code":%d,"message":"`, invalidParams), text...)
 }
 
 // refuse answers a request that glightning never sees; a message without an

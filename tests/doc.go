@@ -8,4 +8,8 @@
 // CLNTRACE_BINARY names an executable to test instead of building one;
 // LIGHTNINGD names a lightningd for the one test that needs it, if none is in
 // the PATH.
+//
+// They use lightningdtest, a node around the plugin, otlptest, an endpoint behind
+// it, and recording, what a node sends. Beside them, bench compares clntrace with
+// its peers and release builds what is published.
 package tests

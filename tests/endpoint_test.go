@@ -146,9 +146,10 @@ func TestPartialSuccess(t *testing.T) {
 	endCleanly(t, n)
 }
 
-// SIGKILL leaves no time to spool; what was spooled before survives it.
-func TestSpoolSurvivesSIGKILL(t *testing.T) {
-	t.Parallel()
+// killedWithASpool is a receiver that does not run, and the configuration of a
+// node whose plugin was killed when all spans of a payment were on disk.
+func killedWithASpool(t *testing.T) (*otlptest.Receiver, lightningdtest.Config) {
+	t.Helper()
 	r := otlptest.Reserve(t)
 	cfg := config(r, nil)
 	cfg.LightningDir = lightningdtest.Dir(t)
@@ -157,18 +158,32 @@ func TestSpoolSurvivesSIGKILL(t *testing.T) {
 	waitStats(t, first, "all spans on disk", func(s report) bool { return s.Spans.Spooled == 156 })
 	first.Signal(syscall.SIGKILL)
 	first.WaitExit()
+	return r, cfg
+}
 
-	r.Start(t)
-	second := launch(t, cfg)
+// deliversTheRest starts a node again whose last life has left all spans of a
+// payment in the spool.
+func deliversTheRest(t *testing.T, r *otlptest.Receiver, cfg lightningdtest.Config) {
+	t.Helper()
+	n := launch(t, cfg)
 	r.WaitSpans(t, 156)
-	s := waitStats(t, second, "an empty spool", func(s report) bool { return s.Spans.Spooled == 0 })
+	s := waitStats(t, n, "an empty spool", func(s report) bool { return s.Spans.Spooled == 0 && s.Spans.Pending == 0 })
 	if s.Spans.Exported != 156 || s.Datagrams.Accepted != 156 {
 		t.Errorf("%+v, %+v", s.Spans, s.Datagrams)
 	}
-	endCleanly(t, second)
+	endCleanly(t, n)
 	if got := len(byID(t, r.Spans())); got != 156 {
 		t.Errorf("%d spans arrived of 156", got)
 	}
+}
+
+// SIGKILL leaves no time to spool; what was spooled before survives it.
+func TestSpoolSurvivesSIGKILL(t *testing.T) {
+	t.Parallel()
+	r, cfg := killedWithASpool(t)
+
+	r.Start(t)
+	deliversTheRest(t, r, cfg)
 }
 
 func TestDamagedSpool(t *testing.T) {
@@ -184,15 +199,8 @@ func TestDamagedSpool(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
-			r := otlptest.Reserve(t)
-			cfg := config(r, nil)
-			cfg.LightningDir = lightningdtest.Dir(t)
-			first := launch(t, cfg)
-			first.Senders(sender).Replay(load(t, recording.Xpay))
-			waitStats(t, first, "all spans on disk", func(s report) bool { return s.Spans.Spooled == 156 })
-			first.Signal(syscall.SIGKILL)
-			first.WaitExit()
-			damage(t, filepath.Join(first.Dir, "clntrace-spool"), tc.damage)
+			r, cfg := killedWithASpool(t)
+			damage(t, filepath.Join(cfg.LightningDir, lightningdtest.Network, "clntrace-spool"), tc.damage)
 
 			r.Start(t)
 			second := launch(t, cfg)

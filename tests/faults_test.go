@@ -38,7 +38,7 @@ type trial struct {
 	sender *lightningdtest.Sender
 
 	sent       int    // spans
-	tried      int    // to send, by sendAndKill
+	tried      int    // to send, by killing
 	counted    uint64 // of them, as lost, in the runs that have ended
 	unknown    int    // of them, neither delivered nor counted
 	duplicates int    // allowed
@@ -320,6 +320,8 @@ var faults = []struct {
 		x.spooled()
 		x.up()
 	})},
+	{"own clock jumps by hours (Go's time.Now shifted)", exact(ownClockJumps)},
+	{"shutdown while the endpoint takes spans and does not say so", exact(cancelledAtTheEnd)},
 	{"lightningd does not read", exact(func(x *trial) {
 		x.up().node.StopReading()
 		for range 300 { // each answer has some kilobytes, a pipe holds 64
@@ -557,6 +559,53 @@ func diskUse(t *testing.T, dir string) (bytes int64) {
 	return bytes
 }
 
+// cancelledAtTheEnd ends the plugin while the endpoint has a batch of new spans
+// and one of the spool, and has not said that it took them. Nobody can know, so
+// both are in the spool afterwards, and only there.
+func cancelledAtTheEnd(x *trial) {
+	const batch = 64
+	x.duplicates = 2 * batch
+	x.down().send(300).spooled()
+	var requests, held atomic.Int32
+	x.r.SetAnswer(func(ctx context.Context, _ otlptest.Request) error {
+		if requests.Add(1) == 1 {
+			return nil // the endpoint is back
+		}
+		held.Add(1)
+		<-ctx.Done()
+		return nil // kept, but nobody hears it
+	})
+	x.up().until("the endpoint to be back", func(r report) bool { return r.Status == "ok" && r.Spans.Exported > 0 })
+	x.send(200)
+	before := x.until("two batches to be under way", func(r report) bool { return held.Load() == 2 && r.Datagrams.Accepted == uint64(x.sent) })
+	if before.Spans.Exported+before.Spans.Pending+before.Spans.Spooled != uint64(x.sent) {
+		x.Errorf("%+v", before.Spans)
+	}
+	x.restart()
+	x.r.SetAnswer(nil)
+	left := uint64(x.sent) - before.Spans.Exported
+	x.until("all that was left", func(r report) bool { return r.Datagrams.Accepted == left && r.Spans.Exported == left })
+}
+
+// What a SIGKILL may cost. Whatever was sent longer before it than a batch may
+// wait, and one export may take, is on disk or at the endpoint; and one batch
+// may be there twice: the one of the spool whose answer came just before.
+const (
+	killBatch  = 64                     // spans
+	killDelay  = 50 * time.Millisecond  // clntrace-batch-delay
+	killExport = 700 * time.Millisecond // for one export, or one write to a busy disk
+)
+
+// killing is what has come of the spans when the plugin was killed.
+type killing struct {
+	*trial
+	random *rand.Rand
+	safe   map[string]bool // ids that were on disk or at the endpoint at some time
+	copies map[string]int  // by id, at the endpoint
+	lost   time.Duration   // the longest time that a lost span had been sent before
+	twice  int             // most spans that one kill left in both places
+}
+
 // killedAtRandom kills the plugin again and again while spans come and the
 // endpoint comes and goes. What the endpoint has or the disk holds is safe; so
 // is what tracestats has said to be exported or spooled.
@@ -565,80 +614,148 @@ func killedAtRandom(x *trial) {
 	if testing.Short() {
 		kills = 5
 	}
-	const batch = 64
-	x.duplicates = kills * batch
-	random := rand.New(rand.NewPCG(uint64(time.Now().UnixNano()), 0))
-	x.set("batch-delay", "5ms")
-	x.r.Start(x.T)
-	safe := map[string]bool{} // ids that were on disk or at the endpoint at some time
+	k := &killing{
+		trial: x, random: rand.New(rand.NewPCG(uint64(time.Now().UnixNano()), 0)),
+		safe: map[string]bool{}, copies: map[string]int{},
+	}
+	x.duplicates = kills * killBatch
+	x.set("batch-delay", killDelay.String()).set("batch-size", fmt.Sprint(killBatch))
 	for range kills {
+		x.r.Start(x.T)
 		onDisk := readSpool(x.T, x.spool())
-		before := len(safe)
+		before := len(k.safe)
 		x.node = nil
 		x.run()
-		x.answerAtRandom(random)
-		said := x.sendAndKill(random)
-		for _, id := range readSpool(x.T, x.spool()) {
-			safe[id] = true
-		}
-		for _, s := range x.r.Spans() {
-			safe[s.ID] = true
-		}
-		if grown := len(safe) - before; grown < said-len(onDisk) {
+		x.answerAtRandom(k.random)
+		said := k.sendAndKill()
+		if grown := len(k.safe) - before; grown < said-len(onDisk) {
 			x.Errorf("tracestats said %d exported or spooled, %d of an earlier run, and there are only %d new ones", said, len(onDisk), grown)
 		}
 	}
+	x.Logf("%d kills: the oldest span lost had been sent %v before, and at most %d spans were left in both places by one kill", kills, k.lost, k.twice)
 	x.r.SetAnswer(nil)
 	x.node = nil
-	x.run()
-	x.until("an empty spool", func(r report) bool { return r.Spans.Spooled == 0 && r.Spans.Pending == 0 })
-	arrived := map[string]bool{}
-	for _, s := range x.r.Spans() {
-		arrived[s.ID] = true
-	}
-	for id := range safe {
-		if !arrived[id] {
+	x.up().until("an empty spool", func(r report) bool { return r.Spans.Spooled == 0 && r.Spans.Pending == 0 })
+	k.count()
+	for id := range k.safe {
+		if k.copies[id] == 0 {
 			x.Errorf("span %s was safe and did not arrive", id)
 		}
 	}
-	if len(arrived) < x.sent/2 {
-		x.Errorf("only %d spans arrived of %d", len(arrived), x.sent)
+	if len(k.copies) < x.sent/2 {
+		x.Errorf("only %d spans arrived of %d", len(k.copies), x.sent)
 	}
 }
 
-// answerAtRandom lets the endpoint be away now and then.
+// count counts what is at the endpoint.
+func (k *killing) count() {
+	k.copies = map[string]int{}
+	for _, s := range k.r.Spans() {
+		k.copies[s.ID]++
+	}
+}
+
+// answerAtRandom lets the endpoint be away now and then, and take its time, but
+// not so long that spans pile up.
 func (x *trial) answerAtRandom(random *rand.Rand) {
-	away := random.IntN(3)
+	away, takes := random.IntN(3), time.Duration(random.IntN(10))*time.Millisecond
 	var requests atomic.Int32
 	x.r.SetAnswer(func(context.Context, otlptest.Request) error {
 		if away == 2 || away == 1 && requests.Add(1)%3 > 0 {
 			return status.Error(codes.Unavailable, "come back later")
 		}
+		time.Sleep(takes) // also when the client is gone: it has the spans
 		return nil
 	})
 }
 
-// sendAndKill kills the plugin at some instant while spans come. It returns
-// how many spans were exported or spooled when tracestats last said so.
-func (x *trial) sendAndKill(random *rand.Rand) (said int) {
-	sending, s := make(chan error, 1), x.sender
-	payloads := recording.Numbered("extend_tip", x.tried+1, 300)
-	x.tried += len(payloads)
-	taken := 0
-	go func() {
-		errnos, err := s.Send(payloads...)
-		taken = lightningdtest.Sent(errnos) // the others found the queue full, or nobody
-		sending <- err
-	}()
-	time.Sleep(time.Duration(random.IntN(60_000)) * time.Microsecond)
-	r := stats(x.T, x.node)
-	time.Sleep(time.Duration(random.IntN(20_000)) * time.Microsecond)
-	x.kill()
-	if err := <-sending; err != nil {
-		x.Error(err)
+// sendAndKill kills the plugin at some instant while spans come, and looks what
+// that has cost. It returns how many spans were exported or spooled when
+// tracestats last said so.
+func (k *killing) sendAndKill() (said int) {
+	// At the start spans wait for the node's id, for as long as lightningd takes.
+	steady := k.random.IntN(4) > 0
+	if steady {
+		k.tried++
+		k.send1()
+		k.until("the node's id", func(r report) bool { return r.Spans.Pending == 0 })
 	}
-	x.sent += taken
+	stop, times := make(chan struct{}), make(chan map[string]time.Time, 1)
+	go func() { times <- k.sendUntil(stop) }()
+	time.Sleep(time.Duration(k.random.IntN(1500)) * time.Millisecond)
+	r := stats(k.T, k.node)
+	time.Sleep(time.Duration(k.random.IntN(20_000)) * time.Microsecond)
+	killed := time.Now()
+	k.kill()
+	close(stop)
+	sent := <-times
+	k.sent += len(sent)
+	k.r.Stop(k.T) // after the requests that it has got
+	k.settle(sent, killed, steady)
 	return int(r.Spans.Exported + r.Spans.Spooled)
+}
+
+// send1 sends the span whose turn it is.
+func (k *killing) send1() {
+	send(k.T, k.sender, recording.Numbered("extend_tip", k.tried, 1)...)
+	k.sent++
+}
+
+// sendUntil sends some spans every few milliseconds and returns when each had
+// been sent, by id.
+func (k *killing) sendUntil(stop <-chan struct{}) map[string]time.Time {
+	const some, pause = 8, 5 * time.Millisecond
+	sent := map[string]time.Time{}
+	ticker := time.NewTicker(pause)
+	defer ticker.Stop()
+	for {
+		errnos, err := k.sender.Send(recording.Numbered("extend_tip", k.tried+1, some)...)
+		if err != nil {
+			k.Error(err)
+			return sent
+		}
+		for _, errno := range errnos {
+			if k.tried++; errno == 0 { // the others found the queue full, or nobody
+				sent[fmt.Sprintf("%016x", k.tried)] = time.Now()
+			}
+		}
+		select {
+		case <-ticker.C:
+		case <-stop:
+			return sent
+		}
+	}
+}
+
+// settle holds what one kill has cost against what it may.
+func (k *killing) settle(sent map[string]time.Time, killed time.Time, steady bool) {
+	before := k.copies
+	k.count()
+	onDisk, twice := map[string]bool{}, 0
+	for _, id := range readSpool(k.T, k.spool()) {
+		onDisk[id], k.safe[id] = true, true
+		if k.copies[id] > before[id] {
+			twice++
+		}
+	}
+	for id := range k.copies {
+		k.safe[id] = true
+	}
+	if k.twice = max(k.twice, twice); twice > killBatch {
+		k.Errorf("one kill left %d spans both at the endpoint and on disk, more than a batch of %d", twice, killBatch)
+	}
+	tooOld := 0
+	for id, at := range sent {
+		if age := killed.Sub(at); steady && !k.safe[id] {
+			k.lost = max(k.lost, age)
+			if age > killDelay+killExport {
+				tooOld++
+			}
+		}
+	}
+	if tooOld > 0 {
+		k.Errorf("%d spans are lost that had been sent more than %v before the kill", tooOld, killDelay+killExport)
+	}
 }
 
 // readSpool returns the ids of the spans that are whole in a spool that nobody

@@ -3,6 +3,8 @@ package tests
 import (
 	"encoding/json"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -389,6 +391,47 @@ func TestOptionBeatsEnvironment(t *testing.T) {
 			endCleanly(t, n)
 			if n := len(wrong.Requests()); n > 0 {
 				t.Errorf("%d requests to the wrong endpoint", n)
+			}
+		})
+	}
+}
+
+// What is about traces alone is the whole URL, anything else is a base; metrics
+// go beside the spans.
+func TestPathsOverHTTP(t *testing.T) {
+	for _, tc := range []struct{ name, set, spans, metrics string }{
+		{"option", "clntrace-otlp-endpoint=", "/v1/traces", "/v1/metrics"},
+		{"option with a base", "clntrace-otlp-endpoint=/otlp", "/otlp/v1/traces", "/otlp/v1/metrics"},
+		{"option with the whole path", "clntrace-otlp-endpoint=/otlp/v1/traces", "/otlp/v1/traces", "/otlp/v1/metrics"},
+		{"variable of all signals", "OTEL_EXPORTER_OTLP_ENDPOINT=/otlp", "/otlp/v1/traces", "/otlp/v1/metrics"},
+		{"variable of traces", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT=/otlp/v1/traces", "/otlp/v1/traces", "/otlp/v1/metrics"},
+		{"variable of traces with another path", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT=/spans", "/spans", "/v1/metrics"},
+		{"variable of traces without a path", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT=", "/", "/v1/metrics"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			paths := make(chan string, 100)
+			server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { paths <- r.URL.Path }))
+			defer server.Close()
+			name, path, _ := strings.Cut(tc.set, "=")
+			cfg := config(otlptest.Reserve(t), map[string]string{"clntrace-otlp-protocol": "http/protobuf", "clntrace-metrics": "true"})
+			delete(cfg.Options, "clntrace-otlp-endpoint")
+			if strings.HasPrefix(name, "OTEL") {
+				cfg.Env = append(cfg.Env, name+"="+server.URL+path)
+			} else {
+				cfg.Options[name] = server.URL + path
+			}
+			n := launch(t, cfg)
+			send(t, n.Senders(sender).Start("lightningd"), recording.Numbered("extend_tip", 1, 1)...)
+			waitStats(t, n, "a span to be exported", func(r report) bool { return r.Spans.Exported == 1 })
+			endCleanly(t, n) // sends metrics, too
+			close(paths)
+			var got []string
+			for path := range paths {
+				got = append(got, path)
+			}
+			if want := []string{tc.spans, tc.metrics}; !slices.Equal(got, want) {
+				t.Errorf("requests to %q, want %q", got, want)
 			}
 		})
 	}

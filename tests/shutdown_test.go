@@ -125,16 +125,7 @@ func TestEndWithoutAnEndpoint(t *testing.T) {
 			// What could not be sent is sent by the next run.
 			r.SetAnswer(nil)
 			r.Start(t)
-			second := launch(t, cfg)
-			r.WaitSpans(t, 156)
-			s := waitStats(t, second, "an empty spool", func(s report) bool { return s.Spans.Spooled == 0 && s.Spans.Pending == 0 })
-			if s.Spans.Exported != 156 || s.Datagrams.Accepted != 156 {
-				t.Errorf("%+v, %+v", s.Spans, s.Datagrams)
-			}
-			endCleanly(t, second)
-			if got := len(byID(t, r.Spans())); got != 156 {
-				t.Errorf("%d spans arrived of 156", got)
-			}
+			deliversTheRest(t, r, cfg)
 		})
 	}
 }

@@ -678,3 +678,17 @@ func BenchmarkCorrelate(b *testing.B) {
 		}
 	}
 }
+
+func TestSpanThatMeetsADefectGoesItsWay(t *testing.T) {
+	var told error
+	c := New(Options{Defect: func(err error) { told = err }})
+	// Without a process, which grouping asks for.
+	s := newRequest(nil, 1, "cli:xpay#1/cln:xpay#2/cln-xpay:getroutes#3", 1000, 10)
+	c.Add(s, epoch)
+	if ready := c.Ready(); len(ready) != 1 || ready[0] != s {
+		t.Errorf("ready are %v", ready)
+	}
+	if told == nil {
+		t.Error("nobody was told")
+	}
+}

@@ -6,6 +6,7 @@ import (
 
 	"go.opentelemetry.io/otel/trace"
 
+	"clntrace/collector/defect"
 	"clntrace/collector/process"
 	"clntrace/collector/request"
 )
@@ -25,6 +26,7 @@ type Options struct {
 	// KnownTrace is the trace that all spans are of: that of KnownParent. Zero:
 	// each has its own.
 	KnownTrace trace.TraceID
+	Defect     func(error) // is told of a defect that a span has met; nil: nobody is
 }
 
 // Correlator relates spans. It is for one goroutine.
@@ -38,6 +40,7 @@ type Correlator struct {
 	ids      ids
 	kin      *kin
 	known    trace.TraceID // of all spans; zero: none
+	defect   func(error)   // may be nil
 	commands commands
 	inner    inner
 	requests *requests
@@ -52,7 +55,7 @@ type Correlator struct {
 // New returns a Correlator.
 func New(o Options) *Correlator {
 	return &Correlator{
-		Group: true, run: o.Run, kin: newKin(o.KnownParent), known: o.KnownTrace, commands: newCommands(),
+		Group: true, run: o.Run, kin: newKin(o.KnownParent), known: o.KnownTrace, defect: o.Defect, commands: newCommands(),
 		inner: newInner(), requests: newRequests(), orphans: make(map[key][]*Span),
 	}
 }
@@ -141,13 +144,24 @@ func (c *Correlator) finish(s *Span, now time.Time) {
 			c.repair(child, s.TraceID, now)
 		}
 	}
+	c.relate(s, now)
+	c.ready = append(c.ready, s)
+}
+
+// relate finds out what s belongs to. A span that meets a defect goes its way
+// all the same.
+func (c *Correlator) relate(s *Span, now time.Time) {
+	defer func() {
+		if found := defect.Of(recover()); found != nil && c.defect != nil {
+			c.defect(found)
+		}
+	}()
 	path := s.path()
 	if path != "" {
 		s.Request = clip(path.FirstComponent()) // as long as in the root
 	}
 	grouped := c.Group && path != "" && !s.ParentID.IsValid() && !s.WasCut() && c.group(s, path, now)
 	c.link(s, path, grouped, now)
-	c.ready = append(c.ready, s)
 }
 
 // group gives s the ids that follow from its path, and tells whether the path

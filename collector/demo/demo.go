@@ -1,6 +1,10 @@
 // Package demo shows the whole of clntrace on a machine that has only Go: it
 // replays a recorded start of lightningd and one payment as real datagrams of
 // real processes, through the same collector, to an OTLP receiver.
+//
+// It gets the two recordings and gives text: the traces that the receiver got,
+// as trees, and the tables of tracestats. It ends in some seconds and leaves
+// nothing behind. Next: package plugin.
 package demo
 
 import (

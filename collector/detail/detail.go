@@ -1,5 +1,11 @@
 // Package detail says what a span is about, below its name: the RPC method of
 // a request, or verb and table of a database statement.
+//
+// It gets a span of zipkin and gives a short text, by which statistics, metrics
+// and traces tell operations apart. The summaries of maxSummaries statements are
+// remembered; a summary has maxSummary bytes at most.
+//
+// The next room is correlate.
 package detail
 
 import (

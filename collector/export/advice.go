@@ -5,6 +5,8 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+
+	"clntrace/collector/defect"
 )
 
 // ExplainOutage says in the operator's words why the endpoint does not take
@@ -22,7 +24,7 @@ func (c Config) ExplainRefusal(reason string) string {
 // is held against a real connection in the tests. A reason that is not known,
 // or that a later version of a library words differently, is shown as it is.
 func (c Config) explain(reason, otherwise string) string {
-	if strings.Contains(reason, "clntrace-") {
+	if strings.Contains(reason, "clntrace-") || strings.Contains(reason, defect.Notice) {
 		return reason // our own words
 	}
 	for _, a := range advices {
@@ -66,6 +68,7 @@ var advices = []advice{
 	{[]string{"connection refused"}, nil, "nothing is listening there. Start the backend or correct clntrace-otlp-endpoint; 'off' if tracestats is all you want"},
 	{[]string{"no such host", "zero addresses"}, nil, "the host's name is not known. Correct it in clntrace-otlp-endpoint, or look at the DNS of this machine or container"},
 	{[]string{"server misbehaving", "lookup "}, nil, "the DNS of this machine or container does not answer. Mend that, or write the address into clntrace-otlp-endpoint"},
+	{[]string{"connect: operation not permitted"}, nil, "a firewall or a sandbox of this host forbids the connection. Allow it, in systemd with IPAddressAllow= in lightningd's unit"},
 	{[]string{"no route to host", "network is unreachable"}, nil, "there is no way to that host. Look at the network of this machine or container, or correct clntrace-otlp-endpoint"},
 
 	{[]string{"frame header looked like an HTTP/1.1 header"}, nil, "it speaks HTTP and not gRPC. Set clntrace-otlp-protocol=http/protobuf, or name the port for gRPC, 4317 as a rule"},
@@ -84,6 +87,7 @@ var advices = []advice{
 	{[]string{"PermissionDenied", "HTTP 403"}, nil, "the credentials in clntrace-otlp-headers may not write spans. Set others, or give them the right"},
 	{[]string{"Unimplemented"}, nil, "it speaks gRPC and takes no spans. Correct the port in clntrace-otlp-endpoint; if it is the OpenTelemetry Collector, give it a traces pipeline"},
 	{[]string{"larger than max", "HTTP 413"}, nil, "the batch is too large for it. Lower clntrace-batch-size, or raise its limit"},
+	{[]string{"HTTP 404", "HTTP 405"}, forTracesAlone, "it takes no spans at that path. OTEL_EXPORTER_OTLP_TRACES_ENDPOINT is used as it is: correct its port (4318 as a rule) and path (/v1/traces as a rule)"},
 	{[]string{"HTTP 404", "HTTP 405"}, nil, "it takes no spans at that path. Spans go to clntrace-otlp-endpoint with /v1/traces added: correct its port (4318 as a rule) and path"},
 	{[]string{"HTTP 400"}, plaintext, "it did not understand the request. If it wants TLS write https:// in clntrace-otlp-endpoint, else look at its log"},
 	{[]string{"ResourceExhausted", "HTTP 429"}, nil, "a limit of it is reached. Send less (clntrace-sample-ratio, clntrace-drop-spans), or raise the limit"},
@@ -94,6 +98,8 @@ var advices = []advice{
 const proxyAdvice = "the proxy %PROXY% (HTTPS_PROXY or HTTP_PROXY in the environment) cannot be reached. Correct the variable, or name the endpoint's host in NO_PROXY"
 
 func unixSocket(e Endpoint, _ Protocol) bool { return e.unix }
+
+func forTracesAlone(e Endpoint, _ Protocol) bool { return e.whole }
 
 func plaintext(e Endpoint, _ Protocol) bool { return !e.tls && !e.unix }
 

@@ -212,6 +212,7 @@ func TestReasonsAreExplained(t *testing.T) {
 		{"http://localhost:4317", "ResourceExhausted: grpc: received message larger than max (5000000 vs. 4194304)", "Lower clntrace-batch-size"},
 		{"https://collector.example", "proxyconnect tcp: dial tcp 127.0.0.1:9: connect: connection refused", "cannot be reached. Correct the variable"},
 		{"http://localhost:4317", "what nobody foresaw", "what nobody foresaw. Start the endpoint or correct clntrace-otlp-endpoint"},
+		{"http://localhost:4317", "a defect of clntrace, please report it: boom (x.go:1)", "please report it: boom (x.go:1)"},
 	} {
 		endpoint, err := ParseEndpoint(tc.endpoint)
 		if err != nil {
@@ -224,6 +225,10 @@ func TestReasonsAreExplained(t *testing.T) {
 		if got := (Config{Endpoint: endpoint, Protocol: protocol}).ExplainOutage(tc.reason); !strings.Contains(got, tc.want) {
 			t.Errorf("%s: got  %s\nwant %s", tc.reason, got, tc.want)
 		}
+	}
+	alone := Config{Endpoint: mustParse(t, "http://localhost:4318/x").ForTracesAlone(), Protocol: ProtocolHTTP}
+	if got := alone.ExplainRefusal("HTTP 404 Not Found"); !strings.Contains(got, "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT is used as it is") {
+		t.Errorf("an endpoint for traces alone: %s", got)
 	}
 }
 

@@ -12,8 +12,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-	"unicode"
-	"unicode/utf8"
 
 	coltracepb "go.opentelemetry.io/proto/otlp/collector/trace/v1"
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
@@ -24,6 +22,8 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
+
+	"clntrace/collector/text"
 )
 
 // attempt is what one export request came to. The SDK's clients return an
@@ -59,6 +59,9 @@ func (a *attempt) answered(response *coltracepb.ExportTraceServiceResponse) {
 		a.rejected, a.message = partial.GetRejectedSpans(), partial.GetErrorMessage()
 	}
 }
+
+// rejectedOf is how many spans of a batch of that many were rejected.
+func (a *attempt) rejectedOf(spans int64) int64 { return min(max(a.rejected, 0), spans) }
 
 // observeGRPC is the unary interceptor that fills in attempts.
 func observeGRPC(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
@@ -163,34 +166,14 @@ func target(response *http.Response) string {
 const maxReason = 300 // bytes
 
 // Brief is what a backend, or a proxy before it, says, as a part of one line.
-// It may be a whole page, and lightning-cli shows <, > and & as u003c and the
-// like.
-func Brief(text string) string {
-	line := strings.Map(plain, strings.Join(strings.Fields(text), " "))
+// It may be a whole page.
+func Brief(s string) string {
+	line := text.Plain(strings.Join(strings.Fields(s), " "))
 	if len(line) <= maxReason {
 		return line
 	}
 	const more = "…"
-	end := maxReason - len(more)
-	for !utf8.RuneStart(line[end]) {
-		end--
-	}
-	return line[:end] + more
-}
-
-// plain replaces what a terminal or lightning-cli would not show as it is.
-func plain(r rune) rune {
-	switch {
-	case r == '<':
-		return '('
-	case r == '>':
-		return ')'
-	case r == '&':
-		return '+'
-	case !unicode.IsPrint(r):
-		return '?'
-	}
-	return r
+	return text.Clip(line, maxReason-len(more)) + more
 }
 
 // reason returns what an OTLP backend says about a refusal, behind a colon, or

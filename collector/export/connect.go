@@ -170,22 +170,37 @@ const (
 	metricsPath = "/v1/metrics"
 )
 
-func (e Endpoint) tracesURL() string { return e.url(tracesPath) }
+// tracesURL is where OTLP over HTTP takes spans: below the endpoint, unless it
+// names the whole path already.
+func (e Endpoint) tracesURL() string {
+	if e.whole {
+		return e.url("/" + strings.TrimPrefix(e.path, "/"))
+	}
+	return e.url(e.base() + tracesPath)
+}
 
-// MetricsURL is where OTLP over HTTP takes metrics.
-func (e Endpoint) MetricsURL() string { return e.url(metricsPath) }
+// MetricsURL is where OTLP over HTTP takes metrics: beside the spans.
+func (e Endpoint) MetricsURL() string { return e.url(e.base() + metricsPath) }
 
-// url is where OTLP over HTTP takes a signal: the endpoint is the base of the
-// path, unless it names the whole path for spans already.
+// base is the path below which each signal has its own. A path that is for
+// spans alone and not the usual one does not say where metrics go: to the usual
+// place then.
+func (e Endpoint) base() string {
+	base, usual := strings.CutSuffix(e.path, tracesPath)
+	if e.whole && !usual {
+		return ""
+	}
+	return strings.TrimSuffix(base, "/")
+}
+
 func (e Endpoint) url(path string) string {
-	u := url.URL{Scheme: "http", Host: e.host}
+	u := url.URL{Scheme: "http", Host: e.host, Path: path}
 	if e.tls {
 		u.Scheme = "https"
 	}
 	if e.unix {
 		u.Host = "localhost"
 	}
-	u.Path = strings.TrimSuffix(strings.TrimSuffix(e.path, tracesPath), "/") + path
 	return u.String()
 }
 

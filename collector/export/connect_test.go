@@ -1,15 +1,23 @@
 package export
 
 import (
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/x509"
 	"encoding/pem"
 	"math/big"
+	"net"
+	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
+
+	coltracepb "go.opentelemetry.io/proto/otlp/collector/trace/v1"
+	"golang.org/x/sys/unix"
+	"google.golang.org/grpc"
 
 	"clntrace/collector/stats"
 )
@@ -60,6 +68,46 @@ func TestEnvironmentChangesNothing(t *testing.T) {
 		p.want(stats.Counts{Exported: 1})
 		if report.Retries != 0 || report.LastError != "" {
 			t.Errorf("%s: %+v", cfg.Protocol, report)
+		}
+	}
+}
+
+// A firewall's or sandbox's refusal is told with what to do about it, whichever
+// way the error comes.
+func TestForbiddenConnectionsAreExplained(t *testing.T) {
+	forbidden := func(context.Context, string) (net.Conn, error) {
+		return nil, os.NewSyscallError("connect", unix.EPERM)
+	}
+	cfg := config(mustParse(t, "http://127.0.0.1:1"))
+	conn, err := DialGRPC(cfg, grpc.WithUnaryInterceptor(observeGRPC), grpc.WithContextDialer(forbidden))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, overGRPC := withAttempt(t.Context())
+	if _, err := coltracepb.NewTraceServiceClient(conn).Export(ctx, &coltracepb.ExportTraceServiceRequest{}); err == nil {
+		t.Error("exported without a connection")
+	}
+	if err := conn.Close(); err != nil {
+		t.Error(err)
+	}
+	ctx, overHTTP := withAttempt(t.Context())
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://127.0.0.1:1/v1/traces", http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	transport := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return forbidden(ctx, "") }}
+	if response, err := (observeHTTP{transport}).RoundTrip(request); err == nil {
+		t.Error("a request without a connection was answered", response.Body.Close())
+	}
+	for _, a := range []*attempt{overGRPC, overHTTP} {
+		if a.reached || !a.retryable {
+			t.Errorf("%+v", a)
+		}
+		explained := cfg.ExplainOutage(Brief(a.message))
+		for _, part := range []string{"operation not permitted", "firewall", "Allow it"} {
+			if !strings.Contains(explained, part) {
+				t.Errorf("%q does not say %q", explained, part)
+			}
 		}
 	}
 }

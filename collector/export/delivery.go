@@ -16,6 +16,7 @@ import (
 	tracepb "go.opentelemetry.io/proto/otlp/trace/v1"
 	"google.golang.org/protobuf/proto"
 
+	"clntrace/collector/defect"
 	"clntrace/collector/spool"
 	"clntrace/collector/stats"
 )
@@ -218,28 +219,24 @@ func (d *delivery) upload(batch []*tracepb.ResourceSpans, spans int64) error {
 			}
 		}
 		result, err := d.try(d.stop, l, batch)
-		switch {
-		case result.acknowledged:
-			d.delivered(l, stats.Counts{Pending: -spans}, spans, result)
+		if d.settle(d.stop, l, stats.Counts{Pending: -spans}, spans, result, err).final() {
 			return nil
-		case d.replaced(l), d.stop.Err() != nil:
-			// The answer says nothing about the endpoint that is in use now; or
-			// there is no time left.
-		case !result.retryable:
-			d.refused(stats.Counts{Pending: -spans}, spans, result, err)
-			return nil
-		default:
-			d.unreachable(result)
 		}
 	}
 }
 
 // keep puts a batch into the spool and tells whether it could.
-func (d *delivery) keep(batch []*tracepb.ResourceSpans, spans int64) bool {
+func (d *delivery) keep(batch []*tracepb.ResourceSpans, spans int64) (kept bool) {
 	s := d.spool.Load()
 	if s == nil {
 		return false
 	}
+	defer func() {
+		if found := defect.Of(recover()); found != nil {
+			d.confess(found)
+			kept = false
+		}
+	}()
 	body, err := proto.Marshal(&coltracepb.ExportTraceServiceRequest{ResourceSpans: batch})
 	return err == nil && s.Put(spans, body) == nil // which says itself why it cannot
 }
@@ -268,20 +265,23 @@ func (d *delivery) retryIn(wait *backoff.ExponentialBackOff) time.Duration {
 	return max(min(wait.NextBackOff(), maxRetry), time.Until(d.notBefore))
 }
 
-func (d *delivery) try(ctx context.Context, l *link, batch []*tracepb.ResourceSpans) (*attempt, error) {
-	ctx, result := withAttempt(ctx)
+// try sends a batch once. A defect on the way, in our code or in the SDK's,
+// counts as a refusal for good: the next attempt would end the same way.
+func (d *delivery) try(ctx context.Context, l *link, batch []*tracepb.ResourceSpans) (result *attempt, err error) {
+	ctx, result = withAttempt(ctx)
+	defer func() {
+		if found := defect.Of(recover()); found != nil {
+			result.retryable, err = false, found
+			result.message = found.Error()
+		}
+		result.message = Brief(result.message)
+	}()
 	start := time.Now()
-	err := l.client.UploadTraces(ctx, batch)
+	err = l.client.UploadTraces(ctx, batch)
 	if result.acknowledged {
 		d.timed(time.Since(start))
 	}
-	result.message = Brief(result.message)
 	return result, err
-}
-
-func (d *delivery) replaced(l *link) bool {
-	now, _ := d.current()
-	return now != l
 }
 
 // pause waits, and ends early when there is another endpoint to try, or the
@@ -298,87 +298,132 @@ func (d *delivery) pause(ctx context.Context, wait time.Duration, changed <-chan
 	return true
 }
 
-// delivered books a batch that the endpoint of l took. from is the entry that
-// takes the spans from where they were.
-func (d *delivery) delivered(l *link, from stats.Counts, spans int64, result *attempt) {
-	rejected := min(max(result.rejected, 0), spans)
-	d.ledger.Book(from.Add(stats.Counts{Exported: spans - rejected, RejectedByBackend: rejected}), time.Now())
-	d.count(func(r *stats.Export) {
-		now := time.Now().UTC().Truncate(time.Second)
-		r.LastSuccess = &now
-		r.Batches++
-	})
-	if d.replaced(l) {
-		return // nothing of this is about the endpoint that is in use now
+// verdict is what an attempt means for its batch.
+type verdict int
+
+const (
+	taken    verdict = iota // by the endpoint
+	unwanted                // refused for good
+	waiting                 // the endpoint is away
+	// void: the answer says nothing about the endpoint that is in use now, or
+	// there is no time left.
+	void
+)
+
+// final tells that the batch is booked and needs no further attempt.
+func (v verdict) final() bool { return v == taken || v == unwanted }
+
+// settle notes what an attempt over l, that ctx could end, says about the
+// endpoint, and books the batch where that is final. from is the entry that
+// takes its spans from where they were.
+func (d *delivery) settle(ctx context.Context, l *link, from stats.Counts, spans int64, result *attempt, err error) verdict {
+	if result.message == "" && err != nil && !result.acknowledged {
+		result.message = Brief(err.Error())
 	}
-	d.count(func(r *stats.Export) { r.State = StateConnected })
-	if d.recovered() {
-		d.log.Warn(d.endpoint() + " takes spans again")
+	v, lines := d.note(ctx, l, spans, result)
+	switch v {
+	case taken:
+		rejected := result.rejectedOf(spans)
+		d.ledger.Book(from.Add(stats.Counts{Exported: spans - rejected, RejectedByBackend: rejected}), time.Now())
+	case unwanted:
+		d.ledger.Book(from.Add(stats.Counts{RejectedByBackend: spans}), time.Now())
 	}
-	if rejected > 0 || result.message != "" {
-		d.complain(fmt.Sprintf("%s took a batch of %d spans but rejected %d of them", d.endpoint(), spans, rejected), result.message)
+	for _, line := range lines {
+		d.log.Warn(line)
 	}
+	return v
 }
 
-// refused books a batch that the endpoint does not want; from is as in delivered.
-func (d *delivery) refused(from stats.Counts, spans int64, result *attempt, err error) {
-	d.ledger.Book(from.Add(stats.Counts{RejectedByBackend: spans}), time.Now())
-	reason := result.message
-	if reason == "" {
-		reason = Brief(fmt.Sprint(err))
-	}
-	d.count(func(r *stats.Export) { r.State = StateRefusing })
-	d.recovered() // an answer is an answer
-	d.complain(fmt.Sprintf("%s refused a batch of %d spans for good", d.endpoint(), spans), reason)
-}
-
-func (d *delivery) endpoint() string {
+// note is the part of settle that must not see another endpoint come into use
+// half way: what one says would be told of the other. It returns what is to be
+// logged.
+func (d *delivery) note(ctx context.Context, l *link, spans int64, result *attempt) (v verdict, lines []string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.report.Endpoint
+	now, inUse := time.Now(), d.link == l
+	switch {
+	case result.acknowledged:
+		success := now.UTC().Truncate(time.Second)
+		d.report.LastSuccess = &success
+		d.report.Batches++
+		if inUse {
+			lines = d.noteTaken(spans, result, now)
+		}
+		return taken, lines
+	case !inUse, ctx.Err() != nil:
+		return void, nil
+	case !result.retryable:
+		d.report.State = StateRefusing
+		d.recovered() // an answer is an answer
+		return unwanted, d.complain(fmt.Sprintf("%s refused a batch of %d spans for good", d.report.Endpoint, spans), spans, result.message, now)
+	}
+	return waiting, d.unreachable(result, now)
 }
 
-// complain notes a refusal, and logs it unless it is the one logged last, or
-// another has been logged just before.
-func (d *delivery) complain(line, reason string) {
-	d.mu.Lock()
-	d.report.LastError, d.report.Refusal = reason, reason
-	now := time.Now()
-	tell := d.refusal != reason && (d.refusalAt.IsZero() || now.Sub(d.refusalAt) > outageLogGap)
-	if tell {
-		d.refusal, d.refusalAt = reason, now
+// noteTaken notes that the endpoint in use took a batch, all or in part. d.mu
+// is held.
+func (d *delivery) noteTaken(spans int64, result *attempt, now time.Time) (lines []string) {
+	d.report.State = StateConnected
+	if d.recovered() {
+		lines = append(lines, d.report.Endpoint+" takes spans again")
 	}
-	to := d.to
+	if rejected := result.rejectedOf(spans); rejected > 0 || result.message != "" {
+		lines = append(lines, d.complain(fmt.Sprintf("%s took a batch of %d spans but rejected %d of them",
+			d.report.Endpoint, spans, rejected), rejected, result.message, now)...)
+	}
+	return lines
+}
+
+// complain notes why spans were lost, if any were, which is to be logged behind
+// what happened unless it is the reason logged last, or another has been logged
+// just before. d.mu is held.
+func (d *delivery) complain(what string, lost int64, reason string, now time.Time) (lines []string) {
+	d.report.LastError = reason
+	if lost > 0 {
+		d.report.Refusal = reason
+	}
+	if d.refusal == reason || !d.refusalAt.IsZero() && now.Sub(d.refusalAt) <= outageLogGap {
+		return nil
+	}
+	d.refusal, d.refusalAt = reason, now
+	return []string{what + ": " + d.to.ExplainRefusal(reason) + " (logged once; tracestats counts the rest as rejected_by_backend)"}
+}
+
+// confess tells of a defect of ours that costs no span.
+func (d *delivery) confess(found error) { d.lose(0, found) }
+
+// lose books spans that a defect of ours keeps from ever being delivered.
+func (d *delivery) lose(spans int64, found error) {
+	what := "exporting"
+	if spans > 0 {
+		what += fmt.Sprintf(", %d spans are lost", spans)
+	}
+	d.mu.Lock()
+	lines := d.complain(what, spans, Brief(found.Error()), time.Now())
 	d.mu.Unlock()
-	if tell {
-		d.log.Warn(line + ": " + to.ExplainRefusal(reason) + " (logged once; tracestats counts the rest as rejected_by_backend)")
+	d.ledger.Book(stats.Counts{Pending: -spans, RejectedByBackend: spans}, time.Now())
+	for _, line := range lines {
+		d.log.Error(line)
 	}
 }
 
-func (d *delivery) unreachable(result *attempt) {
-	now := time.Now()
-	d.mu.Lock()
+// unreachable notes that the endpoint is away. d.mu is held.
+func (d *delivery) unreachable(result *attempt, now time.Time) (lines []string) {
 	if d.since.IsZero() {
 		d.since = now
 	}
 	d.notBefore = now.Add(min(result.retryAfter, maxRetryAfter))
 	d.report.State, d.report.LastError = StateUnreachable, result.message
-	tell := !d.told && (d.toldAt.IsZero() || now.Sub(d.toldAt) > outageLogGap)
-	if tell {
-		d.told, d.toldAt = true, now
+	if d.told || !d.toldAt.IsZero() && now.Sub(d.toldAt) <= outageLogGap {
+		return nil
 	}
-	to := d.to
-	d.mu.Unlock()
-	if tell {
-		d.log.Warn(fmt.Sprintf("%s does not take spans, they wait: %s", to.Endpoint, to.ExplainOutage(result.message)))
-	}
+	d.told, d.toldAt = true, now
+	return []string{fmt.Sprintf("%s does not take spans, they wait: %s", d.report.Endpoint, d.to.ExplainOutage(result.message))}
 }
 
 // recovered ends an outage, if there is one, and tells whether its end is to
-// be logged.
+// be logged. d.mu is held.
 func (d *delivery) recovered() (tell bool) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
 	if d.since.IsZero() {
 		return false
 	}

@@ -95,3 +95,125 @@ func TestReasonsOfRefusalsDoNotFillTheLog(t *testing.T) {
 		p.shutdown(time.Second)
 	})
 }
+
+// An attempt may end, and the endpoint be replaced before what it came to is
+// booked.
+func TestAttemptIsVoidOnceTheEndpointIsReplaced(t *testing.T) {
+	for _, result := range []attempt{
+		{retryable: true, message: "Unavailable: the old one"},
+		{message: "InvalidArgument: the old one"},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			cfg := spooling(t, "")
+			cfg.SpoolSize = 0
+			p := startSpooling(t, cfg, &fakeClient{answer: acknowledge})
+			old, _ := p.delivery.current()
+			if err := p.Reconfigure(cfg, true); err != nil {
+				t.Fatal(err)
+			}
+			v := p.delivery.settle(t.Context(), old, stats.Counts{Pending: -1}, 1, &result, nil)
+			if v != void {
+				t.Errorf("%q: verdict %d, want %d", result.message, v, void)
+			}
+			p.now("after", stats.Counts{})
+			report, since := p.Status()
+			if report.State != StateWaiting || report.LastError != "" || !since.IsZero() || p.log.String() != "" {
+				t.Errorf("%q: the new endpoint is %+v, since %v; log:\n%s", result.message, report, since, p.log.String())
+			}
+			p.shutdown(time.Second)
+		})
+	}
+}
+
+// What an endpoint says is told under its own name, however often another
+// comes into use while attempts are under way.
+func TestErrorsAreToldUnderTheirOwnEndpointsName(t *testing.T) {
+	cfg := spooling(t, filepath.Join(t.TempDir(), "spool"))
+	ports := []string{"11111", "22222"}
+	p := &testPipeline{t: t}
+	p.init()
+	p.delivery.connect = func(cfg Config) (*link, error) {
+		message := "it is " + cfg.Endpoint.String()
+		return &link{client: &fakeClient{answer: func(context.Context, []string) attempt {
+			return attempt{retryable: true, message: message}
+		}}}, nil
+	}
+	p.start(cfg)
+	p.SetNode(Node{})
+	p.number(0, 8)
+	told := 0
+	for i := range 4000 {
+		cfg.Endpoint = mustParse(t, "http://127.0.0.1:"+ports[i%len(ports)])
+		if err := p.Reconfigure(cfg, true); err != nil {
+			t.Fatal(err)
+		}
+		if i%10 == 0 {
+			time.Sleep(100 * time.Microsecond) // lets attempts begin and end
+		}
+		report, _ := p.Status()
+		if report.LastError != "" {
+			told++
+			if report.LastError != "it is "+report.Endpoint {
+				t.Fatalf("%s is said to have said %q", report.Endpoint, report.LastError)
+			}
+		}
+	}
+	p.shutdown(time.Second)
+	if told == 0 {
+		t.Error("no endpoint has said anything")
+	}
+}
+
+// A defect in the way of a batch costs that batch at most, never the process.
+func TestDefectsAreCountedAndTold(t *testing.T) {
+	panics := func(context.Context, []string) attempt { panic("boom") }
+	for _, spooled := range []bool{false, true} {
+		t.Run(fmt.Sprintf("spooled: %v", spooled), func(t *testing.T) {
+			dir := filepath.Join(t.TempDir(), "spool")
+			synctest.Test(t, func(t *testing.T) {
+				f := &fakeClient{answer: unavailable}
+				cfg := spooling(t, dir)
+				if !spooled {
+					cfg.SpoolSize = 0
+					f.set(panics)
+				}
+				p := startSpooling(t, cfg, f)
+				p.number(0, 4)
+				time.Sleep(time.Second)
+				f.set(panics)
+				time.Sleep(2 * maxRetry)
+				p.now("after the panic", stats.Counts{RejectedByBackend: 4})
+				report, _ := p.Status()
+				if want := "a defect of clntrace, please report it: boom"; !strings.HasPrefix(report.LastError, want) {
+					t.Errorf("last error %q, want %q", report.LastError, want)
+				}
+				f.set(acknowledge)
+				p.number(4, 4)
+				time.Sleep(2 * maxRetry)
+				p.now("later", stats.Counts{RejectedByBackend: 4, Exported: 4})
+				if left := p.shutdown(time.Second); left != 0 || p.waiting.Load() != 0 {
+					t.Errorf("%d left, %d in memory", left, p.waiting.Load())
+				}
+			})
+		})
+	}
+}
+
+// A span that cannot be described goes as it is.
+func TestSpanThatMeetsADefectIsExported(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cfg := spooling(t, "")
+		cfg.SpoolSize = 0
+		f := &fakeClient{answer: acknowledge}
+		p := startSpooling(t, cfg, f)
+		whole, broken := newSpan(1, "whole"), newSpan(2, "broken")
+		broken.Process = nil
+		p.send(broken, whole)
+		time.Sleep(time.Second)
+		p.now("after", stats.Counts{Exported: 2})
+		if !strings.Contains(p.log.String(), "a defect of clntrace") {
+			t.Errorf("nobody is told: %s", p.log.String())
+		}
+		p.shutdown(time.Second)
+	})
+}

@@ -10,4 +10,13 @@
 // back-off; new batches go behind it. Once that one is through, new batches
 // are sent directly again, beside the backlog, which goes oldest first and at
 // a pace that leaves the endpoint time for others.
+//
+// It gets Spans of correlate and gives OTLP requests, and books each span where
+// it ended. A span enters only with a reservation (Reserve): there are as many
+// as the queue's size says, and they have maxQueueBytes together. A request has
+// maxRequestBytes at most, below what receivers accept by default.
+//
+// Read pipeline.go first, then span.go and attributes.go (what a span becomes),
+// delivery.go, attempt.go and drain.go (how it arrives), and endpoint.go and
+// connect.go (where). The next room is spool.
 package export

@@ -5,9 +5,11 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/cenkalti/backoff/v5"
 	coltracepb "go.opentelemetry.io/proto/otlp/collector/trace/v1"
 	"google.golang.org/protobuf/proto"
 
+	"clntrace/collector/defect"
 	"clntrace/collector/spool"
 	"clntrace/collector/stats"
 )
@@ -94,26 +96,37 @@ func (d *delivery) closeSpool() {
 func (d *delivery) drain(s *spool.Spool) {
 	wait := newBackOff()
 	for d.backlog.ending.Err() == nil {
-		_ = s.Open() // its Status tells what is wrong
-		for d.backlog.ending.Err() == nil && s.LookInto() {
+		if found := d.drainSome(s, wait); found != nil {
+			d.confess(found)
+			d.pause(d.backlog.ending, spoolCheck, nil)
 		}
-		l, changed := d.current()
-		away := d.away()
-		if !away {
-			wait.Reset()
-		} else if !d.pause(d.backlog.ending, d.retryIn(wait), changed) || !d.away() {
-			continue
-		}
-		var b *spool.Batch
-		if l != nil && !d.replaced(l) {
-			b = take(s, away)
-		}
-		if b == nil {
-			d.idle(s, changed)
-			continue
-		}
-		d.pause(d.backlog.ending, d.deliver(s, l, b), nil)
 	}
+}
+
+// drainSome sends the next batch, or waits until there may be one. The error is
+// a defect.
+func (d *delivery) drainSome(s *spool.Spool, wait *backoff.ExponentialBackOff) (found error) {
+	defer func() { found = defect.Of(recover()) }()
+	_ = s.Open() // its Status tells what is wrong
+	for d.backlog.ending.Err() == nil && s.LookInto() {
+	}
+	l, changed := d.current()
+	away := d.away()
+	if !away {
+		wait.Reset()
+	} else if !d.pause(d.backlog.ending, d.retryIn(wait), changed) || !d.away() {
+		return nil
+	}
+	var b *spool.Batch
+	if now, _ := d.current(); l != nil && now == l {
+		b = take(s, away)
+	}
+	if b == nil {
+		d.idle(s, changed)
+		return nil
+	}
+	d.pause(d.backlog.ending, d.deliver(s, l, b), nil)
+	return nil
 }
 
 // take takes the oldest batch, or, when that has been sent in vain for long,
@@ -152,24 +165,18 @@ func (d *delivery) deliver(s *spool.Spool, l *link, b *spool.Batch) time.Duratio
 		d.count(func(r *stats.Export) { r.Retries++ })
 	}
 	result, err := d.try(d.backlog.trying, l, request.GetResourceSpans())
-	from := stats.Counts{Spooled: -b.Spans}
-	switch {
-	case result.acknowledged:
+	switch d.settle(d.backlog.trying, l, stats.Counts{Spooled: -b.Spans}, b.Spans, result, err) {
+	case taken, unwanted:
 		s.Done(b)
-		d.delivered(l, from, b.Spans, result)
-	case d.replaced(l), d.backlog.trying.Err() != nil:
+	case void:
 		s.Release(b, false)
 		return 0
-	case !result.retryable:
-		s.Done(b)
-		d.refused(from, b.Spans, result, err)
-	default:
+	case waiting:
 		if !away && b.Attempts >= maxInARow {
 			s.Postpone(b) // others were taken since it was tried first
 		} else {
 			s.Release(b, result.reached)
 		}
-		d.unreachable(result)
 		return 0
 	}
 	atRate := time.Duration(len(b.Body)) * time.Second / drainRate

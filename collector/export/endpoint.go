@@ -32,8 +32,10 @@ type Endpoint struct {
 	raw  string
 	host string // host:port, or the path of a unix socket
 	path string // of the URL, for http/protobuf
-	tls  bool
-	unix bool
+	// whole tells that path is where spans go, not what that is below of.
+	whole bool
+	tls   bool
+	unix  bool
 }
 
 // OffEndpoint exports nothing.
@@ -118,6 +120,16 @@ func isLoopback(host string) bool {
 	ip := net.ParseIP(host)
 	return ip != nil && ip.IsLoopback()
 }
+
+// ForTracesAlone is e as the OpenTelemetry specification has it for a variable
+// that is about traces alone: with http/protobuf the URL is used as it is.
+func (e Endpoint) ForTracesAlone() Endpoint {
+	e.whole = strings.Contains(e.raw, "://") && !e.unix
+	return e
+}
+
+// HasPath tells that e names more than a host, which gRPC has no use for.
+func (e Endpoint) HasPath() bool { return strings.Trim(e.path, "/") != "" }
 
 // Off tells that nothing is to be exported.
 func (e Endpoint) Off() bool { return e.raw == "" }

@@ -822,6 +822,19 @@ func TestParseEndpoint(t *testing.T) {
 			}
 		})
 	}
+	for _, tc := range []struct{ in, traces, metrics string }{
+		{"http://localhost:4318", "http://localhost:4318/", "http://localhost:4318/v1/metrics"},
+		{"http://localhost:4318/", "http://localhost:4318/", "http://localhost:4318/v1/metrics"},
+		{"http://localhost:4318/v1/traces", "http://localhost:4318/v1/traces", "http://localhost:4318/v1/metrics"},
+		{"https://otel.example/otlp/v1/traces", "https://otel.example:443/otlp/v1/traces", "https://otel.example:443/otlp/v1/metrics"},
+		{"https://otel.example/spans/", "https://otel.example:443/spans/", "https://otel.example:443/v1/metrics"},
+		{"localhost:4318", "http://localhost:4318/v1/traces", "http://localhost:4318/v1/metrics"},
+		{"unix:///run/otel.sock", "http://localhost/v1/traces", "http://localhost/v1/metrics"},
+	} {
+		if e := mustParse(t, tc.in).ForTracesAlone(); e.tracesURL() != tc.traces || e.MetricsURL() != tc.metrics {
+			t.Errorf("%s for traces alone: spans to %s, metrics to %s; want %s, %s", tc.in, e.tracesURL(), e.MetricsURL(), tc.traces, tc.metrics)
+		}
+	}
 	if e := mustParse(t, "off"); !e.Off() || e.String() != "off" {
 		t.Errorf("off is %+v", e)
 	}

@@ -14,6 +14,7 @@ import (
 	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
 
 	"clntrace/collector/correlate"
+	"clntrace/collector/defect"
 	"clntrace/collector/spool"
 	"clntrace/collector/stats"
 )
@@ -267,7 +268,7 @@ func (e *exporter) ExportSpans(ctx context.Context, spans []sdktrace.ReadOnlySpa
 	<-e.ready
 	for len(spans) > 0 {
 		n := e.prepare(spans)
-		if err := e.next.ExportSpans(ctx, spans[:n]); err == nil {
+		if err := e.export(ctx, spans[:n]); err == nil {
 			for _, s := range spans[:n] {
 				e.pipeline.unreserve(s.(*Span).in) // nothing else is ever submitted
 			}
@@ -275,6 +276,18 @@ func (e *exporter) ExportSpans(ctx context.Context, spans []sdktrace.ReadOnlySpa
 		spans = spans[n:]
 	}
 	return nil
+}
+
+// export sends one request. A defect in making it must not end the process:
+// the SDK calls us in a goroutine of its own.
+func (e *exporter) export(ctx context.Context, spans []sdktrace.ReadOnlySpan) (err error) {
+	defer func() {
+		if found := defect.Of(recover()); found != nil {
+			e.pipeline.delivery.lose(int64(len(spans)), found)
+			err = nil
+		}
+	}()
+	return e.next.ExportSpans(ctx, spans)
 }
 
 // prepare fills in as many spans as fit one request, and returns their number.
@@ -290,11 +303,22 @@ func (e *exporter) prepare(spans []sdktrace.ReadOnlySpan) (n int) {
 			break
 		}
 		n++
-		s.scope = &e.pipeline.scope
-		s.resource = e.resources.of(s.in.Process)
-		s.describe(p, e.database)
+		e.fillIn(s, p)
 	}
 	return n
+}
+
+// fillIn fills in one span. One that meets a defect goes as it is. e.mu is held.
+func (e *exporter) fillIn(s *Span, p *Policy) {
+	defer func() {
+		if found := defect.Of(recover()); found != nil {
+			s.attributes, s.links = nil, nil
+			e.pipeline.delivery.confess(found)
+		}
+	}()
+	s.scope = &e.pipeline.scope
+	s.resource = e.resources.of(s.in.Process)
+	s.describe(p, e.database)
 }
 
 // Shutdown closes the connection.

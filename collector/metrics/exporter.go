@@ -159,8 +159,35 @@ func (e *exporter) Export(ctx context.Context, rm *metricdata.ResourceMetrics) e
 	}
 	// The SDK has its resource once and for all; the node's id comes later.
 	rm.Resource = r
+	startBeforeEnd(rm)
 	e.note(l, l.Export(ctx, rm))
 	return nil
+}
+
+// startBeforeEnd gives the points that seem to end before they start, for the
+// system's clock was set back, a start that by OTLP's data model is unknown.
+func startBeforeEnd(rm *metricdata.ResourceMetrics) {
+	for _, scope := range rm.ScopeMetrics {
+		for _, m := range scope.Metrics {
+			switch data := m.Data.(type) { // of the instruments that this package has
+			case metricdata.ExponentialHistogram[float64]:
+				for i := range data.DataPoints {
+					mendStart(&data.DataPoints[i].StartTime, data.DataPoints[i].Time)
+				}
+			case metricdata.Sum[int64]:
+				for i := range data.DataPoints {
+					mendStart(&data.DataPoints[i].StartTime, data.DataPoints[i].Time)
+				}
+			}
+		}
+	}
+}
+
+// mendStart compares what will be sent: After would ask the monotonic clock.
+func mendStart(start *time.Time, end time.Time) {
+	if start.UnixNano() > end.UnixNano() {
+		*start = end
+	}
 }
 
 // note remembers how an export over l ended and logs when that changes.

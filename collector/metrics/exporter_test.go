@@ -116,3 +116,26 @@ func TestShutdownEndsWithItsContext(t *testing.T) {
 		})
 	}
 }
+
+// A clock that was set back must not make points that end before they start.
+func TestPointsStartBeforeTheyEnd(t *testing.T) {
+	early := time.Unix(1795324398, 0)
+	late := early.Add(time.Hour)
+	rm := metricdata.ResourceMetrics{ScopeMetrics: []metricdata.ScopeMetrics{{Metrics: []metricdata.Metrics{
+		{Data: metricdata.ExponentialHistogram[float64]{DataPoints: []metricdata.ExponentialHistogramDataPoint[float64]{
+			{StartTime: early, Time: late}, {StartTime: late, Time: early}}}},
+		{Data: metricdata.Sum[int64]{DataPoints: []metricdata.DataPoint[int64]{
+			{StartTime: early, Time: late}, {StartTime: late, Time: early}}}},
+	}}}}
+	startBeforeEnd(&rm)
+	metrics := rm.ScopeMetrics[0].Metrics
+	histogram, sum := metrics[0].Data.(metricdata.ExponentialHistogram[float64]), metrics[1].Data.(metricdata.Sum[int64])
+	for i, want := range []time.Time{early, early} {
+		if got := histogram.DataPoints[i].StartTime; got != want {
+			t.Errorf("histogram %d starts at %v, want %v", i, got, want)
+		}
+		if got := sum.DataPoints[i].StartTime; got != want {
+			t.Errorf("sum %d starts at %v, want %v", i, got, want)
+		}
+	}
+}

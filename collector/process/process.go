@@ -3,6 +3,11 @@
 // A datagram carries the sender's pid, supplied by the kernel, and often
 // arrives when the sender has gone: so what /proc said is kept, and so is the
 // process's start time, by which a reused pid is told from its predecessor.
+//
+// It gets the pid of a datagram and gives an Identity. The maxIdentities that
+// were seen last are remembered, each asked for anew after recheck.
+//
+// The next room is request.
 package process
 
 import (

@@ -1,6 +1,9 @@
 // Package recording reads trace datagrams that were recorded from a real
 // lightningd, and brings two recordings along: the demo plays them, and tests
 // and benchmarks measure with them.
+//
+// It gets nothing and gives Datagrams: 604 of a first start and 156 of a
+// payment, some 60 KiB within the binary. Next: package demo.
 package recording
 
 import (
@@ -37,7 +40,7 @@ func Startup() ([]Datagram, error) { return Read(bytes.NewReader(startup)) }
 // Xpay returns the 156 spans of a payment.
 func Xpay() ([]Datagram, error) { return Read(bytes.NewReader(xpay)) }
 
-// Load reads a recording from a file.
+// Load reads a recording from a file; for its form see Read.
 func Load(path string) ([]Datagram, error) {
 	f, err := os.Open(path)
 	if err != nil {

@@ -7,6 +7,11 @@
 // lightningd handing the request to the plugin that serves it, and its number
 // is unique in one run of lightningd. The first component is the client's and
 // may be anything, slashes included.
+//
+// It gets the id of a span and gives parts of it. It keeps nothing, and no text
+// can make it fail: a path of another form gives empty parts.
+//
+// The next room is detail.
 package request
 
 import "strings"

@@ -12,9 +12,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// maxPath is the longest path of a unix socket, in bytes, that lightningd
-// sends to; it cuts longer ones without a word.
-const maxPath = 107
+// MaxPath is the longest path of a unix socket on Linux, in bytes; others have
+// less. lightningd cuts longer ones without a word.
+const MaxPath = 107
 
 // Remedies that errors share. The socket is tried again from time to time, so
 // that what is mended on the disk needs no restart.
@@ -59,8 +59,8 @@ func checkPath(path string) error {
 	switch {
 	case path == "":
 		return errors.New("CLN_TRACE_SOCKET is empty; set it to a path in lightningd's environment and restart the node")
-	case len(path) > maxPath:
-		return fmt.Errorf("the path in CLN_TRACE_SOCKET has %d bytes, and that of a unix socket at most %d: %s; "+Elsewhere, len(path), maxPath, path)
+	case len(path) > MaxPath:
+		return fmt.Errorf("the path in CLN_TRACE_SOCKET has %d bytes, and that of a unix socket at most %d: %s; "+Elsewhere, len(path), MaxPath, path)
 	}
 	return nil
 }
@@ -83,6 +83,8 @@ func clearPath(path string) error {
 		return nil
 	case err == nil || errors.Is(err, unix.EPROTOTYPE): // EPROTOTYPE: a live stream socket
 		return fmt.Errorf("the trace socket %s is taken, %w; stop it"+noticed, path, ErrLive)
+	case errors.Is(err, unix.EPERM): // unix_may_send of the kernel's af_unix.c
+		return fmt.Errorf("the trace socket %s is taken, %w and hears one sender only (%w); stop it"+noticed, path, ErrLive, err)
 	case errors.Is(err, fs.ErrPermission):
 		return fmt.Errorf("%s is a socket of another user (%w); remove it"+noticed, path, err)
 	default:

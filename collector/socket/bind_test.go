@@ -57,6 +57,11 @@ func TestWhatIsInTheWayIsLeftAloneAndNamed(t *testing.T) {
 			listenAt(t, path, unix.SOCK_DGRAM)
 			return ""
 		}, []string{"another process is listening on", "stop it"}},
+		{"receiver that hears another only", func(t *testing.T, dir, path string) string {
+			listenAt(t, filepath.Join(dir, "peer"), unix.SOCK_DGRAM)
+			connectAt(t, path, filepath.Join(dir, "peer"))
+			return ""
+		}, []string{"another process is listening on", "operation not permitted", "stop it"}},
 		{"server of streams", func(t *testing.T, _, path string) string {
 			listenAt(t, path, unix.SOCK_STREAM)
 			return ""

@@ -6,4 +6,13 @@
 // into a larger one of our own (ring), and whoever decodes takes from
 // there. A Receiver keeps its socket in place: it binds anew when somebody
 // removes the file, and leaves alone what is not its own.
+//
+// It gets a path and gives Datagrams, by Take. The ring has ringSize bytes and
+// takes datagrams of up to maxDatagram; what finds no room there is counted in
+// Status, and so are the senders who are refused.
+//
+// Linux supplies credentials and lets a batch be read in one call
+// (socket_linux.go); elsewhere the senders are not known (socket_other.go).
+//
+// The next room is zipkin.
 package socket

@@ -225,3 +225,13 @@ func listenAt(tb testing.TB, path string, kind int) (stop func()) {
 	}
 	return stop
 }
+
+// connectAt makes a socket at path that hears nobody but the one at peer.
+func connectAt(tb testing.TB, path, peer string) {
+	tb.Helper()
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM, 0)
+	must(tb, err)
+	tb.Cleanup(func() { _ = unix.Close(fd) })
+	must(tb, unix.Bind(fd, &unix.SockaddrUnix{Name: path}))
+	must(tb, unix.Connect(fd, &unix.SockaddrUnix{Name: peer}))
+}

@@ -2,6 +2,14 @@
 // bounded queue, oldest first, that survives the end of the process at any
 // instant.
 //
+// It gets export requests as bytes, by Put, and gives them back one at a time,
+// by Next. It keeps Config.Limit bytes on disk, the oldest going first, and
+// tells about every span that it stored, found or dropped (Change). A damaged
+// file is set aside, maxDamaged of them.
+//
+// The rooms end here: see recording and demo for how all of it is tried, and
+// package plugin for who runs it.
+//
 // # On disk
 //
 // Each file holds what will be one export request, and is named after its

@@ -60,8 +60,8 @@ type Ledger struct {
 	counts Counts
 	// accepted spans by second, a ring
 	perSecond [rateWindow]int64
-	second    int64
-	first     int64
+	second    int64 // since first
+	first     time.Time
 }
 
 // Book adds an entry made at the time now.
@@ -70,7 +70,7 @@ func (l *Ledger) Book(entry Counts, now time.Time) {
 	defer l.mu.Unlock()
 	l.counts = l.counts.Add(entry)
 	if entry.Accepted != 0 {
-		l.advance(now.Unix())
+		l.advance(now)
 		l.perSecond[l.second%rateWindow] += entry.Accepted
 	}
 }
@@ -83,11 +83,13 @@ func (l *Ledger) Inherit(spans int64) {
 	l.counts = l.counts.Add(Counts{Received: spans, Accepted: spans, Spooled: spans})
 }
 
-// advance moves the ring on to second.
-func (l *Ledger) advance(second int64) {
-	if l.first == 0 {
-		l.first, l.second = second, second
+// advance moves the ring on to now. It counts from the first entry on, for then
+// a system clock that is set changes nothing.
+func (l *Ledger) advance(now time.Time) {
+	if l.first.IsZero() {
+		l.first = now
 	}
+	second := int64(now.Sub(l.first) / time.Second)
 	if second-l.second >= rateWindow {
 		clear(l.perSecond[:])
 		l.second = second
@@ -109,13 +111,13 @@ func (l *Ledger) Counts() Counts {
 func (l *Ledger) Rate(now time.Time) float64 {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.first == 0 {
+	if l.first.IsZero() {
 		return 0
 	}
-	l.advance(now.Unix())
+	l.advance(now)
 	var sum int64
 	for _, n := range l.perSecond {
 		sum += n
 	}
-	return float64(sum) / float64(min(max(l.second-l.first+1, 1), rateWindow))
+	return float64(sum) / float64(min(l.second+1, rateWindow))
 }

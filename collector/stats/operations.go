@@ -6,9 +6,9 @@ import (
 	"strings"
 	"sync"
 	"time"
-	"unicode/utf8"
 
 	"clntrace/collector/process"
+	"clntrace/collector/text"
 )
 
 const (
@@ -30,16 +30,7 @@ const (
 const maxText = 200 // bytes
 
 // Clip returns the part of a name that tells operations apart.
-func Clip(s string) string {
-	if len(s) <= maxText {
-		return s
-	}
-	end := maxText
-	for end > 0 && !utf8.RuneStart(s[end]) {
-		end--
-	}
-	return s[:end]
-}
+func Clip(s string) string { return text.Clip(s, maxText) }
 
 // Observation is one span, as the statistics see it.
 type Observation struct {

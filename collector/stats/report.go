@@ -43,7 +43,7 @@ type Socket struct {
 // Received = Refused + Malformed + Accepted.
 type Datagrams struct {
 	Received  uint64 `json:"received"`
-	Bytes     uint64 `json:"bytes"`
+	Bytes     uint64 `json:"bytes"`     // of all received
 	Refused   uint64 `json:"refused"`   // from a user who is not allowed
 	Malformed uint64 `json:"malformed"` // not a span
 	Accepted  uint64 `json:"accepted"`
@@ -53,32 +53,32 @@ type Datagrams struct {
 // Accepted + Synthesized = Exported + Pending + Spooled + SampledOut +
 // Filtered + DroppedQueueFull + DroppedSpoolFull + RejectedByBackend.
 type Spans struct {
-	Exported          uint64  `json:"exported"` // acknowledged by the endpoint
-	Pending           uint64  `json:"pending"`  // in memory
-	Spooled           uint64  `json:"spooled"`  // on disk
-	SampledOut        uint64  `json:"sampled_out"`
-	Filtered          uint64  `json:"filtered"` // by clntrace-drop-spans, or because exporting is off
-	DroppedQueueFull  uint64  `json:"dropped_queue_full"`
-	DroppedSpoolFull  uint64  `json:"dropped_spool_full"`
-	RejectedByBackend uint64  `json:"rejected_by_backend"`
-	Synthesized       uint64  `json:"synthesized"`
-	Truncated         uint64  `json:"truncated"`
-	Repaired          uint64  `json:"repaired"`
-	MissingParents    uint64  `json:"missing_parents"`
-	RatePerSecond     float64 `json:"rate_per_second"` // accepted spans, over the last minute
+	Exported          uint64  `json:"exported"`            // acknowledged by the endpoint
+	Pending           uint64  `json:"pending"`             // in memory
+	Spooled           uint64  `json:"spooled"`             // on disk
+	SampledOut        uint64  `json:"sampled_out"`         // by clntrace-sample-ratio
+	Filtered          uint64  `json:"filtered"`            // by clntrace-drop-spans, or because exporting is off
+	DroppedQueueFull  uint64  `json:"dropped_queue_full"`  // lost: no room in memory
+	DroppedSpoolFull  uint64  `json:"dropped_spool_full"`  // lost: no room on disk
+	RejectedByBackend uint64  `json:"rejected_by_backend"` // lost: refused for good
+	Synthesized       uint64  `json:"synthesized"`         // roots of requests, which nobody sent
+	Truncated         uint64  `json:"truncated"`           // came cut
+	Repaired          uint64  `json:"repaired"`            // cut ones that got their trace id back
+	MissingParents    uint64  `json:"missing_parents"`     // whose parent has not come within 60 s
+	RatePerSecond     float64 `json:"rate_per_second"`     // accepted spans, over the last minute
 }
 
 // Export tells how the endpoint does.
 type Export struct {
 	Endpoint    string     `json:"endpoint"`
 	Protocol    string     `json:"protocol"`
-	State       string     `json:"state"` // "off", "waiting", "connected", "refusing" or "unreachable"
-	Batches     uint64     `json:"batches"`
-	Retries     uint64     `json:"retries"`
+	State       string     `json:"state"`        // "off", "waiting", "connected", "refusing" or "unreachable"
+	Batches     uint64     `json:"batches"`      // requests that were acknowledged
+	Retries     uint64     `json:"retries"`      // further attempts at a request
 	LastSuccess *time.Time `json:"last_success"` // null: none yet
 	LastError   string     `json:"last_error"`
-	Refusal     string     `json:"-"` // why spans were last refused for good
-	AvgMS       float64    `json:"avg_ms"`
+	Refusal     string     `json:"-"`      // why spans were last refused for good
+	AvgMS       float64    `json:"avg_ms"` // from request to acknowledgement
 	P99MS       float64    `json:"p99_ms"`
 }
 

@@ -121,8 +121,14 @@ func hostile() Report {
 	}
 	r.Socket.Path = "/tmp/<" + long + ">"
 	r.Socket.QueueFullEvents = most
-	r.Datagrams = Datagrams{most, most, most, most, most}
-	r.Spans = Spans{most, most, most, most, most, most, most, most, most, most, most, most, 1e300}
+	for _, counts := range []reflect.Value{reflect.ValueOf(&r.Datagrams).Elem(), reflect.ValueOf(&r.Spans).Elem()} {
+		for i := range counts.NumField() {
+			if f := counts.Field(i); f.CanUint() {
+				f.SetUint(most)
+			}
+		}
+	}
+	r.Spans.RatePerSecond = 1e300
 	r.Export.Endpoint, r.Export.LastError = "https://"+long, "<html>&nbsp;\n"+strings.Repeat("日", 200)
 	r.Export.AvgMS, r.Export.P99MS = most, most
 	r.Processes = append(r.Processes, Process{Name: long + "\n<&>", Spans: most}, Process{Name: "日本\x1b[31m語"}, Process{})

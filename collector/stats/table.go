@@ -6,10 +6,11 @@ import (
 	"strconv"
 	"strings"
 	"time"
-	"unicode"
 
 	"github.com/jedib0t/go-pretty/v6/table"
-	"github.com/jedib0t/go-pretty/v6/text"
+	tabletext "github.com/jedib0t/go-pretty/v6/text"
+
+	"clntrace/collector/text"
 )
 
 const (
@@ -81,34 +82,14 @@ func writeLine(b *strings.Builder, label, line string) {
 
 // wrap breaks a line at blanks.
 func wrap(line string, width int) []string {
-	parts := strings.Split(text.WrapSoft(plain(line), width), "\n")
+	parts := strings.Split(tabletext.WrapSoft(text.Plain(line), width), "\n")
 	for i, part := range parts {
 		parts[i] = strings.TrimRight(part, " ")
 	}
 	return parts
 }
 
-// plain makes text that somebody else wrote fit for a terminal, on one line.
-// lightning-cli shows <, > and & as u003c and the like.
-func plain(s string) string {
-	return strings.Map(func(r rune) rune {
-		switch {
-		case r == '<':
-			return '('
-		case r == '>':
-			return ')'
-		case r == '&':
-			return '+'
-		case unicode.IsSpace(r):
-			return ' '
-		case !unicode.IsPrint(r):
-			return '?'
-		}
-		return r
-	}, s)
-}
-
-func snip(s string, width int) string { return text.Snip(plain(s), width, "~") }
+func snip(s string, width int) string { return tabletext.Snip(text.Plain(s), width, "~") }
 
 func (r Report) socketLine() string {
 	d := r.Datagrams
@@ -188,13 +169,13 @@ func (r Report) operationsTable() string {
 	style := table.StyleLight
 	style.Options = table.OptionsNoBordersAndSeparators
 	style.Box.PaddingLeft, style.Box.PaddingRight = "", " "
-	style.Format.HeaderAlign, style.Format.Header = text.AlignDefault, text.FormatUpper
+	style.Format.HeaderAlign, style.Format.Header = tabletext.AlignDefault, tabletext.FormatUpper
 	t.SetStyle(style)
 	header := table.Row{"process", "what", "count", "err", "total", "avg", "p50", "p99", "max"}
 	t.AppendHeader(header)
 	var configs []table.ColumnConfig
 	for number := 3; number <= len(header); number++ {
-		configs = append(configs, table.ColumnConfig{Number: number, Align: text.AlignRight, AlignHeader: text.AlignRight})
+		configs = append(configs, table.ColumnConfig{Number: number, Align: tabletext.AlignRight, AlignHeader: tabletext.AlignRight})
 	}
 	t.SetColumnConfigs(configs)
 	rows, width := r.operationRows(header)
@@ -215,7 +196,7 @@ func (r Report) operationRows(header table.Row) (rows []table.Row, width int) {
 	widths := make([]int, len(header))
 	note := func(row table.Row) {
 		for i, cell := range row {
-			widths[i] = max(widths[i], text.StringWidth(fmt.Sprint(cell)))
+			widths[i] = max(widths[i], tabletext.StringWidth(fmt.Sprint(cell)))
 		}
 	}
 	note(header)

@@ -137,10 +137,14 @@ func (d *Decoder) decodeBody(b []byte, s *Span) bool {
 	return d.decodeTags(b, s)
 }
 
-// decodeHex fills dst from hex digits, of either case.
+// decodeHex fills dst from hex digits, of either case. Where it cannot, dst is
+// all zeros: half an id would be taken for one.
 func decodeHex(dst, digits []byte) bool {
-	_, err := hex.Decode(dst, digits)
-	return err == nil
+	if _, err := hex.Decode(dst, digits); err != nil {
+		clear(dst)
+		return false
+	}
+	return true
 }
 
 // cutNumber reads the decimal number at the start of b. Numbers beyond int64

@@ -7,4 +7,10 @@
 // the long and the odd ones. The Decoder reads the fixed parts from both ends
 // and takes whatever stands between as text. Only what does not have that form
 // goes to encoding/json.
+//
+// It gets a datagram's bytes and gives a Span, or an error that says why there
+// is none. Strings that come again are shared between spans; maxInterned bytes
+// of them are remembered.
+//
+// The next room is process.
 package zipkin

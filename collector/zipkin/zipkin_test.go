@@ -298,3 +298,21 @@ func BenchmarkDecode(b *testing.B) {
 		}
 	}
 }
+
+// An id that is broken half way is none: its first half would be taken for one.
+func TestHalfAnIDIsNone(t *testing.T) {
+	for _, tc := range []struct{ what, datagram string }{
+		{"trace id", head + `"tags":{},"traceId":"f785be16bec33e74c7818029897200zz"}` + "\x00"},
+		{"parent id", head + `"parentId":"00000000000a00zz","tags":{"id":"x` + "\x00"},
+	} {
+		t.Run(tc.what, func(t *testing.T) {
+			var s Span
+			if err := new(Decoder).Decode([]byte(tc.datagram), &s); err != nil {
+				t.Fatal(err)
+			}
+			if s.TraceID.IsValid() || s.ParentID.IsValid() || !s.Truncated {
+				t.Errorf("got %+v", s)
+			}
+		})
+	}
+}

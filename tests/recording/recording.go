@@ -1,4 +1,6 @@
-// Package recording reads recorded trace datagrams of a real lightningd.
+// Package recording reads recorded trace datagrams of a real lightningd, those of
+// testdata too, and makes further ones in their form. It knows the datagrams'
+// text on its own, so that a test does not compare the decoder with itself.
 package recording
 
 import (
