@@ -19,6 +19,7 @@ import (
 	"clntrace/collector/process"
 	"clntrace/collector/socket"
 	"clntrace/collector/stats"
+	"clntrace/collector/text"
 	"clntrace/collector/zipkin"
 )
 
@@ -181,7 +182,7 @@ func (c *Collector) Shutdown(ctx context.Context) error {
 		m.Shutdown(ctx)
 	}
 	if left > 0 {
-		return fmt.Errorf("%d spans are lost: they could be neither delivered nor kept on disk in time", left)
+		return fmt.Errorf("%s could be neither delivered nor kept on disk in time", text.Number(left, "span is lost: it", "spans are lost: they"))
 	}
 	return nil
 }

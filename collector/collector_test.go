@@ -97,7 +97,7 @@ func TestDefectsEndNothing(t *testing.T) {
 	whole := d.processes
 	d.processes = nil
 	d.decode(datagrams[:1], now)
-	check(t, n.Stats(stats.Query{}), stats.StatusDegraded, "1 datagrams were not spans", "a defect of clntrace")
+	check(t, n.Stats(stats.Query{}), stats.StatusDegraded, "1 datagram was not a span", "a defect of clntrace")
 	d.processes = whole
 	d.safely(func() { d.decode(datagrams[1:], now) })
 	d.safely(func() { panic("boom") })

@@ -12,6 +12,7 @@ import (
 	"clntrace/collector/socket"
 	"clntrace/collector/spool"
 	"clntrace/collector/stats"
+	"clntrace/collector/text"
 )
 
 // Stats reports on everything since Open.
@@ -93,16 +94,18 @@ func (c *Collector) judge(r *stats.Report, link socket.Status, outage, now time.
 	}
 	c.judgeArrival(r, link, now, warn)
 	if n := r.Spans.DroppedQueueFull; n > 0 {
-		warn("%d spans were dropped because too many were waiting in memory, or came faster than they could be decoded. Raise clntrace-queue-size, or export less with clntrace-sample-ratio.", n)
+		warn("%s dropped because too many were waiting in memory, or came faster than they could be decoded. Raise clntrace-queue-size, or export less with clntrace-sample-ratio.",
+			text.Number(n, "span was", "spans were"))
 	}
 	c.judgeSpool(r, c.pipeline.Spool(), warn)
 	if n := r.Spans.RejectedByBackend; n > 0 && r.Export.Refusal != "" {
-		warn("%s refused %d spans for good, they are lost: %s.", r.Export.Endpoint, n, cfg.ExplainRefusal(r.Export.Refusal))
+		warn("%s refused %s lost: %s.", r.Export.Endpoint, text.Number(n, "span for good, it is", "spans for good, they are"), cfg.ExplainRefusal(r.Export.Refusal))
 	} else if n > 0 {
-		warn("%d spans are lost that were refused for good before the endpoint or its headers last changed. The log says why.", n)
+		warn("%s refused for good before the endpoint or its headers last changed. The log says why.", text.Number(n, "span is lost that was", "spans are lost that were"))
 	}
 	if n := r.Datagrams.Malformed; n > 0 {
-		warn("%d datagrams were not spans and were dropped; the last one: %v. Something else than lightningd may be sending to %s.", n, c.lastMalformed(), link.Path)
+		warn("%s dropped; the last one: %v. Something else than lightningd may be sending to %s.",
+			text.Number(n, "datagram was not a span and was", "datagrams were not spans and were"), c.lastMalformed(), link.Path)
 	}
 	if found := c.defect.Load(); found != nil {
 		warn("Spans met %v. They may lack a part of what clntrace knows of them, be missing in the statistics or stay pending.", *found)
@@ -150,14 +153,15 @@ func (c *Collector) judgeArrival(r *stats.Report, link socket.Status, now time.T
 		case link.QueueLimit > 0 && link.QueueLimit < enoughQueue:
 			remedy += fmt.Sprintf(" The kernel's queue is small (%d): raise net.unix.max_dgram_qlen to 512.", link.QueueLimit+1)
 		}
-		warn("%d spans name a parent that did not come within 60 s: at least that much was lost on the way, or the parent is still running. %s", n, remedy)
+		warn("%s a parent that did not come within 60 s: at least that much was lost on the way, or the parent is still running. %s", text.Number(n, "span names", "spans name"), remedy)
 	}
 	if n := r.Spans.Truncated; n > 0 {
-		warn("%d spans were longer than lightningd sends (2,047 bytes) and came cut. %d got their trace back from a relative; "+
-			"such as did not are traces of their own with cln.truncated=true.", n, r.Spans.Repaired)
+		warn("%s longer than lightningd sends (2,047 bytes) and came cut. %d got their trace back from a relative; "+
+			"such as did not are traces of their own with cln.truncated=true.", text.Number(n, "span was", "spans were"), r.Spans.Repaired)
 	}
 	if n := r.Datagrams.Refused; n > 0 {
-		warn("%d datagrams came from users who are not allowed and were dropped. To accept them, list the users in clntrace-allow-uids.", n)
+		warn("%s dropped. To accept such, list the users in clntrace-allow-uids.",
+			text.Number(n, "datagram came from a user who is not allowed and was", "datagrams came from users who are not allowed and were"))
 	}
 }
 
@@ -196,10 +200,10 @@ func (c *Collector) judgeSpool(r *stats.Report, s spool.Status, warn func(string
 			s.Bytes/mib, s.Limit/mib)
 	}
 	if n := r.Spans.DroppedSpoolFull; n > 0 {
-		warn("%d spans are lost that had been in the spool: it was full and the oldest went, or somebody removed or damaged its files. Raise clntrace-spool-size; see the log.", n)
+		warn("%s lost from the spool: it was full and the oldest went, or somebody removed or damaged its files. Raise clntrace-spool-size; see the log.", text.Number(n, "span is", "spans are"))
 	}
 	if s.Damaged > 0 {
-		warn("%d damaged files were set aside in %s. Nothing needs them: look at them or delete them.", s.Damaged, s.Dir)
+		warn("%s set aside in %s. Nothing needs that: look at it or delete it.", text.Number(s.Damaged, "damaged file was", "damaged files were"), s.Dir)
 	}
 }
 

@@ -264,6 +264,7 @@ func TestWarningsFromCounts(t *testing.T) {
 			stats.Export{Endpoint: "http://x:1", Refusal: "HTTP 401 Unauthorized", LastError: "an outage since"}},
 		{"refused before a setconfig", up, stats.Spans{RejectedByBackend: 6}, stats.Datagrams{}, []string{"6 spans are lost that were refused for good before the endpoint or its headers last changed"},
 			stats.Export{Endpoint: "http://x:1"}},
+		{"one of each", up, stats.Spans{Truncated: 1}, stats.Datagrams{}, []string{"1 span was longer"}, stats.Export{}},
 		{"other users", up, stats.Spans{}, stats.Datagrams{Refused: 7}, []string{"7 datagrams came from users", "clntrace-allow-uids"}, stats.Export{}},
 		{"malformed", up, stats.Spans{}, stats.Datagrams{Malformed: 8}, []string{"8 datagrams were not spans", zipkin.ErrForm.Error(), n.socket}, stats.Export{}},
 	} {

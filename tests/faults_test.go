@@ -483,15 +483,10 @@ func fullDisk(x *trial) {
 	mount := []string{"unshare", "--mount", "--propagation", "private", "sh", "-c"}
 	script := `mount -t tmpfs -o size=1m clntrace "$0" && exec "$@"`
 	disk := lightningdtest.Dir(x.T)
-	if out, err := exec.Command(mount[0], append(mount[1:], script, disk, "true")...).CombinedOutput(); err != nil {
+	if out, err := exec.Command(mount[0], append(slices.Clone(mount[1:]), script, disk, "true")...).CombinedOutput(); err != nil {
 		x.Skipf("cannot mount a small file system here: %v: %s", err, out)
 	}
-	wrapper := filepath.Join(lightningdtest.Dir(x.T), "clntrace")
-	text := fmt.Sprintf("#!/bin/sh\nexec %s '%s' %s %s \"$@\"\n", strings.Join(mount, " "), script, disk, clntrace)
-	if err := os.WriteFile(wrapper, []byte(text), 0o755); err != nil {
-		x.Fatal(err)
-	}
-	x.cfg.Plugin = wrapper
+	x.cfg.Plugin, x.cfg.Args = mount[0], append(mount[1:], script, disk, clntrace)
 	x.set("spool-dir", filepath.Join(disk, "spool")).down().large(2000).until("a warning", func(r report) bool {
 		return r.Datagrams.Received == 2000 && r.Spans.Spooled > 0 && slices.ContainsFunc(r.Warnings, mentions("no space left"))
 	})

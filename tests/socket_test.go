@@ -263,11 +263,7 @@ func TestSocketIsNeverWiderThan0600(t *testing.T) {
 	r := otlptest.Start(t)
 	p := lay(t, r)
 	// With no umask, bind alone would make the socket everybody's.
-	p.cfg.Plugin = filepath.Join(p.cfg.LightningDir, "clntrace")
-	script := "#!/bin/sh\numask 0\nexec " + clntrace + "\n"
-	if err := os.WriteFile(p.cfg.Plugin, []byte(script), 0o755); err != nil {
-		t.Fatal(err)
-	}
+	p.cfg.Plugin, p.cfg.Args = "sh", []string{"-c", `umask 0; exec "$0"`, clntrace}
 	watched, stop := make(chan map[fs.FileMode]int), make(chan struct{})
 	go func() { watched <- watchMode(p.path, stop) }()
 	n := launch(t, p.cfg)

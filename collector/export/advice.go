@@ -24,7 +24,7 @@ func (c Config) ExplainRefusal(reason string) string {
 // is held against a real connection in the tests. A reason that is not known,
 // or that a later version of a library words differently, is shown as it is.
 func (c Config) explain(reason, otherwise string) string {
-	if strings.Contains(reason, "clntrace-") || strings.Contains(reason, defect.Notice) {
+	if strings.Contains(reason, "clntrace-") || strings.Contains(reason, defect.Notice) || reason == noReason {
 		return reason // our own words
 	}
 	for _, a := range advices {

@@ -1,6 +1,7 @@
 package export
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -19,6 +20,7 @@ import (
 	"clntrace/collector/defect"
 	"clntrace/collector/spool"
 	"clntrace/collector/stats"
+	"clntrace/collector/text"
 )
 
 const (
@@ -42,6 +44,9 @@ const (
 	StateRefusing    = "refusing" // the last batch was refused for good
 	StateUnreachable = "unreachable"
 )
+
+// noReason stands for that of an endpoint that rejects spans without a word.
+const noReason = "it does not say why, perhaps its log does"
 
 // errStopped ends deliveries when their time at shutdown is over.
 var errStopped = errors.New("stopped before the endpoint took the spans")
@@ -355,7 +360,7 @@ func (d *delivery) note(ctx context.Context, l *link, spans int64, result *attem
 	case !result.retryable:
 		d.report.State = StateRefusing
 		d.recovered() // an answer is an answer
-		return unwanted, d.complain(fmt.Sprintf("%s refused a batch of %d spans for good", d.report.Endpoint, spans), spans, result.message, now)
+		return unwanted, d.complain(fmt.Sprintf("%s refused a batch of %s for good", d.report.Endpoint, text.Number(spans, "span", "spans")), spans, result.message, now)
 	}
 	return waiting, d.unreachable(result, now)
 }
@@ -368,8 +373,9 @@ func (d *delivery) noteTaken(spans int64, result *attempt, now time.Time) (lines
 		lines = append(lines, d.report.Endpoint+" takes spans again")
 	}
 	if rejected := result.rejectedOf(spans); rejected > 0 || result.message != "" {
-		lines = append(lines, d.complain(fmt.Sprintf("%s took a batch of %d spans but rejected %d of them",
-			d.report.Endpoint, spans, rejected), rejected, result.message, now)...)
+		reason := cmp.Or(result.message, noReason)
+		lines = append(lines, d.complain(fmt.Sprintf("%s took a batch of %s but rejected %d of them",
+			d.report.Endpoint, text.Number(spans, "span", "spans"), rejected), rejected, reason, now)...)
 	}
 	return lines
 }
@@ -396,7 +402,7 @@ func (d *delivery) confess(found error) { d.lose(0, found) }
 func (d *delivery) lose(spans int64, found error) {
 	what := "exporting"
 	if spans > 0 {
-		what += fmt.Sprintf(", %d spans are lost", spans)
+		what += ", " + text.Number(spans, "span is lost", "spans are lost")
 	}
 	d.mu.Lock()
 	lines := d.complain(what, spans, Brief(found.Error()), time.Now())

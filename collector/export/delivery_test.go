@@ -2,6 +2,7 @@ package export
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"strings"
@@ -91,6 +92,53 @@ func TestReasonsOfRefusalsDoNotFillTheLog(t *testing.T) {
 		p.now("after", stats.Counts{RejectedByBackend: 150})
 		if lines := strings.Count(p.log.String(), "level=WARN"); lines < 2 || lines > 3 {
 			t.Errorf("%d warnings in 150 s:\n%s", lines, p.log.String())
+		}
+		p.shutdown(time.Second)
+	})
+}
+
+func TestRejectionWithoutAWordIsTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cfg := spooling(t, "")
+		cfg.SpoolSize = 0
+		p := startSpooling(t, cfg, &fakeClient{answer: func(context.Context, []string) attempt {
+			return attempt{acknowledged: true, rejected: 1}
+		}})
+		p.number(0, 4)
+		time.Sleep(time.Second)
+		p.now("after", stats.Counts{Exported: 3, RejectedByBackend: 1})
+		if report, _ := p.Status(); report.Refusal != noReason || report.LastError != noReason {
+			t.Errorf("got %+v", report)
+		}
+		if want := "took a batch of 4 spans but rejected 1 of them: it does not say why, perhaps its log does (logged once"; !strings.Contains(p.log.String(), want) {
+			t.Errorf("the log does not say %q:\n%s", want, p.log.String())
+		}
+		p.shutdown(time.Second)
+	})
+}
+
+// A remark of the endpoint's, and a defect that costs nothing, are not why
+// spans were lost before.
+func TestReasonOfLostSpansStays(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cfg := spooling(t, "")
+		cfg.SpoolSize = 0
+		f := &fakeClient{answer: refuse}
+		p := startSpooling(t, cfg, f)
+		p.number(0, 1)
+		time.Sleep(time.Second)
+		for what, then := range map[string]func(){
+			"a remark": func() {
+				f.set(func(context.Context, []string) attempt { return attempt{acknowledged: true, message: "a remark"} })
+				p.number(1, 1)
+				time.Sleep(time.Second)
+			},
+			"a defect": func() { p.delivery.confess(errors.New("a defect")) },
+		} {
+			then()
+			if report, _ := p.Status(); report.LastError != what || report.Refusal != "InvalidArgument: because" {
+				t.Errorf("after %s: %+v", what, report)
+			}
 		}
 		p.shutdown(time.Second)
 	})

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io/fs"
 	"slices"
+
+	"clntrace/collector/text"
 )
 
 // Batch is what of the spool is to be delivered in one request.
@@ -103,7 +105,7 @@ func (s *Spool) read(f *file) []record {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		s.drop(f)
-		s.log.Warn(fmt.Sprintf("the spool file %s in %s was removed by somebody else, with %d spans", f.name(), s.cfg.Dir, before))
+		s.log.Warn(fmt.Sprintf("the spool file %s in %s was removed by somebody else, with %s", f.name(), s.cfg.Dir, text.Number(before, "span", "spans")))
 	case len(records) == 0:
 		s.setAside(f, err)
 	case damaged > 0:
@@ -155,8 +157,8 @@ func (s *Spool) mend(f *file, records []record, damaged int) {
 		s.addDamaged(&file{number: f.number, size: f.size})
 		f.size = int64(len(b))
 	}
-	s.log.Warn(fmt.Sprintf("the spool file %s in %s is damaged: %d spans in it are whole and will be sent, %d bytes are not and are %s",
-		f.name(), s.cfg.Dir, f.spans, damaged, what))
+	s.log.Warn(fmt.Sprintf("the spool file %s in %s is damaged: %s whole and will be sent, %s not: %s",
+		f.name(), s.cfg.Dir, text.Number(f.spans, "span in it is", "spans in it are"), text.Number(damaged, "byte is", "bytes are"), what))
 }
 
 func (s *Spool) addDamaged(f *file) {
@@ -175,7 +177,7 @@ func (s *Spool) Done(b *Batch) {
 	s.taken = nil
 	if s.drop(b.file) && s.dir != nil {
 		if err := s.dir.remove(b.file.name()); err != nil {
-			s.log.Warn(fmt.Sprintf("%v; the next run will send %d spans again", explain(s.cfg.Dir, err), b.Spans))
+			s.log.Warn(fmt.Sprintf("%v; the next run will send %s again", explain(s.cfg.Dir, err), text.Number(b.Spans, "span", "spans")))
 		} else {
 			_ = s.report(nil) // what was full has room now
 		}

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"clntrace/collector/text"
 )
 
 const (
@@ -193,7 +195,7 @@ func (s *Spool) Put(spans int64, body []byte) error {
 func (s *Spool) put(spans int64, body []byte) error {
 	b := appendRecord(make([]byte, 0, headerSize+len(body)), spans, body)
 	if size := int64(len(b)); blocks(size) > s.cfg.Limit || size > maxFileBytes || spans > math.MaxUint32 {
-		return fmt.Errorf("a batch of %d spans (%d bytes) does not fit into the spool of %d bytes; raise clntrace-spool-size", spans, size, s.cfg.Limit)
+		return fmt.Errorf("a batch of %s (%d bytes) does not fit into the spool of %d bytes; raise clntrace-spool-size", text.Number(spans, "span", "spans"), size, s.cfg.Limit)
 	}
 	if err := s.open(); err != nil {
 		return err
@@ -294,7 +296,7 @@ func (s *Spool) abandon() {
 			lost += f.spans
 		}
 	}
-	s.log.Warn(fmt.Sprintf("the spool directory %s was removed by somebody else, with %d spans", s.cfg.Dir, lost))
+	s.log.Warn(fmt.Sprintf("the spool directory %s was removed by somebody else, with %s", s.cfg.Dir, text.Number(lost, "span", "spans")))
 	s.count(Change{Dropped: lost})
 	s.dir.close()
 	s.dir, s.found, s.files, s.damaged, s.unsynced = nil, nil, nil, nil, nil

@@ -97,7 +97,7 @@ func (r Report) socketLine() string {
 	if r.Socket.Path != "" {
 		line += " on " + r.Socket.Path
 	}
-	line += fmt.Sprintf("; %d datagrams, %s", d.Received, bytes(d.Bytes))
+	line += fmt.Sprintf("; %s, %s", text.Number(d.Received, "datagram", "datagrams"), bytes(d.Bytes))
 	line += nonZero(", ", counter{d.Refused, "refused"}, counter{d.Malformed, "malformed"})
 	if r.Socket.QueueLimit > 0 {
 		line += fmt.Sprintf("; the kernel's queue holds %d and was %s", r.Socket.QueueLimit+1, Full(r.Socket.QueueFullEvents))
@@ -127,7 +127,7 @@ func (r Report) exportLine() string {
 	if e.State == "off" {
 		return "off"
 	}
-	line := fmt.Sprintf("%s, %s (%s); %d batches", e.State, e.Endpoint, e.Protocol, e.Batches)
+	line := fmt.Sprintf("%s, %s (%s); %s", e.State, e.Endpoint, e.Protocol, text.Number(e.Batches, "batch", "batches"))
 	line += nonZero(", ", counter{e.Retries, "retries"})
 	if e.Batches > 0 {
 		line += fmt.Sprintf(", avg %s, p99 %s", ms(e.AvgMS), ms(e.P99MS))

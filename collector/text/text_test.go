@@ -2,6 +2,14 @@ package text
 
 import "testing"
 
+func TestNumber(t *testing.T) {
+	for n, want := range map[int64]string{-1: "-1 spans are", 0: "0 spans are", 1: "1 span is", 21: "21 spans are"} {
+		if got := Number(n, "span is", "spans are"); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+}
+
 func TestClip(t *testing.T) {
 	for _, tc := range []struct {
 		text string
