@@ -3,6 +3,7 @@
 package deploy
 
 import (
+	"bytes"
 	"fmt"
 	"maps"
 	"net"
@@ -11,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -28,11 +30,18 @@ import (
 // which a payment's root comes.
 const decisionWait = 9 * time.Second
 
-// startCollector starts a Collector with a configuration of the fleet and
-// returns where it listens. It ends with the test.
-func startCollector(t *testing.T, program, config string, env ...string) (address string) {
+// otelcol is a Collector that runs.
+type otelcol struct {
+	address string // where it listens
+	// stop ends it, once it has made its decisions and sent what they keep.
+	stop func()
+}
+
+// startCollector starts a Collector with a configuration of the fleet. It ends
+// with the test, if not before.
+func startCollector(t *testing.T, program, config string, env ...string) otelcol {
 	t.Helper()
-	address = strings.TrimPrefix(otlptest.Reserve(t).GRPCEndpoint(), "http://")
+	address := strings.TrimPrefix(otlptest.Reserve(t).GRPCEndpoint(), "http://")
 	cmd := exec.Command(program, "--config=file:"+config)
 	cmd.Env = append(os.Environ(), "LISTEN="+address, "METRICS_LEVEL=none", "DECISION_WAIT="+decisionWait.String())
 	cmd.Env = append(cmd.Env, env...)
@@ -44,16 +53,15 @@ func startCollector(t *testing.T, program, config string, env ...string) (addres
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	exited := make(chan error, 1)
-	go func() { exited <- cmd.Wait() }()
-	t.Cleanup(func() {
+	stop := sync.OnceFunc(func() {
 		_ = cmd.Process.Signal(syscall.SIGTERM)
-		if err := <-exited; err != nil || t.Failed() {
+		if err := cmd.Wait(); err != nil || t.Failed() {
 			text, _ := os.ReadFile(log.Name())
 			t.Errorf("%s: %v: %s", config, err, text)
 		}
 		log.Close()
 	})
+	t.Cleanup(stop)
 	waitFor(t, config+" to listen", func() bool {
 		conn, err := net.Dial("tcp", address)
 		if err == nil {
@@ -61,7 +69,7 @@ func startCollector(t *testing.T, program, config string, env ...string) (addres
 		}
 		return err == nil
 	})
-	return address
+	return otelcol{address, stop}
 }
 
 // payment is a recorded payment as the n-th of a node: other ids, and what
@@ -72,14 +80,14 @@ func payment(t *testing.T, n int, change func(*recording.Span)) (datagrams []rec
 	if err != nil {
 		t.Fatal(err)
 	}
-	ids := strings.NewReplacer("cln:xpay#330", fmt.Sprintf("cln:xpay#%d", 1000+n))
+	const root = "cln:xpay#330"
 	shift := time.Since(recorded[len(recorded)-1].SentAt)
 	for i, d := range recorded {
 		s, err := d.Span()
-		if err != nil || !strings.Contains(s.Tags["id"], "cln:xpay#330") {
+		if err != nil || !strings.Contains(s.Tags["id"], root) {
 			continue
 		}
-		s.Tags["id"] = ids.Replace(s.Tags["id"])
+		s.Tags["id"] = strings.Replace(s.Tags["id"], root, fmt.Sprintf("cln:xpay#%d", 1000+n), 1)
 		s.ID, s.TraceID = fmt.Sprintf("%08x%08x", n+1, i+1), fmt.Sprintf("%016x%08x%08x", 0xc1, n+1, i+1)
 		s.Start = s.Start.Add(shift)
 		if change != nil {
@@ -104,14 +112,15 @@ func pay(t *testing.T, endpoint string) (spansEach int) {
 	dir := lightningdtest.Dir(t)
 	socket := filepath.Join(dir, "trace.sock")
 	cmd := exec.Command(clntrace, "collect", "--socket="+socket, "--spool-dir="+filepath.Join(dir, "spool"), "--otlp-endpoint=http://"+endpoint)
-	cmd.Stderr, cmd.Dir = os.Stderr, dir
+	var log bytes.Buffer
+	cmd.Stderr, cmd.Dir = &log, dir
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
 		_ = cmd.Process.Signal(syscall.SIGTERM)
 		if err := cmd.Wait(); err != nil {
-			t.Error(err)
+			t.Errorf("%v: %s", err, log.String())
 		}
 	})
 	waitFor(t, "the socket", func() bool { _, err := os.Stat(socket); return err == nil })
@@ -134,30 +143,31 @@ func pay(t *testing.T, endpoint string) (spansEach int) {
 	return spansEach
 }
 
-// checkKept waits until the sampled payments have come and expects the failing
-// and the slow one among them, each payment whole or absent, and few of the rest.
-func checkKept(t *testing.T, r *otlptest.Receiver, spansEach int) {
+// checkKept waits until the failing and the slow payment have come, ends the
+// sampling Collectors, and expects that each payment came whole or not at all,
+// and few of those that are not special.
+func checkKept(t *testing.T, r *otlptest.Receiver, spansEach int, tier ...otelcol) {
 	t.Helper()
-	kept := func(spans []otlptest.Span) map[string]int {
-		count := map[string]int{}
-		for _, s := range spans {
-			count[s.TraceID]++
-		}
-		return count
-	}
-	has := func(spans []otlptest.Span, is func(otlptest.Span) bool) bool { return slices.ContainsFunc(spans, is) }
 	failed := func(s otlptest.Span) bool { return s.Name == "xpay" && s.Status == "Error" }
 	lasted := func(s otlptest.Span) bool { return s.Name == "xpay" && s.Duration > 5*time.Second }
-	spans := r.Wait(t, "the failing and the slow payment", func(s []otlptest.Span) bool { return has(s, failed) && has(s, lasted) })
-	traces := kept(spans)
-	t.Logf("%d of %d payments came, of %d spans each", len(traces), payments, spansEach)
-	for trace, n := range traces {
+	r.Wait(t, "the failing and the slow payment", func(s []otlptest.Span) bool {
+		return slices.ContainsFunc(s, failed) && slices.ContainsFunc(s, lasted)
+	})
+	for _, c := range tier {
+		c.stop()
+	}
+	kept := map[string]int{}
+	for _, s := range r.Spans() {
+		kept[s.TraceID]++
+	}
+	t.Logf("%d of %d payments came, of %d spans each", len(kept), payments, spansEach)
+	for trace, n := range kept {
 		if n != spansEach {
 			t.Errorf("of trace %s came %d spans of %d", trace, n, spansEach)
 		}
 	}
-	if len(traces) > payments/2 {
-		t.Errorf("%d of %d payments were kept, with 10 %% of those that are not special", len(traces), payments)
+	if len(kept) > payments/2 {
+		t.Errorf("%d of %d payments were kept, with 10 %% of those that are not special", len(kept), payments)
 	}
 }
 
@@ -165,8 +175,8 @@ func checkKept(t *testing.T, r *otlptest.Receiver, spansEach int) {
 func TestFleetSampling(t *testing.T) {
 	t.Parallel()
 	r := otlptest.Start(t)
-	address := startCollector(t, collector, "fleet/sampling.yaml", "BACKEND="+strings.TrimPrefix(r.GRPCEndpoint(), "http://"))
-	checkKept(t, r, pay(t, address))
+	c := startCollector(t, collector, "fleet/sampling.yaml", "BACKEND="+strings.TrimPrefix(r.GRPCEndpoint(), "http://"))
+	checkKept(t, r, pay(t, c.address), c)
 }
 
 // Both tiers. The load-balancing exporter is in contrib Collectors only.
@@ -178,12 +188,12 @@ func TestFleet(t *testing.T) {
 	}
 	r := otlptest.Start(t)
 	backend := "BACKEND=" + strings.TrimPrefix(r.GRPCEndpoint(), "http://")
-	var tier []string
+	var tier []otelcol
 	for range 2 {
 		tier = append(tier, startCollector(t, contrib, "fleet/sampling.yaml", backend))
 	}
-	gateway := startCollector(t, contrib, "fleet/gateway.yaml", "SAMPLING=["+strings.Join(tier, ", ")+"]")
-	checkKept(t, r, pay(t, gateway))
+	gateway := startCollector(t, contrib, "fleet/gateway.yaml", fmt.Sprintf("SAMPLING=[%s, %s]", tier[0].address, tier[1].address))
+	checkKept(t, r, pay(t, gateway.address), tier...)
 }
 
 // What of the gateway can be checked without the load-balancing exporter: the

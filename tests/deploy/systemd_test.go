@@ -42,7 +42,7 @@ func readUnit(t *testing.T, path string) map[string][]string {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	options, err := unit.Deserialize(f)
+	options, err := unit.DeserializeOptions(f)
 	if err != nil {
 		t.Fatalf("%s: %v", path, err)
 	}
@@ -126,10 +126,10 @@ func TestUnitsAreValid(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if err := os.WriteFile(broken, bytes.Replace(text, []byte("Environment="), []byte("Enviroment="), 1), 0o644); err != nil {
+			if err := os.WriteFile(broken, bytes.Replace(text, []byte("Environment="), []byte("Surroundings="), 1), 0o644); err != nil {
 				t.Fatal(err)
 			}
-			if output, _ := systemdAnalyze(t, dir, append([]string{"verify", "--man=no"}, units...)...); !strings.Contains(output, "Enviroment") {
+			if output, _ := systemdAnalyze(t, dir, append([]string{"verify", "--man=no"}, units...)...); !strings.Contains(output, "Surroundings") {
 				t.Errorf("the drop-in is not looked at: %s", output)
 			}
 		})
