@@ -415,6 +415,12 @@ func TestSidecarOfAnotherUser(t *testing.T) {
 				c.argv = append(c.argv, fmt.Sprintf("--allow-uids=%d", other))
 			}
 			r := c.start(t)
+			if listed {
+				waitFor(t, "the socket to be open to others", func() bool {
+					info, err := os.Stat(r.socket(c))
+					return err == nil && info.Mode().Perm() == 0o666
+				})
+			}
 			errnos, err := r.senders(c, other, "lightningd")[0].Send(recording.Numbered("extend_tip", 1, 1)...)
 			if err != nil {
 				t.Fatal(err)
