@@ -41,6 +41,18 @@ type container struct {
 	worldWritable bool
 }
 
+// needNamespaces skips a test where it cannot make what a container is made of.
+func needNamespaces(t *testing.T) {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("namespaces and other users take root")
+	}
+	if out, err := exec.CommandContext(t.Context(), "setpriv", "--no-new-privs", "unshare", "--mount", "--net", "--pid", "--fork",
+		"sh", "-c", "mount --bind /tmp /tmp && sysctl -q -w net.unix.max_dgram_qlen=512").CombinedOutput(); err != nil {
+		t.Skipf("no namespaces can be made here: %v: %s", err, out)
+	}
+}
+
 // enter makes the container: a mount namespace whose root, read-only, holds the
 // executable, /proc and the directories, and in it the user, without the right
 // to gain others. What an engine adds is not there: its seccomp filter.
@@ -80,9 +92,7 @@ func (r *running) output() string {
 // start starts the container and waits until clntrace listens. It ends with the test.
 func (c container) start(t *testing.T, extra ...string) *running {
 	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Skip("namespaces and other users take root")
-	}
+	needNamespaces(t)
 	root := lightningdtest.Dir(t)
 	r := &running{t: t, shared: lightningdtest.Dir(t)}
 	c.populate(t, root, r.shared)
@@ -442,9 +452,7 @@ func TestSidecarOfAnotherUser(t *testing.T) {
 // its socket, wherever the node is.
 func TestQueueIsThatOfTheReceiver(t *testing.T) {
 	t.Parallel()
-	if os.Geteuid() != 0 {
-		t.Skip("a network namespace takes root")
-	}
+	needNamespaces(t)
 	dir := lightningdtest.Dir(t)
 	socket := filepath.Join(dir, "trace.sock")
 	cmd := exec.Command("unshare", "--net", "sh", "-c", `sysctl -q -w net.unix.max_dgram_qlen=512 && exec "$@"`, "sh",

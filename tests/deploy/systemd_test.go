@@ -117,8 +117,10 @@ func TestUnitsAreValid(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			// It warns of an unknown key and still says that all is well.
-			if output, err := systemdAnalyze(t, dir, append([]string{"verify", "--man=no"}, units...)...); err != nil || output != "" {
+			// It warns of an unknown key and still says that all is well. Of
+			// the machine's other units it may say what it likes.
+			output, err := systemdAnalyze(t, dir, append([]string{"verify", "--man=no"}, units...)...)
+			if err != nil || strings.Contains(output, "lightningd") || strings.Contains(output, "clntrace") {
 				t.Errorf("%v: %s", err, output)
 			}
 			broken := filepath.Join(dir, "lightningd.service.d", "clntrace.conf")
@@ -173,9 +175,7 @@ func TestUnitOfTheSidecar(t *testing.T) {
 }
 
 func TestSysctl(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("a network namespace takes root")
-	}
+	needNamespaces(t)
 	file, err := filepath.Abs("systemd/sysctl.d/60-clntrace.conf")
 	if err != nil {
 		t.Fatal(err)
