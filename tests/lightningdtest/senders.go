@@ -34,6 +34,13 @@ func (n *Node) Senders(program string) *Senders {
 	return &Senders{t: n.t, program: program, bin: Dir(n.t), dir: n.Dir, socket: n.TraceSocket, byPID: map[int]*Sender{}}
 }
 
+// SendersTo returns senders without a node, which send to that socket.
+func SendersTo(t testing.TB, program, socket string) *Senders {
+	t.Helper()
+	dir := Dir(t)
+	return &Senders{t: t, program: program, bin: dir, dir: dir, socket: socket, byPID: map[int]*Sender{}}
+}
+
 // Start starts a process with that name. It ends with the test.
 func (s *Senders) Start(exe string) *Sender {
 	s.t.Helper()
