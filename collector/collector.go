@@ -82,6 +82,7 @@ func Open(o Options) *Collector {
 		o.Logger.Warn("no span can be received: " + o.SocketProblem)
 	}
 	c.pipeline = export.NewPipeline(c.ledger, o.Logger, o.Version)
+	c.pipeline.Yield = c.yield
 	go c.decode()
 	return c
 }
@@ -272,10 +273,14 @@ const batchLen = 512
 
 // take decodes what the socket has brought, and tells whether it can bring more.
 func (d *decoder) take() (open bool) {
+	began := time.Now()
 	receiver := d.collector.receiver
 	d.datagrams, open = receiver.Take(d.datagrams[:0], batchLen)
-	defer receiver.Release()
-	d.decode(d.datagrams, time.Now())
+	defer func() {
+		receiver.Release()
+		d.collector.yield(time.Since(began))
+	}()
+	d.decode(d.datagrams, began)
 	return open
 }
 

@@ -32,6 +32,10 @@ const (
 
 // Pipeline is the way of spans from the collector to the endpoint.
 type Pipeline struct {
+	// Yield, if set, is told after each request how long that took, and may
+	// wait, for others to have the processor. Set it before Start.
+	Yield func(worked time.Duration)
+
 	ledger   ledger
 	scope    instrumentation.Scope
 	delivery *delivery
@@ -267,6 +271,7 @@ func (e *exporter) setNode(n Node) {
 func (e *exporter) ExportSpans(ctx context.Context, spans []sdktrace.ReadOnlySpan) error {
 	<-e.ready
 	for len(spans) > 0 {
+		began := time.Now()
 		n := e.prepare(spans)
 		if err := e.export(ctx, spans[:n]); err == nil {
 			for _, s := range spans[:n] {
@@ -274,6 +279,9 @@ func (e *exporter) ExportSpans(ctx context.Context, spans []sdktrace.ReadOnlySpa
 			}
 		}
 		spans = spans[n:]
+		if e.pipeline.Yield != nil {
+			e.pipeline.Yield(time.Since(began))
+		}
 	}
 	return nil
 }

@@ -6,8 +6,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"sync/atomic"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -144,11 +142,10 @@ type boundSocket struct {
 	done                chan struct{}
 }
 
-// read reads into queue until close, counting in full the drains that found the
-// kernel's queue at its limit.
-func (s *boundSocket) read(queue *ring, full *atomic.Uint64) {
+// read reads into queue until close.
+func (s *boundSocket) read(queue *ring, pressure *pressure) {
 	defer close(s.done)
-	read(s.fd, int(s.wakeRead.Fd()), s.queueLimit, queue, full)
+	newReader(s.fd, int(s.wakeRead.Fd()), s.queueLimit, queue, pressure).run()
 }
 
 // close reads what is left and closes the socket.
@@ -157,119 +154,4 @@ func (s *boundSocket) close() {
 	<-s.done
 	_ = s.wakeRead.Close()
 	_ = unix.Close(s.fd)
-}
-
-// batcher receives datagrams, as many at once as the system allows.
-type batcher interface {
-	// receive returns how many there are, 0 when the queue is empty.
-	receive() (int, error)
-	// datagram returns the i-th of them, valid until the next receive.
-	datagram(i int) Datagram
-}
-
-// read drains fd into queue until the other end of wake is closed.
-func read(fd, wake, limit int, queue *ring, full *atomic.Uint64) {
-	b := newBatcher(fd)
-	for closing := false; !closing; {
-		closing = await(fd, wake)
-		u := burst{began: time.Now()}
-		deadline := u.began.Add(maxBurst)
-		if closing {
-			deadline = u.began.Add(drainTime)
-		}
-		for u.last = u.began; ; u.rest() {
-			n, wasFull := drain(b, limit, queue, deadline)
-			if wasFull {
-				full.Add(1)
-			}
-			now := time.Now()
-			if !u.goesOn(n, now) || now.After(deadline) || closing {
-				break
-			}
-		}
-		queue.flush()
-	}
-}
-
-const (
-	// burstGap is the mean time between datagrams below which the next one is
-	// worth staying awake for: to fall asleep and be woken takes longer, and
-	// the kernel may wake us on the sender's processor, behind the sender.
-	burstGap = 20 * time.Microsecond
-	// burstLength is how many datagrams make a burst, so that staying awake in
-	// vain costs a few µs for each of them at most.
-	burstLength = 16
-	// maxBurst is how long a burst is read before we look whether the socket is
-	// to be closed: a sender who never pauses must not keep it open.
-	maxBurst = 50 * time.Millisecond
-	// lingerTime is how long we stay awake after the last one.
-	lingerTime = 100 * time.Microsecond
-	// restTime is how long we leave a queue alone that we have just emptied,
-	// for a system call takes as long for one datagram as for several. The
-	// smallest queue takes ten times as long to fill up.
-	restTime = 3 * time.Microsecond
-)
-
-// burst is what has come since the reading thread last woke up.
-type burst struct {
-	began, last time.Time // last: of a datagram
-	datagrams   int
-}
-
-// goesOn notes that n datagrams were there at the time now, and tells whether
-// more are to be expected in no time.
-func (u *burst) goesOn(n int, now time.Time) bool {
-	if n > 0 {
-		u.datagrams += n
-		u.last = now
-	}
-	return u.datagrams >= burstLength && now.Sub(u.began) < time.Duration(u.datagrams)*burstGap && now.Sub(u.last) < lingerTime
-}
-
-// rest lets some datagrams come together. It does not sleep.
-func (u *burst) rest() {
-	for start := time.Now(); time.Since(start) < restTime; {
-		continue
-	}
-}
-
-// drain empties the kernel's queue, until deadline. It tells
-// whether it found the queue full, which is when the limit (and the one
-// datagram more that the kernel lets in) came out at the first go: later ones
-// may have been sent meanwhile.
-func drain(b batcher, limit int, queue *ring, deadline time.Time) (drained int, full bool) {
-	for calls := 0; ; calls++ {
-		n, err := b.receive()
-		if err != nil {
-			// The kernel is short of memory, or worse; do not burn a core on it.
-			time.Sleep(10 * time.Millisecond)
-			return drained, full
-		}
-		if n == 0 {
-			return drained, full
-		}
-		drained += n
-		if limit > 0 && drained > limit && calls*batchLen <= limit {
-			full = true
-		}
-		queue.put(n, b.datagram)
-		if n < batchLen || time.Now().After(deadline) {
-			return drained, full
-		}
-	}
-}
-
-// await waits until fd can be read, and tells whether it is to be closed.
-func await(fd, wake int) (closing bool) {
-	fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}, {Fd: int32(wake), Events: unix.POLLIN}}
-	for {
-		_, err := unix.Poll(fds, -1)
-		switch {
-		case err == nil:
-			return fds[1].Revents != 0
-		case !errors.Is(err, unix.EINTR):
-			// The kernel is short of memory; it will not be for ever.
-			time.Sleep(10 * time.Millisecond)
-		}
-	}
 }

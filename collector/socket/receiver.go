@@ -5,7 +5,6 @@ import (
 	"log/slog"
 	"runtime"
 	"sync"
-	"sync/atomic"
 	"time"
 )
 
@@ -40,10 +39,10 @@ type Status struct {
 
 // Receiver listens on a path, for as long as that path is its own.
 type Receiver struct {
-	path  string
-	log   *slog.Logger
-	queue *ring
-	full  atomic.Uint64
+	path     string
+	log      *slog.Logger
+	queue    *ring
+	pressure pressure
 
 	reading chan func() // what the reading thread does
 	thread  chan int    // its id
@@ -88,12 +87,17 @@ func (r *Receiver) Take(into []Datagram, most int) (list []Datagram, open bool) 
 // longer valid.
 func (r *Receiver) Release() { r.queue.release() }
 
+// Flooded tells that senders are being refused at this moment because datagrams
+// come faster than they can be read. What can wait should: it takes the
+// processor from the reading.
+func (r *Receiver) Flooded() bool { return r.pressure.flooded.Load() }
+
 // Status tells how the Receiver does.
 func (r *Receiver) Status() Status {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	s := Status{
-		Path: r.path, Listening: r.socket != nil, QueueLimit: r.limit, QueueFull: r.full.Load(),
+		Path: r.path, Listening: r.socket != nil, QueueLimit: r.limit, QueueFull: r.pressure.full.Load(),
 		Dropped: r.queue.dropped.Load(), DroppedBytes: r.queue.lost.Load(),
 		Refused: r.queue.refused.Load(), RefusedBytes: r.queue.declined.Load(),
 	}
@@ -152,9 +156,6 @@ func (r *Receiver) readingThread() {
 func (r *Receiver) Prefer() error {
 	id := <-r.thread
 	r.thread <- id
-	// To come back from a system call takes one of the runtime's processors;
-	// with one more than there are cores there is one, or soon is.
-	runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + 1)
 	return stepBack(id)
 }
 
@@ -196,7 +197,7 @@ func (r *Receiver) check() {
 	r.shut = nil // bind does both or none
 	if err == nil {
 		r.socket, r.limit = s, s.queueLimit
-		r.reading <- func() { s.read(r.queue, &r.full) }
+		r.reading <- func() { s.read(r.queue, &r.pressure) }
 	}
 	r.problem = err
 	r.say(lost, before)

@@ -3,6 +3,7 @@ package socket
 import (
 	"encoding/binary"
 	"sync/atomic"
+	"time"
 )
 
 const (
@@ -57,6 +58,22 @@ type ring struct {
 
 	bytes []byte
 	taken uint64 // by the decoder, up to here
+
+	// Of the reader alone:
+	flushed uint64    // what the decoder was told of, up to here
+	since   time.Time // when the first was put that it was not
+	senders senders
+}
+
+// senders remembers processes that have sent lately, by pid.
+type senders [64]int32
+
+// isNew tells whether pid is none that it remembers.
+func (s *senders) isNew(pid int32) bool {
+	place := &s[uint32(pid)%uint32(len(s))] //nolint:gosec // never negative
+	known := *place == pid
+	*place = pid
+	return !known
 }
 
 // A record begins with its payload's size, flags, pid and uid, 4 bytes each.
@@ -82,10 +99,15 @@ func recordSize(n int) uint64 {
 
 // put appends n datagrams, and counts those for which there is no room and
 // those of users who may not send: they shall not take room from others. The
-// decoder may hear of them only at the next flush.
-func (r *ring) put(n int, datagram func(i int) Datagram) {
+// decoder may hear of them only at the next flush, but at once of a new sender,
+// who may not live for long: then nobody could say any more who it was.
+func (r *ring) put(n int, datagram func(i int) Datagram, now time.Time) {
 	head := r.head.Load()
+	if head == r.flushed {
+		r.since = now
+	}
 	allowed := r.allowed.Load()
+	urgent := false
 	for i := range n {
 		d := datagram(i)
 		if d.Known && allowed != nil && !(*allowed)[d.UID] {
@@ -99,15 +121,25 @@ func (r *ring) put(n int, datagram func(i int) Datagram) {
 			r.lost.Add(uint64(len(d.Payload)))
 		}
 		head = next
+		urgent = urgent || r.senders.isNew(d.PID)
 	}
 	r.head.Store(head)
-	if head-r.tail.Load() > wakeAt {
+	if urgent || head-r.tail.Load() > wakeAt {
 		r.flush()
 	}
 }
 
+// age is how long the oldest datagram waits that the decoder was not told of.
+func (r *ring) age(now time.Time) time.Duration {
+	if r.head.Load() == r.flushed {
+		return 0
+	}
+	return now.Sub(r.since)
+}
+
 // flush lets the decoder know what has been put.
 func (r *ring) flush() {
+	r.flushed = r.head.Load()
 	if r.head.Load() != r.tail.Load() && r.sleeping.CompareAndSwap(true, false) {
 		r.wake()
 	}

@@ -2,7 +2,6 @@ package socket
 
 import (
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -20,7 +19,7 @@ func takeFrom(r *ring, most int) []Datagram {
 func putAll(r *ring, list ...string) {
 	r.put(len(list), func(i int) Datagram {
 		return Datagram{Payload: []byte(list[i]), PID: int32(len(list[i])), UID: uint32(i), Known: i%2 == 0, Oversize: i%3 == 0}
-	})
+	}, time.Now())
 }
 
 func TestRingKeepsOrderAndContents(t *testing.T) {
@@ -63,10 +62,15 @@ func TestReadyHasATokenWhenThereIsSomethingToTake(t *testing.T) {
 		t.Error("a token without a datagram")
 	}
 	putAll(r, "a")
+	if !token() || token() {
+		t.Error("a new sender did not give one token")
+	}
+	takeFrom(r, 9)
+	putAll(r, "b")
 	if token() {
 		t.Error("a token before more was waited for")
 	}
-	putAll(r, "b")
+	putAll(r, "c")
 	r.flush()
 	r.flush()
 	if !token() || token() {
@@ -89,6 +93,7 @@ func TestReadyHasATokenWhenThereIsSomethingToTake(t *testing.T) {
 	}
 	takeFrom(r, 9)
 	r.release()
+	r.senders.isNew(wakeAt)
 	putAll(r, strings.Repeat("x", wakeAt))
 	if !token() {
 		t.Error("no token although much waits")
@@ -170,7 +175,7 @@ func TestRingUnderLoad(t *testing.T) {
 	go func() {
 		for i := 0; i < total; {
 			n := min(1+i%batchLen, total-i)
-			r.put(n, func(k int) Datagram { return Datagram{Payload: payload(i + k)} })
+			r.put(n, func(k int) Datagram { return Datagram{Payload: payload(i + k)} }, time.Now())
 			r.flush()
 			i += n
 		}
@@ -201,8 +206,9 @@ func TestRingDoesNotAllocateInTheLongRun(t *testing.T) {
 	payload := make([]byte, 257)
 	datagram := func(int) Datagram { return Datagram{Payload: payload} }
 	list := make([]Datagram, 0, 100)
+	now := time.Now()
 	if n := testing.AllocsPerRun(1000, func() {
-		r.put(64, datagram)
+		r.put(64, datagram, now)
 		list, _ = r.take(list[:0], 100)
 		r.release()
 	}); n != 0 {
@@ -210,119 +216,36 @@ func TestRingDoesNotAllocateInTheLongRun(t *testing.T) {
 	}
 }
 
-func TestBurstKeepsTheReaderAwake(t *testing.T) {
-	began := time.Now()
+func TestRingTellsHowLongTheDecoderWasLeftAsleep(t *testing.T) {
+	r := newRing()
+	now := time.Now()
+	put := func(at time.Time) { r.put(1, func(int) Datagram { return Datagram{} }, at) }
+	check := func(what string, want time.Duration) {
+		t.Helper()
+		if got := r.age(now); got != want {
+			t.Errorf("%s: %v, want %v", what, got, want)
+		}
+	}
+	check("nothing put", 0)
+	put(now.Add(-3 * time.Second))
+	put(now.Add(-time.Second))
+	check("two put", 3*time.Second)
+	r.flush()
+	check("flushed", 0)
+	put(now.Add(-2 * time.Second))
+	check("one more", 2*time.Second)
+}
+
+// A process that is gone when the decoder asks for its name stays without one.
+func TestNewSendersAreTold(t *testing.T) {
+	var s senders
 	for _, tc := range []struct {
-		what  string
-		n     int
-		after time.Duration // since the beginning, of the first n
-		idle  time.Duration // since then
-		want  bool
-	}{
-		{"a burst", burstLength, 0, 0, true},
-		{"a burst that has just paused", burstLength, 0, lingerTime - 1, true},
-		{"a burst that is over", burstLength, 0, lingerTime, false},
-		{"too few", burstLength - 1, 0, 0, false},
-		{"almost too slow", burstLength, burstLength*burstGap - 1, 0, true},
-		{"too slow", burstLength, burstLength * burstGap, 0, false},
-	} {
-		t.Run(tc.what, func(t *testing.T) {
-			u := burst{began: began, last: began}
-			now := began.Add(tc.after)
-			got := u.goesOn(tc.n, now)
-			if tc.idle > 0 {
-				got = u.goesOn(0, now.Add(tc.idle))
-			}
-			if got != tc.want {
-				t.Errorf("stays awake: %v, want %v", got, tc.want)
-			}
-		})
-	}
-}
-
-// script is a batcher that has so many datagrams at each call.
-type script struct {
-	counts []int // -1: an error
-	calls  int
-}
-
-var errScript = errors.New("no memory")
-
-func (s *script) receive() (int, error) {
-	s.calls++
-	if s.calls > len(s.counts) {
-		return 0, nil
-	}
-	if n := s.counts[s.calls-1]; n >= 0 {
-		return n, nil
-	}
-	return 0, errScript
-}
-
-func (s *script) datagram(int) Datagram { return Datagram{Payload: []byte("x")} }
-
-func times(n, count int) []int { return slices.Repeat([]int{count}, n) }
-
-// The kernel lets in one more than the limit, so that many tell that it was
-// full; what comes after a call that could have emptied it may be new.
-func TestFullQueueIsNoticed(t *testing.T) {
-	const b = batchLen
-	if b != 64 {
-		t.Skip("skipped: the numbers are those of batches of 64")
-	}
-	for _, tc := range []struct {
-		name   string
-		limit  int
-		counts []int
-		full   bool
-		calls  int
-	}{
-		{"10, empty", 10, nil, false, 1},
-		{"10, one", 10, []int{1}, false, 1},
-		{"10, at the limit", 10, []int{10}, false, 1},
-		{"10, full", 10, []int{11}, true, 1},
-		{"10, full, and more while it was read", 10, []int{40}, true, 1},
-		{"10, full, and a whole batch while it was read", 10, []int{b, 3}, true, 2},
-		{"64, almost full", 64, []int{63}, false, 1},
-		{"64, at the limit", 64, []int{b, 0}, false, 2},
-		{"64, full", 64, []int{b, 1}, true, 2},
-		{"63, full", 63, []int{b, 0}, true, 2},
-		{"100, at the limit", 100, []int{b, 36}, false, 2},
-		{"100, full", 100, []int{b, 37}, true, 2},
-		{"512, a burst", 512, []int{b, b, 5}, false, 3},
-		{"512, almost full", 512, append(times(7, b), 63), false, 8},
-		{"512, at the limit", 512, append(times(8, b), 0), false, 9},
-		{"512, full", 512, append(times(8, b), 1), true, 9},
-		{"512, full, and more while it was read", 512, append(times(20, b), 7), true, 21},
-		{"unknown", 0, append(times(20, b), 7), false, 21},
-		{"error at once", 10, []int{-1, 11}, false, 1},
-		{"error later", 10, []int{b, -1, 11}, true, 2},
-	} {
-		t.Run(tc.name, func(t *testing.T) {
-			q, s := newRing(), &script{counts: tc.counts}
-			if _, full := drain(s, tc.limit, q, time.Now().Add(time.Minute)); full != tc.full {
-				t.Errorf("full is %v, want %v", full, tc.full)
-			}
-			if s.calls != tc.calls {
-				t.Errorf("%d calls, want %d", s.calls, tc.calls)
-			}
-			want := 0
-			for _, n := range tc.counts[:min(tc.calls, len(tc.counts))] {
-				want += max(n, 0)
-			}
-			if got := len(takeFrom(q, 1<<20)); got != want {
-				t.Errorf("%d datagrams, want %d", got, want)
-			}
-		})
-	}
-}
-
-func TestDrainEndsAtTheDeadline(t *testing.T) {
-	endless := &script{counts: times(1000, batchLen)}
-	q := newRing()
-	drain(endless, 0, q, time.Now().Add(-time.Second))
-	if got := len(takeFrom(q, 1<<20)); got != batchLen || endless.calls != 1 {
-		t.Errorf("%d datagrams in %d calls after the deadline", got, endless.calls)
+		pid  int32
+		want bool
+	}{{0, false}, {7, true}, {7, false}, {8, true}, {7, false}, {7 + int32(len(s)), true}, {7, true}, {8, false}} {
+		if got := s.isNew(tc.pid); got != tc.want {
+			t.Errorf("pid %d is new: %v, want %v", tc.pid, got, tc.want)
+		}
 	}
 }
 
@@ -331,10 +254,11 @@ func BenchmarkRing(b *testing.B) {
 	payload := make([]byte, 257)
 	datagram := func(int) Datagram { return Datagram{Payload: payload} }
 	var list []Datagram
+	now := time.Now()
 	b.SetBytes(int64(len(payload)))
 	b.ReportAllocs()
 	for b.Loop() {
-		r.put(10, datagram)
+		r.put(10, datagram, now)
 		list, _ = r.take(list[:0], 10)
 		r.release()
 	}

@@ -5,6 +5,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -124,6 +125,18 @@ func (f file) openToAll(path string) error {
 		return errNotOurs
 	}
 	return os.Chmod(fmt.Sprintf("/proc/self/fd/%d", fd), 0o666)
+}
+
+// doze waits for at most d, without telling the Go runtime. The runtime can
+// still stop us, for poll ends with EINTR when a signal comes.
+func doze(fds []unix.PollFd, d time.Duration) (int, error) {
+	timeout := unix.NsecToTimespec(max(d, 0).Nanoseconds())
+	n, _, errno := unix.RawSyscall6(unix.SYS_PPOLL, uintptr(unsafe.Pointer(&fds[0])), uintptr(len(fds)),
+		uintptr(unsafe.Pointer(&timeout)), 0, 0, 0)
+	if errno != 0 {
+		return 0, os.NewSyscallError("ppoll", errno)
+	}
+	return int(n), nil
 }
 
 // mmsg is the kernel's struct mmsghdr.

@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
-	"sync/atomic"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -90,11 +89,11 @@ func TestFullQueueOfTheKernelIsNoticed(t *testing.T) {
 				}
 			}
 			h := newRing()
-			var full atomic.Uint64
-			go s.read(h, &full)
+			var p pressure
+			go s.read(h, &p)
 			<-h.ready
 			s.close()
-			if got := full.Load(); got != tc.full {
+			if got := p.full.Load(); got != tc.full {
 				t.Errorf("full %d times, want %d", got, tc.full)
 			}
 			if got := len(takeFrom(h, 1<<20)); got != tc.sent {

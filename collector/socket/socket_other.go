@@ -6,6 +6,7 @@ import (
 	"os"
 	"strings"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -82,6 +83,11 @@ func (f file) openToAll(path string) error {
 		return errNotOurs
 	}
 	return os.Chmod(path, 0o666)
+}
+
+// doze waits for at most d.
+func doze(fds []unix.PollFd, d time.Duration) (int, error) {
+	return unix.Poll(fds, int(max(d, time.Millisecond).Milliseconds()))
 }
 
 type otherBatcher struct {

@@ -15,11 +15,12 @@ import (
 const (
 	paceLoad      = "pace"
 	fasterLoad    = "10x"
+	busiestLoad   = "50x"
 	fullSpeedLoad = "full"
 	nodeLoad      = "node"
 )
 
-var loadKeys = []string{paceLoad, fasterLoad, fullSpeedLoad, nodeLoad}
+var loadKeys = []string{paceLoad, fasterLoad, busiestLoad, fullSpeedLoad, nodeLoad}
 
 // config is the command line.
 type config struct {
@@ -42,13 +43,13 @@ func parse(args []string, output io.Writer) (config, error) {
 	flags.SetOutput(output)
 	var receivers, workloads, queues string
 	flags.StringVar(&receivers, "receivers", strings.Join(peerKeys(), ","), "which `receivers` to compare")
-	flags.StringVar(&workloads, "workloads", strings.Join(loadKeys, ","), "which `workloads` to run: payments at their recorded pace, at 10 times that, datagrams at full speed, a real node's start and stop")
+	flags.StringVar(&workloads, "workloads", strings.Join(loadKeys, ","), "which `workloads` to run: payments at their recorded pace, at 10 and 50 times that, datagrams at full speed, a real node's start and stop")
 	flags.StringVar(&queues, "queues", "10,512", "`limits` of the kernel's queue (net.unix.max_dgram_qlen)")
 	flags.IntVar(&c.rounds, "rounds", 3, "how often each is measured; the table shows the medians")
 	flags.IntVar(&c.datagrams, "datagrams", 2_000_000, "how many to send at full speed")
 	flags.IntVar(&c.senders, "senders", 1, "how many processes send them")
 	flags.StringVar(&c.recording, "recording", "", "`file` with a recording to send instead of the one payment that is in testdata")
-	flags.IntVar(&c.repeat, "repeat", 0, "how often to play the recording at a pace (default 60 for the one payment, 1 for a -recording)")
+	flags.IntVar(&c.repeat, "repeat", 0, "how often to play the recording at its pace, and so many times as often at so many times that pace (default 60 for the one payment, 1 for a -recording)")
 	flags.StringVar(&c.clntrace, "clntrace", "", "`executable` to measure instead of one built from this checkout")
 	quick := flags.Bool("quick", false, "a few seconds that show that all works; its numbers mean little. Other flags win")
 	if err := flags.Parse(args); err != nil {

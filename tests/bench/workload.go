@@ -46,6 +46,8 @@ func (b *bench) plan() error {
 			b.loads = append(b.loads, paced("recorded pace", datagrams, b.repeat, 1))
 		case fasterLoad:
 			b.loads = append(b.loads, paced("10 × that pace", datagrams, b.repeat, 10))
+		case busiestLoad:
+			b.loads = append(b.loads, paced("50 × that pace", datagrams, b.repeat, 50))
 		case fullSpeedLoad:
 			b.loads = append(b.loads, fullSpeed(datagrams, b.datagrams, b.senders))
 		case nodeLoad:
@@ -77,8 +79,10 @@ func (b *bench) load() ([]recording.Datagram, error) {
 }
 
 // paced has a sender for each process of the recording, which sends when that
-// process did, several times over and so many times faster.
+// process did, several times over: so many times faster, and so many times as
+// often, so that all paces last as long.
 func paced(title string, datagrams []recording.Datagram, repeat, speed int) workload {
+	repeat *= speed
 	first, last := datagrams[0].SentAt, datagrams[len(datagrams)-1].SentAt
 	// From the last to the next first there is as much time as between any two.
 	period := last.Sub(first) + last.Sub(first)/time.Duration(len(datagrams))

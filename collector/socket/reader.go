@@ -1,0 +1,265 @@
+package socket
+
+import (
+	"errors"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// How the thread waits. To sleep and be woken takes as long as to read ten
+// datagrams, and the sender pays for half of it: so it is worth a thought.
+const (
+	// longQueue is the limit of the kernel's queue from which on that outlasts
+	// our waking up. A shorter one is watched while datagrams come in bursts.
+	longQueue = 128
+	// burstGap is the mean time between datagrams below which the next one is
+	// worth staying awake for, where the queue is short: the kernel may also
+	// wake us on the sender's processor, behind the sender.
+	burstGap = 20 * time.Microsecond
+	// burstLength is how many datagrams must have come ahead of that rate to
+	// make a burst, so that staying awake in vain costs a few µs for each.
+	burstLength = 16
+	// lingerTime is how long we stay awake after the last datagram of a burst.
+	lingerTime = 100 * time.Microsecond
+	// restTime is how long we leave a queue alone that we have just emptied,
+	// for a system call takes as long for one datagram as for several. The
+	// smallest queue takes ten times as long to fill up.
+	restTime = 3 * time.Microsecond
+
+	// gatherTime is how long datagrams are left to gather in a long queue while
+	// they come often. The highest peak of a real node brings 8 in that time,
+	// and 130 still find room in their sender's own buffer.
+	gatherTime = 500 * time.Microsecond
+	// oftenTime is how long we may have waited for the first of them.
+	oftenTime = 2 * time.Millisecond
+	// dozeTime is how long we may have waited for the last datagram to wait for
+	// the next without the Go runtime's knowledge, and how long at most.
+	dozeTime = 10 * time.Millisecond
+
+	// handOverTime is the longest that a datagram waits for others before the
+	// decoder is woken, which takes as long as to decode fifty.
+	handOverTime = 25 * time.Millisecond
+	// maxBurst is how long we read before we look whether the socket is to be
+	// closed: a sender who never pauses must not keep it open.
+	maxBurst = 50 * time.Millisecond
+	// hardship is how long we wait when the kernel is short of memory, or
+	// worse: it must not burn a core.
+	hardship = 10 * time.Millisecond
+)
+
+// What a flood is: datagrams come faster than they can be worked up, and some
+// of them are refused.
+const (
+	// floodWindow is over how long the rate of datagrams is taken.
+	floodWindow = 10 * time.Millisecond
+	// floodLength is how many in it are a flood: 100,000 a second, six times the
+	// highest peak of a real node, and what decoding and exporting take a core
+	// for. Below that, to put them off would lose more than it gains.
+	floodLength = 1000
+	// backlog is how many datagrams waiting show that we come too late. A queue
+	// with a higher limit is not safe by then: the senders' own buffers
+	// (net.core.wmem_default) hold some 170.
+	backlog = 128
+	// floodMemory is how long after both a flood lasts. In the midst of one the
+	// thread may lose the processor, and then it comes too late for the many.
+	floodMemory = 100 * time.Millisecond
+)
+
+// pressure is what the reading thread tells others of its load.
+type pressure struct {
+	full    atomic.Uint64 // drains that found the kernel's queue at its limit
+	flooded atomic.Bool   // now
+}
+
+// batcher receives datagrams, as many at once as the system allows.
+type batcher interface {
+	// receive returns how many there are, 0 when the queue is empty.
+	receive() (int, error)
+	// datagram returns the i-th of them, valid until the next receive.
+	datagram(i int) Datagram
+}
+
+// reader empties the kernel's queue into the ring. All of it runs on the
+// reading thread.
+type reader struct {
+	batcher  batcher
+	polled   [2]unix.PollFd // the socket; the end of a pipe that is closed to stop us
+	limit    int            // of the kernel's queue; 0: unknown
+	queue    *ring
+	pressure *pressure
+
+	last  time.Time     // when a datagram was last read
+	slept time.Duration // how long we last waited for one
+	some  bool          // the last drain brought datagrams, but not many
+	ahead time.Time     // until when there would be datagrams if one came in each burstGap
+
+	late   time.Time // when a backlog was last found
+	rapid  time.Time // when there were last as many as in a flood
+	window time.Time // since when recent counts
+	recent int       // datagrams
+}
+
+func newReader(fd, wake, limit int, queue *ring, p *pressure) *reader {
+	return &reader{
+		batcher: newBatcher(fd), limit: limit, queue: queue, pressure: p, slept: time.Hour,
+		polled: [2]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}, {Fd: int32(wake), Events: unix.POLLIN}},
+	}
+}
+
+// run reads until the other end of wake is closed, and what is there then.
+func (r *reader) run() {
+	for closing := false; !closing; {
+		closing = r.await()
+		if closing {
+			r.drain(time.Now().Add(drainTime))
+		} else {
+			r.burst(time.Now().Add(maxBurst))
+		}
+	}
+	r.pressure.flooded.Store(false)
+	r.queue.flush()
+}
+
+// burst reads for as long as the next datagram is worth staying awake for, but
+// not for long after deadline.
+func (r *reader) burst(deadline time.Time) {
+	for {
+		n := r.drain(deadline)
+		r.some = n > 0 && n < batchLen
+		now := time.Now()
+		if r.limit >= longQueue || !r.goesOn(n, now) || now.After(deadline) {
+			return
+		}
+		rest()
+	}
+}
+
+// goesOn notes that n datagrams were there, and tells whether more are to be
+// expected in no time: whether those of late are a burst ahead of a steady flow
+// of one in each burstGap.
+func (r *reader) goesOn(n int, now time.Time) bool {
+	const enough = burstLength * burstGap
+	if r.ahead.Before(now) {
+		r.ahead = now
+	}
+	r.ahead = r.ahead.Add(time.Duration(n) * burstGap)
+	if most := now.Add(enough + lingerTime); r.ahead.After(most) {
+		r.ahead = most
+	}
+	return r.ahead.Sub(now) >= enough
+}
+
+// rest lets some datagrams come together. It does not sleep.
+func rest() {
+	for start := time.Now(); time.Since(start) < restTime; {
+		continue
+	}
+}
+
+// drain empties the kernel's queue, until deadline, and returns how many
+// datagrams there were.
+func (r *reader) drain(deadline time.Time) (drained int) {
+	for calls := 0; ; calls++ {
+		n, err := r.batcher.receive()
+		if err != nil {
+			time.Sleep(hardship)
+			return drained
+		}
+		if n == 0 {
+			return drained
+		}
+		r.last = time.Now()
+		r.weigh(calls*batchLen, drained, n)
+		drained += n
+		r.queue.put(n, r.batcher.datagram, r.last)
+		if n < batchLen || r.last.After(deadline) {
+			return drained
+		}
+	}
+}
+
+// weigh notes that n datagrams came, after the before that this drain had had
+// already, of the asked that it could have had. A backlog, or a full queue, is
+// one whose length came out at the first go: later ones may have been sent
+// meanwhile.
+func (r *reader) weigh(asked, before, n int) {
+	found := func(length int) bool {
+		return asked < length && before < length && before+n >= length
+	}
+	// The kernel lets in one datagram more than the limit.
+	if r.limit > 0 && found(r.limit+1) {
+		r.pressure.full.Add(1)
+	}
+	if found(backlog) || r.limit > 0 && found(r.limit+1) {
+		r.late = r.last
+	}
+	r.recent += n
+	if r.last.Sub(r.window) < floodWindow {
+		return
+	}
+	if r.recent >= floodLength {
+		r.rapid = r.last
+	}
+	r.window, r.recent = r.last, 0
+	flood := r.last.Sub(r.rapid) < floodMemory && r.last.Sub(r.late) < floodMemory
+	if flood {
+		r.slept = 0 // so that we doze after it, and see its end
+	}
+	r.pressure.flooded.Store(flood)
+}
+
+// await waits until there may be something to read, and tells whether the
+// socket is to be closed.
+func (r *reader) await() (closing bool) {
+	if r.gathers() {
+		n, _ := doze(r.polled[1:], gatherTime)
+		return n > 0
+	}
+	for start := time.Now(); ; {
+		n, err := r.sleep()
+		if err != nil && !errors.Is(err, unix.EINTR) {
+			time.Sleep(hardship)
+		}
+		if n > 0 {
+			r.slept = time.Since(start)
+			return r.polled[1].Revents != 0
+		}
+	}
+}
+
+// gathers tells whether datagrams should be left to gather for a while, which
+// saves most of them waking us, and their senders doing so.
+func (r *reader) gathers() bool {
+	return r.limit >= longQueue && r.some && r.slept < oftenTime && !r.pressure.flooded.Load()
+}
+
+// sleep waits for a datagram, or until it is time to think again. What the
+// decoder was not woken for it is told of when it has waited enough, or when
+// nothing more comes.
+//
+// While datagrams come it dozes. To wait in a system call that the Go runtime
+// knows of costs a dozen context switches: the runtime gives our place to
+// others, starts its monitor, and has to find us a place again, while the
+// queue fills.
+func (r *reader) sleep() (n int, err error) {
+	now := time.Now()
+	quiet := now.Sub(r.last)
+	dozing := r.slept < dozeTime && quiet < dozeTime
+	if quiet >= dozeTime {
+		r.pressure.flooded.Store(false)
+		r.queue.flush()
+	}
+	if r.queue.age(now) >= handOverTime {
+		r.queue.flush()
+	}
+	age := r.queue.age(now)
+	switch {
+	case dozing:
+		return doze(r.polled[:], min(dozeTime-quiet, handOverTime-age))
+	case age > 0:
+		return unix.Poll(r.polled[:], int((handOverTime-age)/time.Millisecond)+1)
+	}
+	return unix.Poll(r.polled[:], -1)
+}
