@@ -26,7 +26,7 @@ func (c *Collector) Stats(q stats.Query) stats.Report {
 		UptimeSeconds: int64(now.Sub(c.started).Seconds()),
 		Socket: stats.Socket{
 			Path: link.Path, State: "listening", QueueLimit: link.QueueLimit,
-			QueueFullEvents: link.QueueFull, LargestDatagram: int(c.largest.Load()),
+			QueueFullEvents: link.QueueFull + link.SenderFull, LargestDatagram: int(c.largest.Load()),
 		},
 		Datagrams: stats.DatagramsOf(counts),
 		Spans:     stats.SpansOf(counts),
@@ -129,6 +129,10 @@ func (c *Collector) judge(r *stats.Report, link socket.Status, outage, now time.
 // clntrace gets to run. systemd sets it on hosts; containers begin with 10.
 const enoughQueue = 512
 
+// enoughBuffer is the buffer of a sender, in bytes, that does not end before
+// such a queue: for a small span the kernel counts some 1,300.
+const enoughBuffer = 1 << 20
+
 // judgeArrival finds what is wrong on the way from the senders, each with its
 // remedy.
 func (c *Collector) judgeArrival(r *stats.Report, link socket.Status, now time.Time, warn func(string, ...any)) {
@@ -145,10 +149,15 @@ func (c *Collector) judgeArrival(r *stats.Report, link socket.Status, now time.T
 		warn("The kernel's queue holds %d datagrams and was %s: spans were lost before clntrace could see them. %s",
 			link.QueueLimit+1, stats.Full(link.QueueFull), remedy)
 	}
+	if link.SenderFull > 0 {
+		warn("A sender's own buffer (net.core.wmem_default, %d bytes) was %s, before the kernel's queue of %d: spans were lost before clntrace could see them. "+
+			"Run 'sysctl -w net.core.wmem_default=%d' on the host, which containers cannot set for themselves, and restart the node.",
+			link.SenderBuffer, stats.Full(link.SenderFull), link.QueueLimit+1, max(enoughBuffer, 4*link.SenderBuffer))
+	}
 	if n := r.Spans.MissingParents; n > 0 {
 		remedy := "Processes that died leave such spans, too."
 		switch {
-		case link.QueueFull > 0:
+		case link.QueueFull > 0 || link.SenderFull > 0:
 			remedy = "The kernel's queue was full: see above."
 		case link.QueueLimit > 0 && link.QueueLimit < enoughQueue:
 			remedy += fmt.Sprintf(" The kernel's queue is small (%d): raise net.unix.max_dgram_qlen to 512.", link.QueueLimit+1)

@@ -245,6 +245,8 @@ func TestWarningsFromCounts(t *testing.T) {
 	full.QueueFull = 14
 	large := full
 	large.QueueLimit = 512
+	crowded := up
+	crowded.QueueLimit, crowded.SenderFull, crowded.SenderBuffer = 512, 3, 212992
 	for _, tc := range []struct {
 		name  string
 		link  socket.Status
@@ -256,6 +258,7 @@ func TestWarningsFromCounts(t *testing.T) {
 	}{
 		{"kernel queue", full, stats.Spans{}, stats.Datagrams{}, []string{"The kernel's queue holds 11 datagrams and was full 14 times", "sysctl -w net.unix.max_dgram_qlen=512", "restart clntrace", "Docker", "Kubernetes"}, stats.Export{}},
 		{"large kernel queue", large, stats.Spans{}, stats.Datagrams{}, []string{"The kernel's queue holds 513 datagrams and was full 14 times", "more processor"}, stats.Export{}},
+		{"a sender's buffer", crowded, stats.Spans{}, stats.Datagrams{}, []string{"(net.core.wmem_default, 212992 bytes) was full 3 times", "queue of 513", "sysctl -w net.core.wmem_default=1048576", "restart the node"}, stats.Export{}},
 		{"missing parents", up, stats.Spans{MissingParents: 32}, stats.Datagrams{}, []string{"32 spans name a parent", "raise net.unix.max_dgram_qlen to 512"}, stats.Export{}},
 		{"missing parents, full queue", full, stats.Spans{MissingParents: 32}, stats.Datagrams{}, []string{"32 spans name a parent", "queue was full: see above"}, stats.Export{}},
 		{"cut spans", up, stats.Spans{Truncated: 4, Repaired: 3}, stats.Datagrams{}, []string{"4 spans were longer", "3 got their trace back", "cln.truncated=true"}, stats.Export{}},

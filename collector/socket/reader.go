@@ -70,6 +70,8 @@ const (
 // pressure is what the reading thread tells others of its load.
 type pressure struct {
 	full    atomic.Uint64 // drains that found the kernel's queue at its limit
+	crowded atomic.Uint64 // drains that found a sender's buffer full
+	buffer  atomic.Int64  // of a sender, bytes; 0: unknown
 	flooded atomic.Bool   // now
 }
 
@@ -87,6 +89,7 @@ type reader struct {
 	batcher  batcher
 	polled   [2]unix.PollFd // the socket; the end of a pipe that is closed to stop us
 	limit    int            // of the kernel's queue; 0: unknown
+	charges  *charges
 	queue    *ring
 	pressure *pressure
 
@@ -102,8 +105,10 @@ type reader struct {
 }
 
 func newReader(fd, wake, limit int, queue *ring, p *pressure) *reader {
+	c := measureCharges()
+	p.buffer.Store(int64(c.buffer))
 	return &reader{
-		batcher: newBatcher(fd), limit: limit, queue: queue, pressure: p, slept: time.Hour,
+		batcher: newBatcher(fd), limit: limit, charges: c, queue: queue, pressure: p, slept: time.Hour,
 		polled: [2]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}, {Fd: int32(wake), Events: unix.POLLIN}},
 	}
 }
@@ -161,6 +166,7 @@ func rest() {
 // drain empties the kernel's queue, until deadline, and returns how many
 // datagrams there were.
 func (r *reader) drain(deadline time.Time) (drained int) {
+	var waiting account
 	for calls := 0; ; calls++ {
 		n, err := r.batcher.receive()
 		if err != nil {
@@ -172,10 +178,28 @@ func (r *reader) drain(deadline time.Time) (drained int) {
 		}
 		r.last = time.Now()
 		r.weigh(calls*batchLen, drained, n)
+		r.add(&waiting, drained, n)
 		drained += n
 		r.queue.put(n, r.batcher.datagram, r.last)
 		if n < batchLen || r.last.After(deadline) {
 			return drained
+		}
+	}
+}
+
+// add adds the n datagrams that came to what senders had waiting, after the
+// before that this drain had had already: all within the queue's limit, for of
+// more than that some were sent meanwhile.
+func (r *reader) add(a *account, before, n int) {
+	if before+n < worthAdding || before > r.limit || a.full {
+		return
+	}
+	for i := range n {
+		d := r.batcher.datagram(i)
+		if a.add(&d, r.charges) {
+			r.late = r.last
+			r.pressure.crowded.Add(1)
+			return
 		}
 	}
 }

@@ -28,6 +28,10 @@ type Status struct {
 	QueueLimit int
 	// QueueFull counts the drains that found the kernel's queue at its limit.
 	QueueFull uint64
+	// SenderFull counts the drains that found a sender's own buffer full, which
+	// holds SenderBuffer bytes (0: unknown) and ends before a long queue does.
+	SenderFull   uint64
+	SenderBuffer int
 	// Dropped counts datagrams that were received and found no room, and
 	// DroppedBytes their bytes.
 	Dropped, DroppedBytes uint64
@@ -98,6 +102,7 @@ func (r *Receiver) Status() Status {
 	defer r.mu.Unlock()
 	s := Status{
 		Path: r.path, Listening: r.socket != nil, QueueLimit: r.limit, QueueFull: r.pressure.full.Load(),
+		SenderFull: r.pressure.crowded.Load(), SenderBuffer: int(r.pressure.buffer.Load()),
 		Dropped: r.queue.dropped.Load(), DroppedBytes: r.queue.lost.Load(),
 		Refused: r.queue.refused.Load(), RefusedBytes: r.queue.declined.Load(),
 	}

@@ -35,7 +35,7 @@ type Socket struct {
 	Path            string `json:"path"`
 	State           string `json:"state"`             // "listening" or "not listening"
 	QueueLimit      int    `json:"queue_limit"`       // datagrams; 0: unknown
-	QueueFullEvents uint64 `json:"queue_full_events"` // drains that found the kernel's queue at its limit
+	QueueFullEvents uint64 `json:"queue_full_events"` // drains that found the kernel's queue, or a sender's buffer, at its limit
 	LargestDatagram int    `json:"largest_datagram"`  // bytes
 }
 

@@ -1,0 +1,49 @@
+package socket
+
+import (
+	"golang.org/x/sys/unix"
+)
+
+// chargeStep is the step in which the kernel charges datagrams to their
+// sender, in bytes: the cache line of most processors.
+const chargeStep = 64
+
+// charges tells what a datagram that waits takes of its sender's buffer. With a
+// long queue a sender is refused when that is full, long before the queue is.
+// The kernel counts more than the payload, and not the same in all versions, so
+// it is asked.
+type charges struct {
+	buffer int // of a sender, bytes; 0: unknown
+	steps  [maxDatagram/chargeStep + 1]int
+}
+
+// measureCharges finds out what the kernel charges, with a pair of sockets of
+// our own. A sender's buffer has the size that net.core.wmem_default gave it
+// when the sender made its socket; that it was what it is now is assumed.
+func measureCharges() *charges {
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	if err != nil {
+		return new(charges)
+	}
+	defer func() {
+		_ = unix.Close(pair[0])
+		_ = unix.Close(pair[1])
+	}()
+	c := new(charges)
+	var payload [maxDatagram]byte
+	for i := range c.steps {
+		if _, err := unix.Write(pair[0], payload[:i*chargeStep]); err != nil {
+			return new(charges)
+		}
+		if c.steps[i], err = unix.IoctlGetInt(pair[0], unix.SIOCOUTQ); err != nil {
+			return new(charges)
+		}
+		if _, err := unix.Read(pair[1], payload[:]); err != nil {
+			return new(charges)
+		}
+	}
+	if c.buffer, err = unix.GetsockoptInt(pair[0], unix.SOL_SOCKET, unix.SO_SNDBUF); err != nil {
+		return new(charges)
+	}
+	return c
+}
