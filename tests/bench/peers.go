@@ -70,7 +70,12 @@ func startPython(ctx context.Context, b *bench, at place) ([]*process, error) {
 	return alone(b.start(ctx, nil, b.programs.python, b.programs.reader, at.socket))
 }
 
-func alone(p *process, err error) ([]*process, error) { return []*process{p}, err }
+func alone(p *process, err error) ([]*process, error) {
+	if err != nil {
+		return nil, err
+	}
+	return []*process{p}, nil
+}
 
 // otelcolConfig leaves the exporter its own queue, retries and so on. It does
 // not compress, because clntrace does not, unless it is asked to.
