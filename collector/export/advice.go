@@ -50,8 +50,9 @@ func (a advice) applies(e Endpoint, p Protocol, reason string) bool {
 // noConnection are signs of a dial that failed.
 var noConnection = []string{"connection refused", "no such host", "zero addresses", "i/o timeout", "no route to host", "network is unreachable"}
 
-// brokenOff are signs of a connection that the other side ended at once.
-var brokenOff = []string{"connection reset by peer", "broken pipe", "EOF", "use of closed network connection", "malformed HTTP response"}
+// brokenOff are signs of a connection that the other side ended at once, or on
+// which it spoke first: net/http words that by when it notices.
+var brokenOff = []string{"connection reset by peer", "broken pipe", "EOF", "use of closed network connection", "malformed HTTP response", "readLoopPeekFailLocked"}
 
 // timedOut are signs of an answer that did not come.
 var timedOut = []string{"DeadlineExceeded", "deadline exceeded", "Client.Timeout", "handshake timeout", "i/o timeout", "request canceled"}

@@ -1,0 +1,144 @@
+package tests
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"syscall"
+	"testing"
+	"time"
+
+	"clntrace/tests/lightningdtest"
+)
+
+// TestTracestatsUnderLoad asks for all of 2,000 operations while spans come,
+// and tells how long the answers take and whether asking costs spans. The
+// times are to be read; what is asserted would also hold on a poor machine.
+func TestTracestatsUnderLoad(t *testing.T) {
+	const (
+		operations = 2000
+		questions  = 40
+		bound      = time.Second
+	)
+	n, _ := launchWith(t, nil)
+	var known, more [][]byte
+	for i := range operations {
+		known = append(known, spanOf(i, i))
+	}
+	for i := range 20_000 {
+		more = append(more, spanOf(operations+i, i%operations))
+	}
+	loader := n.Senders(sender).Start("lightningd")
+	send(t, loader, known...)
+	waitStats(t, n, "all operations", func(r report) bool { return r.Datagrams.Accepted >= operations })
+
+	t.Run("a node's highest peak, 16,000 a second", func(t *testing.T) {
+		// Half of the time nobody asks.
+		silent := paced(t, loader, more[:4000], nil)
+		var took []time.Duration
+		asked := paced(t, loader, more[4000:8000], func() { took = append(took, ask(t, n, operations)) })
+		tell(t, took, bound)
+		t.Logf("of 4,000 spans the kernel refused %d while nobody asked, and %d while somebody did", silent, asked)
+	})
+	t.Run("full speed", func(t *testing.T) {
+		stop, done := make(chan struct{}), make(chan int)
+		go func() {
+			refused := 0
+			for {
+				select {
+				case <-stop:
+					done <- refused
+					return
+				default:
+					refused += sendUnheard(t, loader, more)
+				}
+			}
+		}()
+		var took []time.Duration
+		for range questions {
+			took = append(took, ask(t, n, operations))
+		}
+		close(stop)
+		t.Logf("the kernel refused %d spans", <-done)
+		tell(t, took, bound)
+	})
+	endCleanly(t, n)
+}
+
+// spanOf is a span of one of many operations.
+func spanOf(id, operation int) []byte {
+	return fmt.Appendf(nil, `[{"id":"%016x","name":"operation %d","timestamp":%d,"duration":%d,"localEndpoint":{"serviceName":"lightningd"},"tags":{},"traceId":"%032x"}]`,
+		id+1, operation, time.Now().UnixMicro(), 100+operation, id+1)
+}
+
+// ask asks for the whole table and returns how long that took.
+func ask(t *testing.T, n *lightningdtest.Node, operations int) time.Duration {
+	t.Helper()
+	start := time.Now()
+	answer, err := n.Call("tracestats", map[string]any{"limit": 2 * operations})
+	took := time.Since(start)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var r struct{ Operations []json.RawMessage }
+	if err := json.Unmarshal(answer, &r); err != nil || len(r.Operations) < operations {
+		t.Fatalf("%d operations (%v)", len(r.Operations), err)
+	}
+	return took
+}
+
+// paced sends 16 spans each ms, without patience, and calls meanwhile now and
+// then. It returns how many the kernel refused.
+func paced(t *testing.T, s *lightningdtest.Sender, payloads [][]byte, meanwhile func()) (refused int) {
+	t.Helper()
+	const each = 16
+	sent := make(chan int)
+	go func() {
+		refused := 0
+		ticker := time.NewTicker(time.Millisecond)
+		defer ticker.Stop()
+		for chunk := range slices.Chunk(payloads, each) {
+			<-ticker.C
+			refused += sendUnheard(t, s, chunk)
+		}
+		sent <- refused
+	}()
+	for {
+		select {
+		case refused := <-sent:
+			return refused
+		case <-time.After(5 * time.Millisecond):
+			if meanwhile != nil {
+				meanwhile()
+			}
+		}
+	}
+}
+
+// sendUnheard sends as lightningd does and returns how many the kernel refused.
+func sendUnheard(t *testing.T, s *lightningdtest.Sender, payloads [][]byte) (refused int) {
+	t.Helper()
+	errnos, err := s.Send(payloads...)
+	if err != nil {
+		t.Error(err)
+	}
+	for _, errno := range errnos {
+		if errno == syscall.EAGAIN {
+			refused++
+		}
+	}
+	return refused
+}
+
+// tell logs how long answers took.
+func tell(t *testing.T, took []time.Duration, bound time.Duration) {
+	t.Helper()
+	if len(took) == 0 {
+		t.Fatal("nobody asked")
+	}
+	slices.Sort(took)
+	t.Logf("%d answers: half within %v, the slowest in %v", len(took), took[len(took)/2], took[len(took)-1])
+	if half := took[len(took)/2]; half > bound {
+		t.Errorf("half of the answers took more than %v", bound)
+	}
+}
