@@ -32,6 +32,13 @@ func TestTracestatsUnderLoad(t *testing.T) {
 	send(t, loader, known...)
 	waitStats(t, n, "all operations", func(r report) bool { return r.Datagrams.Accepted >= operations })
 
+	t.Run("nothing sent", func(t *testing.T) {
+		var took []time.Duration
+		for range questions {
+			took = append(took, ask(t, n, operations))
+		}
+		tell(t, took, bound)
+	})
 	t.Run("a node's highest peak, 16,000 a second", func(t *testing.T) {
 		// Half of the time nobody asks.
 		silent := paced(t, loader, more[:4000], nil)
@@ -87,15 +94,15 @@ func ask(t *testing.T, n *lightningdtest.Node, operations int) time.Duration {
 	return took
 }
 
-// paced sends 16 spans each ms, without patience, and calls meanwhile now and
+// paced sends 8 spans each half ms, without patience, and calls meanwhile now and
 // then. It returns how many the kernel refused.
 func paced(t *testing.T, s *lightningdtest.Sender, payloads [][]byte, meanwhile func()) (refused int) {
 	t.Helper()
-	const each = 16
+	const each = 8 // a queue of the default limit holds 11
 	sent := make(chan int)
 	go func() {
 		refused := 0
-		ticker := time.NewTicker(time.Millisecond)
+		ticker := time.NewTicker(time.Millisecond / 2)
 		defer ticker.Stop()
 		for chunk := range slices.Chunk(payloads, each) {
 			<-ticker.C
