@@ -15,7 +15,7 @@
 //	spool      keeps it on disk while that is away
 //
 // Beside the way lie recording, two real recordings, and demo, which plays them
-// through all of it.
+// through all of it; text and defect are small and serve several rooms.
 //
 // Each room knows the type it gets and the type it gives, and nothing of those
 // before it. The Collector is the corridor: it opens the rooms, carries spans

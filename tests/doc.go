@@ -6,10 +6,11 @@
 // skipped unless that one is root.
 //
 // CLNTRACE_BINARY names an executable to test instead of building one;
-// LIGHTNINGD names a lightningd for the one test that needs it, if none is in
-// the PATH.
+// LIGHTNINGD names a lightningd for the tests that need one, if none is in the
+// PATH.
 //
 // They use lightningdtest, a node around the plugin, otlptest, an endpoint behind
 // it, and recording, what a node sends. Beside them, bench compares clntrace with
-// its peers and release builds what is published.
+// its peers, deploy tries the recipes for its deployment, and release builds what
+// is published.
 package tests
