@@ -113,10 +113,13 @@ func play(ctx context.Context, o Options, cfg collector.Config, dir string, data
 	c.SetNode(demoNode)
 	s := &senders{dir: dir, socket: socket, byPID: make(map[int]*sender)}
 	err := errors.Join(s.play(ctx, c, datagrams), s.stop())
+	listening := c.Stats(stats.Query{}).Socket
 	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), collectorTime)
 	defer cancel()
 	err = errors.Join(err, c.Shutdown(end))
-	return c.Stats(stats.Query{Limit: operationRows}), err
+	report := c.Stats(stats.Query{Limit: operationRows})
+	report.Socket = listening // as a node's would still be
+	return report, err
 }
 
 // ownOption puts the demo's option where the collector names the plugin's.

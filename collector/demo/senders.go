@@ -11,12 +11,17 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"time"
 
 	"clntrace/collector/recording"
 )
 
 // SenderCommand is the argument by which the demo starts itself as a sender.
 const SenderCommand = "demo-sender"
+
+// work is what a node's process does between two spans, at least: without it
+// the senders would fill the shortest queue, as no node does all the time.
+const work = 50 * time.Microsecond
 
 // Sender is the life of a sender process: it sends each frame of in to the
 // socket as one datagram, and stays until in ends, as a node's processes stay.
@@ -44,6 +49,7 @@ func Sender(socket string, in io.Reader) error {
 		if _, err := conn.Write(frame); err != nil {
 			return err
 		}
+		time.Sleep(work)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -79,6 +80,8 @@ func clearPath(path string) error {
 	case errors.Is(err, unix.ECONNREFUSED): // stale
 	case errors.Is(err, fs.ErrNotExist):
 		return nil
+	case (err == nil || errors.Is(err, unix.EPROTOTYPE)) && foreign(info):
+		return fmt.Errorf("the trace socket %s is taken, %w: one of user %d, who may be getting this node's spans; take a directory where only the node's user may write, and "+Elsewhere, path, ErrLive, owner(info))
 	case err == nil || errors.Is(err, unix.EPROTOTYPE): // EPROTOTYPE: a live stream socket
 		return fmt.Errorf("the trace socket %s is taken, %w; stop it"+noticed, path, ErrLive)
 	case errors.Is(err, unix.EPERM): // unix_may_send of the kernel's af_unix.c
@@ -92,6 +95,20 @@ func clearPath(path string) error {
 		return explain(path, err)
 	}
 	return nil
+}
+
+// owner is the user whose file that is.
+func owner(info fs.FileInfo) uint32 {
+	if st, ok := info.Sys().(*syscall.Stat_t); ok {
+		return st.Uid
+	}
+	return uint32(os.Geteuid()) //nolint:gosec // a uid has 32 bits
+}
+
+// foreign tells whether the file is neither root's nor ours.
+func foreign(info fs.FileInfo) bool {
+	uid := owner(info)
+	return uid != 0 && uid != uint32(os.Geteuid()) //nolint:gosec // a uid has 32 bits
 }
 
 func kind(m fs.FileMode) string {

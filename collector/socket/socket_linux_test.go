@@ -1,6 +1,7 @@
 package socket
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -242,5 +243,17 @@ func TestSocketOfAnotherUserIsLeftAloneAndNamed(t *testing.T) {
 				t.Errorf("there was %s, there is %s", before, after)
 			}
 		})
+	}
+}
+
+// Who can make a socket where ours is to be gets the node's spans.
+func TestListenerOfAnotherUserIsNamed(t *testing.T) {
+	dir := tempDir(t)
+	must(t, os.Chmod(dir, 0o777))
+	path := filepath.Join(dir, "t")
+	asNobody(t, func() { listenAt(t, path, unix.SOCK_DGRAM) })
+	_, err := bind(path, false)
+	if want := fmt.Sprintf("one of user %d, who may be getting this node's spans", nobody); !errors.Is(err, ErrLive) || !strings.Contains(err.Error(), want) {
+		t.Errorf("got %v, want %v with %q", err, ErrLive, want)
 	}
 }
