@@ -71,7 +71,7 @@ func TestFloodIsNoticed(t *testing.T) {
 			for _, d := range tc.is {
 				for range d.count {
 					r.last = r.last.Add(d.gap)
-					r.weigh(0, 0, d.each)
+					r.weigh(0, d.each)
 				}
 			}
 			if got := r.pressure.flooded.Load(); got != tc.want {
