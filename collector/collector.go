@@ -276,11 +276,10 @@ func (d *decoder) take() (open bool) {
 	began := time.Now()
 	receiver := d.collector.receiver
 	d.datagrams, open = receiver.Take(d.datagrams[:0], batchLen)
-	defer func() {
-		receiver.Release()
-		d.collector.yield(time.Since(began))
-	}()
-	d.decode(d.datagrams, began)
+	// What is open must not get lost over a defect: nobody would end.
+	d.safely(func() { d.decode(d.datagrams, began) })
+	receiver.Release()
+	d.collector.yield(time.Since(began))
 	return open
 }
 

@@ -110,6 +110,36 @@ func TestDefectsEndNothing(t *testing.T) {
 	check(t, n.Stats(stats.Query{}), stats.StatusDegraded, "Spans met", "a defect of clntrace", "boom")
 }
 
+// TestDefectAtTheEndDoesNotKeepIt lets the last that comes from the socket meet
+// a defect: the decoder must see the end all the same.
+func TestDefectAtTheEndDoesNotKeepIt(t *testing.T) {
+	n := open(t, Options{SocketProblem: "it is bound below"})
+	<-n.decoding // nobody else takes what comes
+	path := filepath.Join(t.TempDir(), "t")
+	n.receiver = socket.Open(path, n.log)
+	conn, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Net: "unixgram", Name: path})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := conn.Write([]byte(extendTip(1))); err != nil {
+		t.Fatal(err)
+	}
+	if err := conn.Close(); err != nil {
+		t.Fatal(err)
+	}
+	n.receiver.Close()
+	d := newDecoder(n.Collector)
+	d.collector.table, d.started = nil, true // so that counting panics
+	open := true
+	d.safely(func() { open = d.take() })
+	if found := n.defect.Load(); found == nil || len(d.datagrams) != 1 {
+		t.Fatalf("%d datagrams came, and met %v", len(d.datagrams), found)
+	}
+	if open {
+		t.Error("the decoder would wait for more for ever")
+	}
+}
+
 // TestMetricsThatCannotBeSentAreWarnedAbout takes away a file that metrics
 // need as spans do, once spans have theirs.
 func TestMetricsThatCannotBeSentAreWarnedAbout(t *testing.T) {

@@ -15,7 +15,9 @@
 //	spool      keeps it on disk while that is away
 //
 // Beside the way lie recording, two real recordings, and demo, which plays them
-// through all of it; text and defect are small and serve several rooms.
+// through all of it; text, which makes others' text fit to show; and defect,
+// which makes errors of panics. Against the way goes one thing: while the socket
+// is flooded, decoding and exporting hold back (flood.go).
 //
 // Each room knows the type it gets and the type it gives, and nothing of those
 // before it. The Collector is the corridor: it opens the rooms, carries spans

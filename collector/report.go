@@ -93,10 +93,7 @@ func (c *Collector) judge(r *stats.Report, link socket.Status, outage, now time.
 		status = stats.StatusDegraded
 	}
 	c.judgeArrival(r, link, now, warn)
-	if n := r.Spans.DroppedQueueFull; n > 0 {
-		warn("%s dropped because too many were waiting in memory, or came faster than they could be decoded. Raise clntrace-queue-size, or export less with clntrace-sample-ratio.",
-			text.Number(n, "span was", "spans were"))
-	}
+	judgeMemory(r, link, warn)
 	c.judgeSpool(r, c.pipeline.Spool(), warn)
 	if n := r.Spans.RejectedByBackend; n > 0 && r.Export.Refusal != "" {
 		warn("%s refused %s lost: %s.", r.Export.Endpoint, text.Number(n, "span for good, it is", "spans for good, they are"), cfg.ExplainRefusal(r.Export.Refusal))
@@ -158,7 +155,7 @@ func (c *Collector) judgeArrival(r *stats.Report, link socket.Status, now time.T
 		remedy := "Processes that died leave such spans, too."
 		switch {
 		case link.QueueFull > 0 || link.SenderFull > 0:
-			remedy = "The kernel's queue was full: see above."
+			remedy = "There was no room for them: see above."
 		case link.QueueLimit > 0 && link.QueueLimit < enoughQueue:
 			remedy += fmt.Sprintf(" The kernel's queue is small (%d): raise net.unix.max_dgram_qlen to 512.", link.QueueLimit+1)
 		}
@@ -171,6 +168,19 @@ func (c *Collector) judgeArrival(r *stats.Report, link socket.Status, now time.T
 	if n := r.Datagrams.Refused; n > 0 {
 		warn("%s dropped. To accept such, list the users in clntrace-allow-uids.",
 			text.Number(n, "datagram came from a user who is not allowed and was", "datagrams came from users who are not allowed and were"))
+	}
+}
+
+// judgeMemory tells apart why there was no room in memory: the same counter
+// holds what found none before decoding and behind it.
+func judgeMemory(r *stats.Report, link socket.Status, warn func(string, ...any)) {
+	if n := r.Spans.DroppedQueueFull - min(link.Dropped, r.Spans.DroppedQueueFull); n > 0 {
+		warn("%s dropped because too many were waiting in memory. Raise clntrace-queue-size, or export less with clntrace-sample-ratio.",
+			text.Number(n, "span was", "spans were"))
+	}
+	if link.Dropped > 0 {
+		warn("%s dropped because they came faster than they could be decoded. A node does not send so many for long: find what else sends to %s, or give the machine more processor.",
+			text.Number(link.Dropped, "datagram was", "datagrams were"), link.Path)
 	}
 }
 

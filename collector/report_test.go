@@ -247,6 +247,8 @@ func TestWarningsFromCounts(t *testing.T) {
 	large.QueueLimit = 512
 	crowded := up
 	crowded.QueueLimit, crowded.SenderFull, crowded.SenderBuffer = 512, 3, 212992
+	flooded := up
+	flooded.Dropped = 9
 	for _, tc := range []struct {
 		name  string
 		link  socket.Status
@@ -260,9 +262,12 @@ func TestWarningsFromCounts(t *testing.T) {
 		{"large kernel queue", large, stats.Spans{}, stats.Datagrams{}, []string{"The kernel's queue holds 513 datagrams and was full 14 times", "more processor"}, stats.Export{}},
 		{"a sender's buffer", crowded, stats.Spans{}, stats.Datagrams{}, []string{"(net.core.wmem_default, 212992 bytes) was full 3 times", "queue of 513", "sysctl -w net.core.wmem_default=1048576", "restart the node"}, stats.Export{}},
 		{"missing parents", up, stats.Spans{MissingParents: 32}, stats.Datagrams{}, []string{"32 spans name a parent", "raise net.unix.max_dgram_qlen to 512"}, stats.Export{}},
-		{"missing parents, full queue", full, stats.Spans{MissingParents: 32}, stats.Datagrams{}, []string{"32 spans name a parent", "queue was full: see above"}, stats.Export{}},
+		{"missing parents, full queue", full, stats.Spans{MissingParents: 32}, stats.Datagrams{}, []string{"32 spans name a parent", "no room for them: see above"}, stats.Export{}},
+		{"missing parents, full buffer", crowded, stats.Spans{MissingParents: 32}, stats.Datagrams{}, []string{"32 spans name a parent", "no room for them: see above"}, stats.Export{}},
 		{"cut spans", up, stats.Spans{Truncated: 4, Repaired: 3}, stats.Datagrams{}, []string{"4 spans were longer", "3 got their trace back", "cln.truncated=true"}, stats.Export{}},
 		{"queue of spans", up, stats.Spans{DroppedQueueFull: 5}, stats.Datagrams{}, []string{"5 spans were dropped", "clntrace-queue-size"}, stats.Export{}},
+		{"queue of spans, in a flood", flooded, stats.Spans{DroppedQueueFull: 14}, stats.Datagrams{}, []string{"5 spans were dropped", "clntrace-queue-size"}, stats.Export{}},
+		{"a flood", flooded, stats.Spans{DroppedQueueFull: 9}, stats.Datagrams{}, []string{"dropped", "9 datagrams were", "faster than they could be decoded", n.socket}, stats.Export{}},
 		{"refused by the endpoint", up, stats.Spans{RejectedByBackend: 6}, stats.Datagrams{}, []string{"http://x:1 refused 6 spans for good", "wants credentials", "clntrace-otlp-headers", "HTTP 401"},
 			stats.Export{Endpoint: "http://x:1", Refusal: "HTTP 401 Unauthorized", LastError: "an outage since"}},
 		{"refused before a setconfig", up, stats.Spans{RejectedByBackend: 6}, stats.Datagrams{}, []string{"6 spans are lost that were refused for good before the endpoint or its headers last changed"},

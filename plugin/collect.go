@@ -41,7 +41,7 @@ func parseCollect(args []string, getenv func(string) string) (collectArgs, error
 	if err := flags.Parse(args); errors.Is(err, flag.ErrHelp) {
 		return parsed, err
 	} else if err != nil {
-		return parsed, flagError(flags, args[len(args)-flags.NArg()-1])
+		return parsed, flagError(flags, args)
 	}
 	cfg, faults := s.resolve()
 	var problems []string
@@ -61,8 +61,13 @@ func parseCollect(args []string, getenv func(string) string) (collectArgs, error
 	return parsed, nil
 }
 
-// flagError says what is wrong with arg, at which flags gave up.
-func flagError(flags *flag.FlagSet, arg string) error {
+// flagError says what is wrong with the one of args at which flags gave up: it
+// is still among the rest if it has not the form of an option.
+func flagError(flags *flag.FlagSet, args []string) error {
+	if next := flags.Arg(0); strings.HasPrefix(next, "---") || strings.HasPrefix(strings.TrimLeft(next, "-"), "=") {
+		return fmt.Errorf("got '%s', allowed are options such as --socket=PATH", show(next))
+	}
+	arg := args[len(args)-flags.NArg()-1]
 	name, _, _ := strings.Cut(strings.TrimLeft(arg, "-"), "=")
 	short := strings.TrimPrefix(name, prefix)
 	switch {

@@ -29,6 +29,8 @@ func TestParseCollect(t *testing.T) {
 		{"unknown", []string{"--nonsense=1"}, nil, []string{"--nonsense: unknown", "clntrace collect --help"}},
 		{"as in lightningd's config", []string{"--clntrace-otlp-endpoint=off"}, nil, []string{"--clntrace-otlp-endpoint: allowed here is --otlp-endpoint"}},
 		{"without a value", []string{"--metrics", "--socket"}, nil, []string{"--socket: has no value, allowed is --socket=VALUE"}},
+		{"no option's form", []string{"---socket=/s"}, nil, []string{"got '---socket=/s', allowed are options such as --socket=PATH"}},
+		{"without a name", []string{"--socket=/s", "--=x"}, nil, []string{"got '--=x', allowed are options such as --socket=PATH"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			got, err := parseCollect(tt.args, func(name string) string { return tt.env[name] })

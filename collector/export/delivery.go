@@ -374,8 +374,13 @@ func (d *delivery) noteTaken(spans int64, result *attempt, now time.Time) (lines
 	}
 	if rejected := result.rejectedOf(spans); rejected > 0 || result.message != "" {
 		reason := cmp.Or(result.message, noReason)
-		lines = append(lines, d.complain(fmt.Sprintf("%s took a batch of %s but rejected %d of them",
-			d.report.Endpoint, text.Number(spans, "span", "spans"), rejected), rejected, reason, now)...)
+		what := fmt.Sprintf("%s took a batch of %s", d.report.Endpoint, text.Number(spans, "span", "spans"))
+		if rejected > 0 {
+			what += fmt.Sprintf(" but rejected %d of them", rejected)
+		} else {
+			what += " and remarked"
+		}
+		lines = append(lines, d.complain(what, rejected, reason, now)...)
 	}
 	return lines
 }
@@ -392,7 +397,11 @@ func (d *delivery) complain(what string, lost int64, reason string, now time.Tim
 		return nil
 	}
 	d.refusal, d.refusalAt = reason, now
-	return []string{what + ": " + d.to.ExplainRefusal(reason) + " (logged once; tracestats counts the rest as rejected_by_backend)"}
+	note := " (logged once)"
+	if lost > 0 {
+		note = " (logged once; tracestats counts the rest as rejected_by_backend)"
+	}
+	return []string{what + ": " + d.to.ExplainRefusal(reason) + note}
 }
 
 // confess tells of a defect of ours that costs no span.

@@ -117,6 +117,23 @@ func TestRejectionWithoutAWordIsTold(t *testing.T) {
 	})
 }
 
+func TestRemarkIsNoRejection(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cfg := spooling(t, "")
+		cfg.SpoolSize = 0
+		p := startSpooling(t, cfg, &fakeClient{answer: func(context.Context, []string) attempt {
+			return attempt{acknowledged: true, message: "please upgrade"}
+		}})
+		p.number(0, 4)
+		time.Sleep(time.Second)
+		p.now("after", stats.Counts{Exported: 4})
+		if log := p.log.String(); !strings.Contains(log, "took a batch of 4 spans and remarked: please upgrade") || strings.Contains(log, "reject") {
+			t.Errorf("the log says\n%s", log)
+		}
+		p.shutdown(time.Second)
+	})
+}
+
 // A remark of the endpoint's, and a defect that costs nothing, are not why
 // spans were lost before.
 func TestReasonOfLostSpansStays(t *testing.T) {

@@ -3,9 +3,17 @@
 //
 // The senders never wait: a datagram for which the kernel's queue has no room
 // is gone, and nobody is told. So one thread does nothing but empty that queue
-// into a larger one of our own (ring), and whoever decodes takes from
-// there. A Receiver keeps its socket in place: it binds anew when somebody
-// removes the file, and leaves alone what is not its own.
+// (reader) into a larger one of our own (ring), and whoever decodes takes from
+// there. To wake and be woken costs more than to read, for the senders too: the
+// reader lets datagrams gather where the queue is long enough, stays awake
+// through a burst where it is short, and wakes the decoder every handOverTime.
+// It tells by Flooded when that is not enough. A Receiver keeps its socket in
+// place: it binds anew when somebody removes the file, and leaves alone what is
+// not its own.
+//
+// What the reader finds tells what the kernel has refused: it finds the queue
+// at its limit, or, by what the kernel charges for a datagram (charges), the
+// buffer of a sender. Status counts both.
 //
 // It gets a path and gives Datagrams, by Take. The ring has ringSize bytes and
 // takes datagrams of up to maxDatagram; what finds no room there is counted in

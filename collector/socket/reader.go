@@ -167,7 +167,7 @@ func rest() {
 // datagrams there were.
 func (r *reader) drain(deadline time.Time) (drained int) {
 	var waiting account
-	for calls := 0; ; calls++ {
+	for {
 		n, err := r.batcher.receive()
 		if err != nil {
 			time.Sleep(hardship)
@@ -177,7 +177,7 @@ func (r *reader) drain(deadline time.Time) (drained int) {
 			return drained
 		}
 		r.last = time.Now()
-		r.weigh(calls*batchLen, drained, n)
+		r.weigh(drained, n)
 		r.add(&waiting, drained, n)
 		drained += n
 		r.queue.put(n, r.batcher.datagram, r.last)
@@ -205,13 +205,10 @@ func (r *reader) add(a *account, before, n int) {
 }
 
 // weigh notes that n datagrams came, after the before that this drain had had
-// already, of the asked that it could have had. A backlog, or a full queue, is
-// one whose length came out at the first go: later ones may have been sent
-// meanwhile.
-func (r *reader) weigh(asked, before, n int) {
-	found := func(length int) bool {
-		return asked < length && before < length && before+n >= length
-	}
+// already. A backlog, or a full queue, is that many in one drain, which may be a
+// few too many: some may have been sent while it was under way.
+func (r *reader) weigh(before, n int) {
+	found := func(length int) bool { return before < length && before+n >= length }
 	// The kernel lets in one datagram more than the limit.
 	if r.limit > 0 && found(r.limit+1) {
 		r.pressure.full.Add(1)

@@ -2,9 +2,12 @@ package socket
 
 import (
 	"errors"
+	"os"
 	"slices"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 func TestBurstKeepsTheReaderAwake(t *testing.T) {
@@ -71,7 +74,7 @@ func TestFloodIsNoticed(t *testing.T) {
 			for _, d := range tc.is {
 				for range d.count {
 					r.last = r.last.Add(d.gap)
-					r.weigh(0, 0, d.each)
+					r.weigh(0, d.each)
 				}
 			}
 			if got := r.pressure.flooded.Load(); got != tc.want {
@@ -102,6 +105,79 @@ func TestBacklogIsNoticed(t *testing.T) {
 			r.drain(time.Now().Add(time.Minute))
 			if got := !r.late.IsZero(); got != tc.want {
 				t.Errorf("a backlog: %v, want %v", got, tc.want)
+			}
+		})
+	}
+}
+
+// waiting is a reader whose socket is the end of a pipe, just after a datagram.
+func waiting(t *testing.T) (r *reader, send, stop func()) {
+	t.Helper()
+	var ends [2]*os.File
+	r = &reader{queue: newRing(), pressure: new(pressure), last: time.Now()}
+	for i := range ends {
+		read, write, err := os.Pipe()
+		must(t, err)
+		t.Cleanup(func() { _ = read.Close(); _ = write.Close() })
+		ends[i] = write
+		r.polled[i] = unix.PollFd{Fd: int32(read.Fd()), Events: unix.POLLIN}
+	}
+	return r, func() { _, _ = ends[0].Write([]byte("x")) }, func() { _ = ends[1].Close() }
+}
+
+// When nothing more comes nobody else tells the decoder of the last datagram,
+// and that it need not hold back any more.
+func TestQuietEndsAFlood(t *testing.T) {
+	r, _, stop := waiting(t)
+	r.queue.senders.isNew(7)
+	r.queue.put(1, func(int) Datagram { return Datagram{PID: 7} }, r.last)
+	r.pressure.flooded.Store(true)
+	closing := make(chan bool)
+	go func() { closing <- r.await() }()
+	select {
+	case <-r.queue.ready:
+	case <-time.After(patience):
+		t.Error("the decoder was not told of the last datagram")
+	}
+	if r.pressure.flooded.Load() {
+		t.Error("there is still a flood")
+	}
+	stop()
+	if !<-closing {
+		t.Error("the end was not seen")
+	}
+}
+
+func TestDatagramsGatherWhileTheyComeOften(t *testing.T) {
+	for _, tc := range []struct {
+		what  string
+		limit int
+		some  bool
+		slept time.Duration
+		flood bool
+		want  bool
+	}{
+		{"some came, and soon", longQueue, true, oftenTime - 1, false, true},
+		{"a queue that may be full too soon", longQueue - 1, true, oftenTime - 1, false, false},
+		{"none, or many", longQueue, false, oftenTime - 1, false, false},
+		{"seldom", longQueue, true, oftenTime, false, false},
+		{"too many", longQueue, true, oftenTime - 1, true, false},
+	} {
+		t.Run(tc.what, func(t *testing.T) {
+			r, send, stop := waiting(t)
+			r.limit, r.some, r.slept = tc.limit, tc.some, tc.slept
+			r.pressure.flooded.Store(tc.flood)
+			send()
+			if r.await() {
+				t.Error("an end that did not come")
+			}
+			// Whoever lets them gather does not look at the socket.
+			if got := r.polled[0].Revents == 0; got != tc.want {
+				t.Errorf("they gather: %v, want %v", got, tc.want)
+			}
+			stop()
+			if !r.await() {
+				t.Error("the end was not seen")
 			}
 		})
 	}

@@ -124,17 +124,18 @@ func (r *ring) put(n int, datagram func(i int) Datagram, now time.Time) {
 		urgent = urgent || r.senders.isNew(d.PID)
 	}
 	r.head.Store(head)
-	if urgent || head-r.tail.Load() > wakeAt {
+	if urgent || head-r.tail.Load() > wakeAt || r.age(now) >= handOverTime {
 		r.flush()
 	}
 }
 
-// age is how long the oldest datagram waits that the decoder was not told of.
+// age is how long the oldest datagram waits that the decoder was not told of;
+// 0: there is none.
 func (r *ring) age(now time.Time) time.Duration {
 	if r.head.Load() == r.flushed {
 		return 0
 	}
-	return now.Sub(r.since)
+	return max(now.Sub(r.since), 1) // not every clock has moved on since it came
 }
 
 // flush lets the decoder know what has been put.

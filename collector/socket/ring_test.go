@@ -227,13 +227,34 @@ func TestRingTellsHowLongTheDecoderWasLeftAsleep(t *testing.T) {
 		}
 	}
 	check("nothing put", 0)
-	put(now.Add(-3 * time.Second))
-	put(now.Add(-time.Second))
-	check("two put", 3*time.Second)
+	put(now.Add(-3 * time.Millisecond))
+	put(now.Add(-time.Millisecond))
+	check("two put", 3*time.Millisecond)
 	r.flush()
 	check("flushed", 0)
-	put(now.Add(-2 * time.Second))
-	check("one more", 2*time.Second)
+	put(now.Add(-2 * time.Millisecond))
+	check("one more", 2*time.Millisecond)
+	r.flush()
+	put(now)
+	check("one just now", 1)
+}
+
+// The reader may find more for as long as it likes, and never wait so long that
+// it thinks of the decoder.
+func TestNobodyWaitsLongForTheDecoder(t *testing.T) {
+	r := newRing()
+	r.senders.isNew(7)
+	start := time.Now()
+	put := func(after time.Duration) { r.put(1, func(int) Datagram { return Datagram{PID: 7} }, start.Add(after)) }
+	for _, tc := range []struct {
+		after time.Duration
+		want  int // tokens
+	}{{0, 0}, {handOverTime - 1, 0}, {handOverTime, 1}} {
+		put(tc.after)
+		if got := len(r.ready); got != tc.want {
+			t.Errorf("%v after the first datagram there are %d tokens, want %d", tc.after, got, tc.want)
+		}
+	}
 }
 
 // A process that is gone when the decoder asks for its name stays without one.

@@ -3,6 +3,7 @@ package socket
 import (
 	"fmt"
 	"os"
+	"runtime"
 	"strconv"
 	"strings"
 	"time"
@@ -128,9 +129,13 @@ func (f file) openToAll(path string) error {
 }
 
 // doze waits for at most d, without telling the Go runtime. The runtime can
-// still stop us, for poll ends with EINTR when a signal comes.
+// still stop us, for poll ends with EINTR when a signal comes. Where it runs
+// one thread at a time it is told: all others would wait with us.
 func doze(fds []unix.PollFd, d time.Duration) (int, error) {
 	timeout := unix.NsecToTimespec(max(d, 0).Nanoseconds())
+	if runtime.GOMAXPROCS(0) == 1 {
+		return unix.Ppoll(fds, &timeout, nil)
+	}
 	n, _, errno := unix.RawSyscall6(unix.SYS_PPOLL, uintptr(unsafe.Pointer(&fds[0])), uintptr(len(fds)),
 		uintptr(unsafe.Pointer(&timeout)), 0, 0, 0)
 	if errno != 0 {

@@ -257,3 +257,28 @@ func TestListenerOfAnotherUserIsNamed(t *testing.T) {
 		t.Errorf("got %v, want %v with %q", err, ErrLive, want)
 	}
 }
+
+// On one processor whoever waits without the Go runtime's knowledge keeps all
+// others from running, until a signal ends the wait with EINTR.
+func TestDozeLeavesTheOnlyProcessorToOthers(t *testing.T) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
+	read, write, err := os.Pipe()
+	must(t, err)
+	defer func() { _ = read.Close() }()
+	fds := []unix.PollFd{{Fd: int32(read.Fd()), Events: unix.POLLIN}}
+	ended := make(chan error)
+	begun := make(chan struct{}, 1)
+	go func() {
+		begun <- struct{}{}
+		n, err := doze(fds, patience)
+		if err == nil && n != 1 {
+			err = fmt.Errorf("%d ends of a pipe are closed", n)
+		}
+		ended <- err
+	}()
+	<-begun
+	must(t, write.Close())
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+}

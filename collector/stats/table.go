@@ -100,7 +100,7 @@ func (r Report) socketLine() string {
 	line += fmt.Sprintf("; %s, %s", text.Number(d.Received, "datagram", "datagrams"), bytes(d.Bytes))
 	line += nonZero(", ", counter{d.Refused, "refused"}, counter{d.Malformed, "malformed"})
 	if r.Socket.QueueLimit > 0 {
-		line += fmt.Sprintf("; the kernel's queue holds %d and was %s", r.Socket.QueueLimit+1, Full(r.Socket.QueueFullEvents))
+		line += fmt.Sprintf("; the kernel's queue holds %d; it or a sender's buffer was %s", r.Socket.QueueLimit+1, Full(r.Socket.QueueFullEvents))
 	}
 	return line
 }
@@ -231,7 +231,7 @@ func (o Operation) what() string {
 	return o.Span + " " + o.Detail
 }
 
-// Full says in words how often a queue was full.
+// Full says in words how often a queue or a buffer was full.
 func Full(times uint64) string {
 	switch times {
 	case 0:
