@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -49,7 +50,9 @@ func TestTracestatsUnderLoad(t *testing.T) {
 		t.Logf("of 4,000 spans the kernel refused %d while nobody asked, and %d while somebody did", silent, asked)
 	})
 	t.Run("full speed", func(t *testing.T) {
-		stop, done := make(chan struct{}), make(chan int)
+		stop, done := make(chan struct{}), make(chan int, 1)
+		end := sync.OnceFunc(func() { close(stop) })
+		defer end()
 		go func() {
 			refused := 0
 			for {
@@ -66,7 +69,7 @@ func TestTracestatsUnderLoad(t *testing.T) {
 		for range questions {
 			took.ask(t, n)
 		}
-		close(stop)
+		end()
 		t.Logf("the kernel refused %d spans", <-done)
 		took.tell(t, bound)
 	})
@@ -128,7 +131,7 @@ func (a *answers) tell(t *testing.T, bound time.Duration) {
 func paced(t *testing.T, s *lightningdtest.Sender, payloads [][]byte, meanwhile func()) (refused int) {
 	t.Helper()
 	const each = 8 // a queue of the default limit holds 11
-	sent := make(chan int)
+	sent := make(chan int, 1)
 	go func() {
 		refused := 0
 		ticker := time.NewTicker(time.Millisecond / 2)

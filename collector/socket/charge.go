@@ -1,17 +1,25 @@
 package socket
 
+import "math"
+
 // of is what a datagram with a payload of n bytes takes of its sender's buffer,
 // in bytes.
 func (c *charges) of(n int) int {
 	return c.steps[min((n+chargeStep-1)/chargeStep, len(c.steps)-1)]
 }
 
-// worthAdding is how many datagrams a sender's buffer holds at least, less some:
-// of the size at which lightningd cuts them it holds 49.
-const worthAdding = 40
+// fewest is how many datagrams fill a sender's buffer at least: of the size at
+// which lightningd cuts them.
+func (c *charges) fewest() int {
+	const largest = 2047
+	if c.buffer == 0 {
+		return math.MaxInt
+	}
+	return c.buffer / c.of(largest)
+}
 
-// account is what the senders of one drain have waiting in their buffers. It
-// has room for as many of them as can fill theirs at once.
+// account is what the senders of one drain have waiting in their buffers: the
+// first ones of it, and one that fills its own is not likely to come late.
 type account struct {
 	senders [4]struct {
 		pid  int32

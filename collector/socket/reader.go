@@ -90,6 +90,7 @@ type reader struct {
 	polled   [2]unix.PollFd // the socket; the end of a pipe that is closed to stop us
 	limit    int            // of the kernel's queue; 0: unknown
 	charges  *charges
+	fewest   int // datagrams that can fill a sender's buffer
 	queue    *ring
 	pressure *pressure
 
@@ -108,7 +109,7 @@ func newReader(fd, wake, limit int, queue *ring, p *pressure) *reader {
 	c := measureCharges()
 	p.buffer.Store(int64(c.buffer))
 	return &reader{
-		batcher: newBatcher(fd), limit: limit, charges: c, queue: queue, pressure: p, slept: time.Hour,
+		batcher: newBatcher(fd), limit: limit, charges: c, fewest: c.fewest(), queue: queue, pressure: p, slept: time.Hour,
 		polled: [2]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}, {Fd: int32(wake), Events: unix.POLLIN}},
 	}
 }
@@ -191,7 +192,7 @@ func (r *reader) drain(deadline time.Time) (drained int) {
 // before that this drain had had already: all within the queue's limit, for of
 // more than that some were sent meanwhile.
 func (r *reader) add(a *account, before, n int) {
-	if before+n < worthAdding || before > r.limit || a.full {
+	if before+n < r.fewest || before > r.limit || a.full {
 		return
 	}
 	for i := range n {

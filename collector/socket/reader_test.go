@@ -2,6 +2,7 @@ package socket
 
 import (
 	"errors"
+	"math"
 	"os"
 	"slices"
 	"testing"
@@ -206,7 +207,7 @@ func (s *script) datagram(int) Datagram { return Datagram{Payload: []byte("x")} 
 
 // scripted reads from s instead of a socket.
 func scripted(s *script, limit int, queue *ring) *reader {
-	return &reader{batcher: s, limit: limit, charges: new(charges), queue: queue, pressure: new(pressure)}
+	return &reader{batcher: s, limit: limit, charges: new(charges), fewest: math.MaxInt, queue: queue, pressure: new(pressure)}
 }
 
 func times(n, count int) []int { return slices.Repeat([]int{count}, n) }
