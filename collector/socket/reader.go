@@ -11,27 +11,12 @@ import (
 // How the thread waits. To sleep and be woken takes as long as to read ten
 // datagrams, and the sender pays for half of it: so it is worth a thought.
 const (
-	// longQueue is the limit of the kernel's queue from which on that outlasts
-	// our waking up. A shorter one is watched while datagrams come in bursts.
-	longQueue = 128
-	// burstGap is the mean time between datagrams below which the next one is
-	// worth staying awake for, where the queue is short: the kernel may also
-	// wake us on the sender's processor, behind the sender.
-	burstGap = 20 * time.Microsecond
-	// burstLength is how many datagrams must have come ahead of that rate to
-	// make a burst, so that staying awake in vain costs a few µs for each.
-	burstLength = 16
-	// lingerTime is how long we stay awake after the last datagram of a burst.
-	lingerTime = 100 * time.Microsecond
-	// restTime is how long we leave a queue alone that we have just emptied,
-	// for a system call takes as long for one datagram as for several. The
-	// smallest queue takes ten times as long to fill up.
-	restTime = 3 * time.Microsecond
-
 	// gatherTime is how long datagrams are left to gather in a long queue while
 	// they come often. The highest peak of a real node brings 8 in that time,
 	// and 130 still find room in their sender's own buffer.
 	gatherTime = 500 * time.Microsecond
+	// longQueue is the limit of the kernel's queue from which on it is long.
+	longQueue = 128
 	// oftenTime is how long we may have waited for the first of them.
 	oftenTime = 2 * time.Millisecond
 	// dozeTime is how long we may have waited for the last datagram to wait for
@@ -41,7 +26,7 @@ const (
 	// handOverTime is the longest that a datagram waits for others before the
 	// decoder is woken, which takes as long as to decode fifty.
 	handOverTime = 25 * time.Millisecond
-	// maxBurst is how long we read before we look whether the socket is to be
+	// maxBurst is how long we read on before we look whether the socket is to be
 	// closed: a sender who never pauses must not keep it open.
 	maxBurst = 50 * time.Millisecond
 	// hardship is how long we wait when the kernel is short of memory, or
@@ -97,7 +82,6 @@ type reader struct {
 	last  time.Time     // when a datagram was last read
 	slept time.Duration // how long we last waited for one
 	some  bool          // the last drain brought datagrams, but not many
-	ahead time.Time     // until when there would be datagrams if one came in each burstGap
 
 	late   time.Time // when a backlog was last found
 	rapid  time.Time // when there were last as many as in a flood
@@ -118,50 +102,15 @@ func newReader(fd, wake, limit int, queue *ring, p *pressure) *reader {
 func (r *reader) run() {
 	for closing := false; !closing; {
 		closing = r.await()
+		lasts := maxBurst
 		if closing {
-			r.drain(time.Now().Add(drainTime))
-		} else {
-			r.burst(time.Now().Add(maxBurst))
+			lasts = drainTime
 		}
+		n := r.drain(time.Now().Add(lasts))
+		r.some = n > 0 && n < batchLen
 	}
 	r.pressure.flooded.Store(false)
 	r.queue.flush()
-}
-
-// burst reads for as long as the next datagram is worth staying awake for, but
-// not for long after deadline.
-func (r *reader) burst(deadline time.Time) {
-	for {
-		n := r.drain(deadline)
-		r.some = n > 0 && n < batchLen
-		now := time.Now()
-		if r.limit >= longQueue || !r.goesOn(n, now) || now.After(deadline) {
-			return
-		}
-		rest()
-	}
-}
-
-// goesOn notes that n datagrams were there, and tells whether more are to be
-// expected in no time: whether those of late are a burst ahead of a steady flow
-// of one in each burstGap.
-func (r *reader) goesOn(n int, now time.Time) bool {
-	const enough = burstLength * burstGap
-	if r.ahead.Before(now) {
-		r.ahead = now
-	}
-	r.ahead = r.ahead.Add(time.Duration(n) * burstGap)
-	if most := now.Add(enough + lingerTime); r.ahead.After(most) {
-		r.ahead = most
-	}
-	return r.ahead.Sub(now) >= enough
-}
-
-// rest lets some datagrams come together. It does not sleep.
-func rest() {
-	for start := time.Now(); time.Since(start) < restTime; {
-		continue
-	}
 }
 
 // drain empties the kernel's queue, until deadline, and returns how many

@@ -11,42 +11,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-func TestBurstKeepsTheReaderAwake(t *testing.T) {
-	type arrival struct {
-		after time.Duration // the one before
-		n     int
-	}
-	even := func(n int, gap time.Duration) []arrival { return slices.Repeat([]arrival{{gap, 1}}, n) }
-	for _, tc := range []struct {
-		what     string
-		arrivals []arrival
-		want     bool
-	}{
-		{"a burst", []arrival{{0, burstLength}}, true},
-		{"too few", []arrival{{0, burstLength - 1}}, false},
-		{"one that is a little late", []arrival{{0, burstLength - 1}, {burstGap, 1}}, false},
-		{"a burst that has just paused", []arrival{{0, 10 * burstLength}, {lingerTime, 0}}, true},
-		{"a burst that is over", []arrival{{0, 10 * burstLength}, {lingerTime + 1, 0}}, false},
-		{"one by one, fast", even(10*burstLength, burstGap/2), true},
-		{"one by one, slowly", even(1000*burstLength, burstGap), false},
-		{"fast enough, but not for long", even(burstLength, burstGap/2), false},
-		{"a burst in two parts", []arrival{{0, burstLength / 2}, {burstGap / 2, burstLength/2 + 1}}, true},
-		{"two far from each other", []arrival{{0, burstLength / 2}, {time.Second, burstLength/2 + 1}}, false},
-	} {
-		t.Run(tc.what, func(t *testing.T) {
-			var r reader
-			now, got := time.Now(), false
-			for _, a := range tc.arrivals {
-				now = now.Add(a.after)
-				got = r.goesOn(a.n, now)
-			}
-			if got != tc.want {
-				t.Errorf("stays awake: %v, want %v", got, tc.want)
-			}
-		})
-	}
-}
-
 // A flood is when many come and some are refused; neither alone is one.
 func TestFloodIsNoticed(t *testing.T) {
 	const limit = 10

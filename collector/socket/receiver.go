@@ -161,6 +161,11 @@ func (r *Receiver) readingThread() {
 func (r *Receiver) Prefer() error {
 	id := <-r.thread
 	r.thread <- id
+	// To come back from a system call, and to wait in one that the runtime does
+	// not know of, takes one of its processors; with one more than it has there
+	// is one left for all others. It no longer follows a change of the
+	// container's share of the machine then.
+	runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + 1)
 	return stepBack(id)
 }
 
