@@ -5,8 +5,8 @@
 // is gone, and nobody is told. So one thread does nothing but empty that queue
 // (reader) into a larger one of our own (ring), and whoever decodes takes from
 // there. To wake and be woken costs more than to read, for the senders too: the
-// reader lets datagrams gather where the queue is long enough, stays awake
-// through a burst where it is short, and wakes the decoder every handOverTime.
+// reader lets datagrams gather where the queue is long enough, and wakes the
+// decoder every handOverTime.
 // It tells by Flooded when that is not enough. A Receiver keeps its socket in
 // place: it binds anew when somebody removes the file, and leaves alone what is
 // not its own.
