@@ -630,7 +630,10 @@ func killedAtRandom(x *trial) {
 	x.Logf("%d kills: the oldest span lost had been sent %v before, and at most %d spans were left in both places by one kill", kills, k.lost, k.twice)
 	x.r.SetAnswer(nil)
 	x.node = nil
-	x.up().until("an empty spool", func(r report) bool { return r.Spans.Spooled == 0 && r.Spans.Pending == 0 })
+	left := uint64(len(readSpool(x.T, x.spool()))) // the spool is opened beside the start
+	x.up().until("an empty spool", func(r report) bool {
+		return r.Datagrams.Accepted >= left && r.Spans.Spooled == 0 && r.Spans.Pending == 0
+	})
 	k.count()
 	for id := range k.safe {
 		if k.copies[id] == 0 {
