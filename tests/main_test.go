@@ -8,43 +8,22 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"clntrace/tests/lightningdtest"
 )
 
 // The programs that the tests run, built once.
 var clntrace, sender string
 
-func TestMain(m *testing.M) {
-	dir, err := buildPrograms()
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
-		if err := os.RemoveAll(dir); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-		}
-		os.Exit(code)
-	}))
-}
+func TestMain(m *testing.M) { lightningdtest.Main(m, buildPrograms) }
 
-// buildPrograms builds what the tests run into a new directory, which users
-// without rights may enter as well.
-func buildPrograms() (dir string, err error) {
-	if dir, err = os.MkdirTemp("", "clntrace-tests"); err != nil {
-		return "", err
-	}
-	if err = os.Chmod(dir, 0o755); err != nil {
-		return dir, err
-	}
+// buildPrograms builds what the tests run into dir.
+func buildPrograms(dir string) (err error) {
 	if sender, err = lightningdtest.BuildSender(dir); err != nil {
-		return dir, err
+		return err
 	}
 	if clntrace = os.Getenv("CLNTRACE_BINARY"); clntrace != "" {
 		clntrace, err = filepath.Abs(clntrace)
-		return dir, err
+		return err
 	}
 	clntrace = filepath.Join(dir, "clntrace")
 	build := exec.Command("go", "build", "-C", "..", "-o", clntrace)
@@ -53,9 +32,9 @@ func buildPrograms() (dir string, err error) {
 	}
 	build.Args = append(build.Args, ".")
 	if out, err := build.CombinedOutput(); err != nil {
-		return dir, fmt.Errorf("building clntrace: %w\n%s", err, out)
+		return fmt.Errorf("building clntrace: %w\n%s", err, out)
 	}
-	return dir, nil
+	return nil
 }
 
 // patience is how long a test waits for what must come. It is never used up

@@ -246,16 +246,7 @@ func sends(t *testing.T, s *lightningdtest.Sender, payload []byte) bool {
 // waitFor looks until done, where nothing tells when that is.
 func waitFor(t *testing.T, what string, done func() bool) {
 	t.Helper()
-	deadline := time.After(patience)
-	ticker := time.NewTicker(pollPause)
-	defer ticker.Stop()
-	for !done() {
-		select {
-		case <-ticker.C:
-		case <-deadline:
-			t.Fatalf("waited %v for %s", patience, what)
-		}
-	}
+	lightningdtest.WaitFor(t, patience, what, done)
 }
 
 func TestSocketIsNeverWiderThan0600(t *testing.T) {
