@@ -78,11 +78,16 @@ var advices = []advice{
 	{[]string{"has expired or is not yet valid"}, nil, "its certificate is out of date. Renew it there, or set this machine's clock right"},
 	{[]string{"certificate is valid for", "doesn't contain any IP SANs", "not valid for any names"}, nil, "its certificate is for another name. Write a name that it is for in clntrace-otlp-endpoint"},
 	{[]string{"certificate required", "bad certificate", "unknown certificate"}, nil, "it wants a client certificate that it trusts. Set clntrace-otlp-cert-file and clntrace-otlp-key-file"},
-	{[]string{"error reading server preface: EOF", "error reading server preface: read tcp"}, plaintext, "it ends the connection at once, as a port for TLS does. Write https:// in clntrace-otlp-endpoint, or correct the port"},
+	{[]string{"use of closed network connection"}, func(_ Endpoint, p Protocol) bool { return p == ProtocolGRPC }, silence},
+	{[]string{"server preface: EOF", "server preface: read tcp", "server preface: connection reset", "server preface: broken pipe"}, plaintext,
+		"it ends the connection at once, as a port for TLS does. Write https:// in clntrace-otlp-endpoint, or correct the port"},
 	{brokenOff, func(e Endpoint, p Protocol) bool { return p == ProtocolHTTP && plaintext(e, p) },
-		"it ends the connection at once, as a port for gRPC or TLS does. For gRPC, 4317 as a rule, set clntrace-otlp-protocol=grpc; for TLS write https:// in clntrace-otlp-endpoint"},
-	{[]string{"error reading server preface"}, nil, "it does not answer as gRPC does. Correct the port in clntrace-otlp-endpoint, 4317 as a rule"},
-	{timedOut, nil, "it did not answer within clntrace-otlp-timeout. Look at its load and log, and at firewalls between"},
+		"it broke the connection off, as a port for gRPC or TLS does. For gRPC, 4317 as a rule, set clntrace-otlp-protocol=grpc; for TLS write https:// in clntrace-otlp-endpoint; else look at its log if this lasts"},
+	{brokenOff, func(e Endpoint, _ Protocol) bool { return e.tls },
+		"it broke the connection off. If it wants a client certificate that it trusts, set clntrace-otlp-cert-file and clntrace-otlp-key-file; else look at its log if this lasts"},
+	{[]string{"server preface"}, nil, "it does not answer as gRPC does. Correct the port in clntrace-otlp-endpoint, 4317 as a rule"},
+	{timedOut, nil, silence},
+	{brokenOff, nil, "it broke the connection off. Look at its log if this lasts"},
 
 	{[]string{"Unauthenticated", "HTTP 401"}, nil, "it wants credentials, or other ones. Set them in clntrace-otlp-headers, such as authorization=Bearer%20TOKEN"},
 	{[]string{"PermissionDenied", "HTTP 403"}, nil, "the credentials in clntrace-otlp-headers may not write spans. Set others, or give them the right"},
@@ -95,6 +100,10 @@ var advices = []advice{
 	{[]string{"HTTP 502", "HTTP 503", "HTTP 504"}, nil, "it, or a proxy before it, is not ready. Look at its log if this lasts"},
 	{[]string{"Internal: ", "Unknown: ", "HTTP 500"}, nil, "it has a fault of its own. Look at its log"},
 }
+
+// silence is also what closed the connection where gRPC says so: clntrace did,
+// when the time was over.
+const silence = "it did not answer within clntrace-otlp-timeout. Look at its load and log, and at firewalls between"
 
 const proxyAdvice = "the proxy %PROXY% (HTTPS_PROXY or HTTP_PROXY in the environment) cannot be reached. Correct the variable, or name the endpoint's host in NO_PROXY"
 
