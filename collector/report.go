@@ -32,6 +32,7 @@ func (c *Collector) Stats(q stats.Query) stats.Report {
 		Spans:     stats.SpansOf(counts),
 		Export:    endpoint,
 		Processes: c.table.Processes(),
+		Match:     q.Match,
 	}
 	r.Operations, r.MoreOperations = c.operations(q)
 	r.Spans.RatePerSecond = c.ledger.Rate(now)

@@ -18,6 +18,8 @@ type Report struct {
 
 	// MoreOperations is how many the limit of the Query left out.
 	MoreOperations int `json:"-"`
+	// Match is that of the Query.
+	Match string `json:"-"`
 }
 
 // Status is the state of the whole in one word.

@@ -161,12 +161,14 @@ var reports = []struct {
 	{"empty", Report{Version: "0.1.0", Status: StatusOK, Socket: Socket{State: "not listening"}}},
 	{"degraded", degraded()},
 	{"off", Report{Version: "0.1.0", Status: StatusOK, UptimeSeconds: 3601, Socket: Socket{Path: "t", State: "listening"}, Export: Export{Endpoint: "off", State: "off"}}},
+	{"unmatched", Report{Version: "0.1.0", Status: StatusOK, Match: "expay", Socket: Socket{Path: "t", State: "listening"}, Export: Export{Endpoint: "off", State: "off"}}},
 	{"hostile", hostile()},
+	{"hostile match", Report{Version: "0.1.0", Match: "<\x1b[31m\"\\\n" + strings.Repeat("日本語", 40)}},
 }
 
 func TestTables(t *testing.T) {
 	for _, tc := range reports {
-		if tc.name == "hostile" {
+		if strings.HasPrefix(tc.name, "hostile") {
 			continue // how it looks is of no matter
 		}
 		t.Run(tc.name, func(t *testing.T) {

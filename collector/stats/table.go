@@ -31,9 +31,7 @@ const (
 // all is well, what is not, and where the time went.
 func (r Report) WriteTable(w io.Writer) error {
 	var b strings.Builder
-	for _, part := range wrap("clntrace "+r.Version+": "+r.verdict(), tableWidth-1) {
-		b.WriteString(part + "\n")
-	}
+	writeParagraph(&b, "clntrace "+r.Version+": "+r.verdict())
 	for _, warning := range r.Warnings {
 		writeLine(&b, "  !", warning)
 	}
@@ -43,13 +41,17 @@ func (r Report) WriteTable(w io.Writer) error {
 	if len(r.Processes) > 0 {
 		writeLine(&b, "senders", r.processesLine())
 	}
-	if len(r.Operations) > 0 {
+	switch {
+	case len(r.Operations) > 0:
 		b.WriteByte('\n')
 		b.WriteString(r.operationsTable())
 		b.WriteByte('\n')
 		if r.MoreOperations > 0 {
 			fmt.Fprintf(&b, "and %d more\n", r.MoreOperations)
 		}
+	case r.MoreOperations == 0 && r.Match != "":
+		b.WriteByte('\n')
+		writeParagraph(&b, "No operation has '"+r.Match+"' in its process, span or detail.")
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
@@ -67,6 +69,12 @@ func (r Report) verdict() string {
 		text += ", all is well"
 	}
 	return text + ", up " + uptime(r.UptimeSeconds)
+}
+
+func writeParagraph(b *strings.Builder, paragraph string) {
+	for _, line := range wrap(paragraph, tableWidth-1) {
+		b.WriteString(line + "\n")
+	}
 }
 
 // writeLine writes a label and a text behind it, wrapped and indented.
