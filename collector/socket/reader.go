@@ -2,6 +2,7 @@ package socket
 
 import (
 	"errors"
+	"math"
 	"sync/atomic"
 	"time"
 
@@ -20,18 +21,21 @@ const (
 	// oftenTime is how long we may have waited for the first of them.
 	oftenTime = 2 * time.Millisecond
 	// dozeTime is how long we may have waited for the last datagram to wait for
-	// the next without the Go runtime's knowledge, and how long at most.
-	dozeTime = 10 * time.Millisecond
+	// the next without the Go runtime's knowledge, and how long at most. Most
+	// waits of a payment for the network are shorter.
+	dozeTime = 100 * time.Millisecond
 
 	// handOverTime is the longest that a datagram waits for others before the
 	// decoder is woken, which takes as long as to decode fifty.
-	handOverTime = 25 * time.Millisecond
+	handOverTime = 50 * time.Millisecond
 	// maxBurst is how long we read on before we look whether the socket is to be
 	// closed: a sender who never pauses must not keep it open.
 	maxBurst = 50 * time.Millisecond
 	// hardship is how long we wait when the kernel is short of memory, or
 	// worse: it must not burn a core.
 	hardship = 10 * time.Millisecond
+
+	forever time.Duration = math.MaxInt64
 )
 
 // What a flood is: datagrams come faster than they can be worked up, and some
@@ -207,8 +211,7 @@ func (r *reader) gathers() bool {
 }
 
 // sleep waits for a datagram, or until it is time to think again. What the
-// decoder was not woken for it is told of when it has waited enough, or when
-// nothing more comes.
+// decoder was not woken for it is told of when it has waited enough.
 //
 // While datagrams come it dozes. To wait in a system call that the Go runtime
 // knows of costs a dozen context switches: the runtime gives our place to
@@ -217,20 +220,30 @@ func (r *reader) gathers() bool {
 func (r *reader) sleep() (n int, err error) {
 	now := time.Now()
 	quiet := now.Sub(r.last)
-	dozing := r.slept < dozeTime && quiet < dozeTime
-	if quiet >= dozeTime {
+	if quiet >= floodWindow {
 		r.pressure.flooded.Store(false)
-		r.queue.flush()
-	}
-	if r.queue.age(now) >= handOverTime {
-		r.queue.flush()
 	}
 	age := r.queue.age(now)
+	if age >= handOverTime {
+		r.queue.flush()
+		age = 0
+	}
+	wait := forever
+	dozing := r.slept < dozeTime && quiet < dozeTime
+	if dozing {
+		wait = dozeTime - quiet
+	}
+	if age > 0 {
+		wait = min(wait, handOverTime-age)
+	}
+	if r.pressure.flooded.Load() {
+		wait = min(wait, floodWindow-quiet)
+	}
 	switch {
 	case dozing:
-		return doze(r.polled[:], min(dozeTime-quiet, handOverTime-age))
-	case age > 0:
-		return unix.Poll(r.polled[:], int((handOverTime-age)/time.Millisecond)+1)
+		return doze(r.polled[:], wait)
+	case wait < forever:
+		return unix.Poll(r.polled[:], int(wait/time.Millisecond)+1)
 	}
 	return unix.Poll(r.polled[:], -1)
 }
