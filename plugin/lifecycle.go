@@ -29,8 +29,8 @@ const (
 	// shutdownTime is what exporting the rest may take. lightningd waits for us
 	// and kills after 30 s.
 	shutdownTime = 5 * time.Second
-	// farewellTime is what answers and log lines under way may take at the end,
-	// each: they are there at once if lightningd reads at all.
+	// farewellTime bounds each of the waits at the end for answers and log lines
+	// that are under way. If lightningd reads at all, they are out at once.
 	farewellTime = 200 * time.Millisecond
 )
 
@@ -119,6 +119,7 @@ type plugin struct {
 	getenv      func(string) string
 	nodeVersion string // lightningd's, if its environment told
 	rpc         rpcTiming
+	farewell    time.Duration // farewellTime, except in tests
 
 	ending context.Context // done when the end begins
 	end    context.CancelCauseFunc
@@ -129,7 +130,7 @@ type plugin struct {
 }
 
 func newPlugin(spans spanCollector, logger *slog.Logger) *plugin {
-	p := &plugin{spans: spans, log: logger, getenv: os.Getenv, rpc: defaultRPCTiming}
+	p := &plugin{spans: spans, log: logger, getenv: os.Getenv, rpc: defaultRPCTiming, farewell: farewellTime}
 	p.ending, p.end = context.WithCancelCause(context.Background())
 	return p
 }
@@ -150,10 +151,10 @@ func (p *plugin) serve(in io.Reader, out io.Writer, lines *logQueue, signals <-c
 	case <-p.ending.Done():
 	}
 	p.log.Info("stopping", "because", context.Cause(p.ending))
-	within(farewellTime, w.drain)
+	within(p.farewell, w.drain)
 	stopCollector(p.spans, p.log)
-	within(farewellTime, hangUp)
-	within(farewellTime, lines.close)
+	within(p.farewell, hangUp)
+	within(p.farewell, lines.close)
 	return 0
 }
 

@@ -190,11 +190,8 @@ func ownClockJumps(x *trial) {
 	x.run().send(100).until("all spans on disk", func(r report) bool { return r.Spans.Spooled == 400 })
 
 	x.r.Start(x.T)
-	began := time.Now()
+	// Waits of hours, as the clock has jumped, would outlast any patience.
 	r := x.until("the spool to be empty", func(r report) bool { return r.Spans.Exported == 400 })
-	if took := time.Since(began); took > 15*time.Second {
-		x.Errorf("the endpoint was back for %v until all was there", took)
-	}
 	c.shows(*r.Export.LastSuccess, -24*hour)
 	ids := make([]string, 0, 400)
 	for _, s := range x.r.Spans() {
@@ -254,7 +251,6 @@ func TestOwnClockThatJumpsChangesNoWait(t *testing.T) {
 	}
 	send(t, n.Senders(sender).Start("cln-xpay"), payloads...)
 	received(t, n, orphans+requests)
-	sent := time.Now()
 
 	c.jump(6 * hour)
 	s := stats(t, n)
@@ -282,10 +278,11 @@ func TestOwnClockThatJumpsChangesNoWait(t *testing.T) {
 	if testing.Short() {
 		return
 	}
-	s = waitStatsFor(t, n, time.Minute+patience, "parents to be missed", func(s report) bool { return s.Spans.MissingParents > 0 })
-	if early, late := time.Minute-time.Since(began), time.Since(sent)-time.Minute; early > 0 || late > patience/2 {
-		t.Errorf("parents were missed %v too early, %v too late", early, late)
+	waitStatsFor(t, n, time.Minute+patience, "a parent to be missed", func(s report) bool { return s.Spans.MissingParents > 0 })
+	if early := time.Minute - time.Since(began); early > 0 {
+		t.Errorf("parents were missed %v too early", early)
 	}
+	s = waitStats(t, n, "all parents to be missed", func(s report) bool { return s.Spans.MissingParents >= orphans })
 	if s.Spans.MissingParents != orphans {
 		t.Errorf("%d parents are missing, want %d", s.Spans.MissingParents, orphans)
 	}

@@ -15,12 +15,12 @@ import (
 // TestTracestatsUnderLoad asks for tracestats while there are 2,000 operations
 // and spans come, in turn as people do and for all rows, and tells how long the
 // answers take, with the asker's own work, and whether asking costs spans. The
-// times are to be read; what is asserted would also hold on a poor machine.
+// times are to be read: of them nothing is asserted, for a busy machine takes as
+// long as it likes. That each answer comes and has all its rows is.
 func TestTracestatsUnderLoad(t *testing.T) {
 	const (
 		operations = 2000
 		questions  = 40
-		bound      = time.Second
 	)
 	n, _ := launchWith(t, nil)
 	var known, more [][]byte
@@ -39,14 +39,14 @@ func TestTracestatsUnderLoad(t *testing.T) {
 		for range questions {
 			took.ask(t, n)
 		}
-		took.tell(t, bound)
+		took.tell(t)
 	})
 	t.Run("a node's highest peak, 16,000 a second", func(t *testing.T) {
 		// Half of the time nobody asks.
 		silent := paced(t, loader, more[:4000], nil)
 		var took answers
 		asked := paced(t, loader, more[4000:8000], func() { took.ask(t, n) })
-		took.tell(t, bound)
+		took.tell(t)
 		t.Logf("of 4,000 spans the kernel refused %d while nobody asked, and %d while somebody did", silent, asked)
 	})
 	t.Run("full speed", func(t *testing.T) {
@@ -71,7 +71,7 @@ func TestTracestatsUnderLoad(t *testing.T) {
 		}
 		end()
 		t.Logf("the kernel refused %d spans", <-done)
-		took.tell(t, bound)
+		took.tell(t)
 	})
 	endCleanly(t, n)
 }
@@ -108,7 +108,7 @@ func answered(t *testing.T, n *lightningdtest.Node, rows int) time.Duration {
 }
 
 // tell logs the times.
-func (a *answers) tell(t *testing.T, bound time.Duration) {
+func (a *answers) tell(t *testing.T) {
 	t.Helper()
 	for _, of := range []struct {
 		what string
@@ -120,9 +120,6 @@ func (a *answers) tell(t *testing.T, bound time.Duration) {
 		slices.Sort(of.took)
 		half, slowest := of.took[len(of.took)/2], of.took[len(of.took)-1]
 		t.Logf("%s, %d answers: half within %v, the slowest in %v", of.what, len(of.took), half, slowest)
-		if half > bound {
-			t.Errorf("%s: half of the answers took more than %v", of.what, bound)
-		}
 	}
 }
 
