@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"io"
+	"strings"
 )
 
 // maxRequest bounds one message from lightningd, in bytes. Its own are a few
@@ -48,57 +49,71 @@ func (s *splitter) next() (frame, error) {
 	}
 }
 
-// object reads on behind an opening brace until the brace that closes it.
+// object reads the rest of an object whose opening brace has been read.
 func (s *splitter) object() (frame, error) {
 	f := frame{body: []byte{'{'}}
-	var (
-		open     = []byte{'{'} // brackets that wait for their other halves
-		beyond   int           // further ones, too many to keep
-		inString bool
-		escaped  bool
-		newlines int         // since the last byte that is not white space
-		last     = byte('{') // that byte
-	)
-	for len(open) > 0 {
+	at := position{open: []byte{'{'}, last: '{'}
+	for len(at.open) > 0 {
 		b, err := s.r.ReadByte()
 		if err != nil {
 			return frame{}, err
 		}
-		if !inString && b == '{' && newlines > 1 && last != '[' && last != ':' && (last != ',' || open[len(open)-1] != '[') {
-			// No object can stand here, and a blank line is before it: what we
-			// have is the torn half of a message, and this is the next one.
-			f.garbage = true
+		if b == '{' && at.startsAnother() {
+			f.garbage = true // the first half of a message
 			return f, s.r.UnreadByte()
 		}
 		f.keep(b)
-		switch {
-		case escaped:
-			escaped = false
-		case inString && b == '\\':
-			escaped = true
-		case b == '"':
-			inString = !inString
-		case inString:
-		case b == '{' || b == '[':
-			if len(open) < maxRequest {
-				open = append(open, b)
-			} else {
-				beyond++
-			}
-		case (b == '}' || b == ']') && beyond > 0:
-			beyond--
-		case b == '}' || b == ']':
-			open = open[:len(open)-1]
-		}
-		switch b {
-		case '\n':
-			newlines++
-		case ' ', '\t', '\r':
-		default:
-			newlines, last = 0, b
-		}
+		at.pass(b)
 	}
 	return f, nil
+}
+
+// position is a place inside a JSON object.
+type position struct {
+	open     []byte // brackets that have not been closed, maxRequest of them at most
+	beyond   int    // how many more there are
+	inString bool
+	escaped  bool // the last byte was a backslash in a string
+	newlines int  // since last
+	last     byte // the last byte that is not white space
+}
+
+// startsAnother reports whether an opening brace here begins the next message,
+// so that this one is only half a message: there is a blank line before it, and
+// JSON allows no object here.
+func (p *position) startsAnother() bool {
+	objectMayFollow := p.last == '[' || p.last == ':' || p.last == ',' && p.open[len(p.open)-1] == '['
+	return !p.inString && p.newlines > 1 && !objectMayFollow
+}
+
+// pass moves the position behind b.
+func (p *position) pass(b byte) {
+	switch {
+	case p.escaped:
+		p.escaped = false
+	case p.inString && b == '\\':
+		p.escaped = true
+	case b == '"':
+		p.inString = !p.inString
+	case p.inString:
+	case b == '{' || b == '[':
+		if len(p.open) < maxRequest {
+			p.open = append(p.open, b)
+		} else {
+			p.beyond++
+		}
+	case (b == '}' || b == ']') && p.beyond > 0:
+		p.beyond--
+	case b == '}' || b == ']':
+		p.open = p.open[:len(p.open)-1]
+	}
+	switch b {
+	case '\n':
+		p.newlines++
+	case ' ', '\t', '\r':
+	default:
+		p.newlines, p.last = 0, b
+	}
 }
 
 // garbage reads to the blank line that should follow it.
@@ -178,7 +193,7 @@ func valueLen(b []byte) int {
 			if depth--; depth == 0 {
 				return i + 1
 			}
-		case depth == 0 && bytes.IndexByte([]byte(", \t\r\n"), c) >= 0:
+		case depth == 0 && strings.IndexByte(", \t\r\n", c) >= 0:
 			return i
 		}
 	}
@@ -200,7 +215,7 @@ func quoteBare(text []byte) []byte {
 			}
 			out.Write(text[i : i+n])
 			i += n
-		case bytes.IndexByte([]byte("{}[]:, \t\r\n"), c) >= 0:
+		case strings.IndexByte("{}[]:, \t\r\n", c) >= 0:
 			out.WriteByte(c)
 			i++
 		default:

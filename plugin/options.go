@@ -18,9 +18,6 @@ import (
 // prefix stands before every option's name in lightningd's configuration.
 const prefix = "clntrace-"
 
-// spoolName is the default spool directory, in lightningd's own directory.
-const spoolName = "clntrace-spool"
-
 // kind is an option's type by lightningd's names for them.
 type kind string
 
@@ -113,7 +110,7 @@ var options = []option{
 	{name: "batch-delay", kind: kindString, def: "1s",
 		doc: "Longest wait for a batch to fill",
 		set: setDuration(maxDelay, func(c *collector.Config) *time.Duration { return &c.BatchDelay })},
-	{name: "spool-dir", kind: kindString, defNote: "`" + spoolName + "` in lightningd's network directory",
+	{name: "spool-dir", kind: kindString, defNote: "`" + export.DefaultSpoolDir + "` in lightningd's network directory",
 		doc: "Where batches wait on disk while the endpoint is away",
 		set: setPath(func(c *collector.Config) *string { return &c.SpoolDir })},
 	{name: "spool-size", kind: kindInt, def: "64",
@@ -182,7 +179,7 @@ func (f fault) remedy() string {
 func (s settings) resolve() (collector.Config, []fault) {
 	cfg := collector.DefaultConfig()
 	if s.dir != "" {
-		cfg.SpoolDir = filepath.Join(s.dir, spoolName)
+		cfg.SpoolDir = filepath.Join(s.dir, export.DefaultSpoolDir)
 	}
 	var faults []fault
 	protocol, _ := optionNamed(protocolOption)
@@ -399,20 +396,6 @@ func (o option) defaultText() string {
 		return strings.Join(names, ", ")
 	}
 	return strings.Join(names, ", ") + ", else " + last
-}
-
-// MarkdownTable is the README's table of options.
-func MarkdownTable() string {
-	var b strings.Builder
-	b.WriteString("| option | type | default | dynamic | meaning |\n| --- | --- | --- | --- | --- |\n")
-	for _, o := range options {
-		dynamic := "no"
-		if o.dynamic {
-			dynamic = "yes"
-		}
-		fmt.Fprintf(&b, "| `%s%s` | %s | %s | %s | %s |\n", prefix, o.name, o.kind, cmp.Or(o.defaultText(), "empty"), dynamic, o.doc)
-	}
-	return b.String()
 }
 
 // The shape of the help: a terminal that nobody has widened has 80 columns.

@@ -1,12 +1,14 @@
 package plugin
 
 import (
+	"cmp"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/x509"
 	"encoding/json"
 	"encoding/pem"
+	"fmt"
 	"math/big"
 	"os"
 	"path/filepath"
@@ -375,8 +377,22 @@ func TestOptionNamesSuitLightningd(t *testing.T) {
 	}
 }
 
+// markdownTable is the README's table of options.
+func markdownTable() string {
+	var b strings.Builder
+	b.WriteString("| option | type | default | dynamic | meaning |\n| --- | --- | --- | --- | --- |\n")
+	for _, o := range options {
+		dynamic := "no"
+		if o.dynamic {
+			dynamic = "yes"
+		}
+		fmt.Fprintf(&b, "| `%s%s` | %s | %s | %s | %s |\n", prefix, o.name, o.kind, cmp.Or(o.defaultText(), "empty"), dynamic, o.doc)
+	}
+	return b.String()
+}
+
 func TestMarkdownTable(t *testing.T) {
-	rows := strings.Split(strings.TrimSuffix(MarkdownTable(), "\n"), "\n")
+	rows := strings.Split(strings.TrimSuffix(markdownTable(), "\n"), "\n")
 	if want := len(options) + 2; len(rows) != want {
 		t.Errorf("%d rows, want %d", len(rows), want)
 	}
@@ -391,14 +407,14 @@ func TestREADMETable(t *testing.T) {
 	const path, begin, end = "../README.md", "<!-- options -->\n", "<!-- /options -->"
 	text, err := os.ReadFile(path)
 	if err != nil {
-		t.Skipf("there is no README.md yet: %v", err)
+		t.Fatal(err)
 	}
 	head, rest, found := strings.Cut(string(text), begin)
 	table, tail, closed := strings.Cut(rest, end)
 	if !found || !closed {
-		t.Skipf("README.md has no %s and %s yet", strings.TrimSpace(begin), end)
+		t.Fatalf("README.md has no %s and %s", strings.TrimSpace(begin), end)
 	}
-	want := "\n" + MarkdownTable() + "\n"
+	want := "\n" + markdownTable() + "\n"
 	if *update {
 		if err := os.WriteFile(path, []byte(head+begin+want+end+tail), 0o644); err != nil {
 			t.Fatal(err)

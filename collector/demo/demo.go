@@ -36,17 +36,17 @@ const (
 // demoNode is whom the demo says the spans are from.
 var demoNode = collector.Node{ID: "0266e4598d1d3c415f572a8488830b60f7e744ed9235eb0b1ba93283b315c03518", Alias: "l1", Network: "regtest", Version: "v26.06.6", Database: "sqlite3"}
 
-// Options is what the demo can be told.
-type Options struct {
-	Version string
-	// Endpoint, if set, gets the spans instead of the demo's own receiver.
-	Endpoint *export.Endpoint
-	// Out gets the traces and tables, and Log what the collector logs.
-	Out, Log io.Writer
+// options is what the demo can be told.
+type options struct {
+	version string
+	// endpoint, if set, gets the spans instead of the demo's own receiver.
+	endpoint *export.Endpoint
+	// out gets the traces and tables, and log what the collector logs.
+	out, log io.Writer
 }
 
-// Run plays the demo.
-func Run(ctx context.Context, o Options) (err error) {
+// run plays the demo.
+func run(ctx context.Context, o options) (err error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	datagrams, err := recordings(time.Now())
@@ -63,8 +63,8 @@ func Run(ctx context.Context, o Options) (err error) {
 	cfg.BatchDelay = 100 * time.Millisecond
 	cfg.SpoolSize = 0 // it leaves nothing behind
 	var r *receiver
-	if o.Endpoint != nil {
-		cfg.Endpoint = *o.Endpoint
+	if o.endpoint != nil {
+		cfg.Endpoint = *o.endpoint
 	} else {
 		if r, err = listen(); err != nil {
 			return err
@@ -79,11 +79,11 @@ func Run(ctx context.Context, o Options) (err error) {
 		return err
 	}
 	if r != nil {
-		writeTraces(o.Out, r.received())
+		writeTraces(o.out, r.received())
 	}
-	fmt.Fprint(o.Out, "What `lightning-cli tracestats format=table` says of it (where the kernel's\n"+
+	fmt.Fprint(o.out, "What `lightning-cli tracestats format=table` says of it (where the kernel's\n"+
 		"queue was full, the demo's senders waited; lightningd does not):\n\n")
-	return report.WriteTable(o.Out)
+	return report.WriteTable(o.out)
 }
 
 // recordings returns all datagrams, as if they were sent just now.
@@ -103,11 +103,11 @@ func recordings(now time.Time) ([]recording.Datagram, error) {
 }
 
 // play sends the datagrams through a collector and returns what it counted.
-func play(ctx context.Context, o Options, cfg collector.Config, dir string, datagrams []recording.Datagram) (stats.Report, error) {
+func play(ctx context.Context, o options, cfg collector.Config, dir string, datagrams []recording.Datagram) (stats.Report, error) {
 	socket := filepath.Join(dir, "trace.sock")
 	c := collector.Open(collector.Options{
-		SocketPath: socket, Version: o.Version,
-		Logger: slog.New(slog.NewTextHandler(o.Log, &slog.HandlerOptions{Level: slog.LevelWarn, ReplaceAttr: ownOption})),
+		SocketPath: socket, Version: o.version,
+		Logger: slog.New(slog.NewTextHandler(o.log, &slog.HandlerOptions{Level: slog.LevelWarn, ReplaceAttr: ownOption})),
 	})
 	c.Start(cfg, nil)
 	c.SetNode(demoNode)

@@ -23,7 +23,7 @@ func TestMain(m *testing.M) {
 
 func TestRun(t *testing.T) {
 	var out, log bytes.Buffer
-	if err := Run(context.Background(), Options{Version: "test", Out: &out, Log: &log}); err != nil {
+	if err := run(context.Background(), options{version: "test", out: &out, log: &log}); err != nil {
 		t.Fatalf("%v\n%s", err, log.String())
 	}
 	for _, want := range []string{

@@ -59,7 +59,7 @@ func (r *Reader) summary(query string) string {
 	if r.summaries == nil || len(r.summaries) >= maxSummaries {
 		r.summaries = make(map[string]string)
 	}
-	s := Summary(query)
+	s := summarize(query)
 	r.summaries[query] = s
 	return s
 }

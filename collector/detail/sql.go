@@ -1,6 +1,7 @@
 package detail
 
 import (
+	"slices"
 	"strings"
 )
 
@@ -8,12 +9,12 @@ import (
 // for db.query.summary at most.
 const maxSummary = 255
 
-// Summary names the verbs and tables of an SQL statement in the form of
+// summarize names the verbs and tables of an SQL statement in the form of
 // db.query.summary: "UPDATE channels", "INSERT forwards SELECT channel_htlcs".
 // It reads words, not grammar, so it never fails on a statement that is cut or
 // no SQL at all; what it does not understand gives the first word or nothing.
 // It has at most 255 bytes.
-func Summary(sql string) string {
+func summarize(sql string) string {
 	s := summary{lexer: lexer{rest: strings.TrimLeft(sql, "( ")}}
 	verb := strings.ToUpper(s.lexer.next())
 	switch verb {
@@ -123,12 +124,7 @@ func (s *summary) body(verb string) {
 }
 
 func isOneOf(word string, list ...string) bool {
-	for _, w := range list {
-		if word == w {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(list, word)
 }
 
 // isWord tells a keyword or name from punctuation.

@@ -34,7 +34,7 @@ const (
 
 // describe fills in the name, attributes and links of s. What is derived from a redacted tag
 // is redacted like the tag itself.
-func (s *Span) describe(p *Policy, database attribute.KeyValue) {
+func (s *readOnlySpan) describe(p *Policy, database attribute.KeyValue) {
 	most := 2 // attributes besides the tags: what a span is about
 	if s.in.Request != "" || s.in.Truncated {
 		most = 6 // and its relations
@@ -67,7 +67,7 @@ func (s *Span) describe(p *Policy, database attribute.KeyValue) {
 }
 
 // describeRelations adds what correlating found out.
-func (s *Span) describeRelations(list []attribute.KeyValue, p *Policy) []attribute.KeyValue {
+func (s *readOnlySpan) describeRelations(list []attribute.KeyValue, p *Policy) []attribute.KeyValue {
 	if s.in.Request != "" {
 		list = append(list, keyRequestRoot.String(p.show(detail.TagID, s.in.Request)))
 	}

@@ -32,7 +32,8 @@ type Config struct {
 	SpoolSize int    // MiB on disk at most, 0: no spool
 }
 
-// DefaultSpoolDir is in the working directory.
+// DefaultSpoolDir is where the spool is if nothing else is set, in the working
+// directory.
 const DefaultSpoolDir = "clntrace-spool"
 
 // Node is who the spans' node is. Empty fields are unknown.

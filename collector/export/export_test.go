@@ -268,7 +268,7 @@ func (p *testPipeline) want(want stats.Counts) {
 }
 
 func TestEveryMethodOfASpanIsOurOwn(t *testing.T) {
-	s := &Span{in: newSpan(1, "jsonrpc", "id", "a/b")}
+	s := &readOnlySpan{in: newSpan(1, "jsonrpc", "id", "a/b")}
 	v := reflect.ValueOf(sdktrace.ReadOnlySpan(s))
 	readOnly := reflect.TypeFor[sdktrace.ReadOnlySpan]()
 	for i := range readOnly.NumMethod() {
@@ -288,8 +288,8 @@ func TestEveryMethodOfASpanIsOurOwn(t *testing.T) {
 }
 
 // attributesOf exports s and returns what of it can be seen.
-func attributesOf(s *correlate.Span, cfg Config, database string) (*Span, string) {
-	out := &Span{in: s}
+func attributesOf(s *correlate.Span, cfg Config, database string) (*readOnlySpan, string) {
+	out := &readOnlySpan{in: s}
 	out.describe(newPolicy(cfg), databaseSystem(database))
 	var list []string
 	for _, a := range out.Attributes() {
@@ -351,11 +351,11 @@ func TestAttributes(t *testing.T) {
 func TestTruncatedSpanIsARootAndRepairedOneIsNot(t *testing.T) {
 	s := newSpan(1, "x")
 	s.ParentID = trace.SpanID{9}
-	if p := (&Span{in: s}).Parent(); p.SpanID() != s.ParentID || p.TraceID() != s.TraceID {
+	if p := (&readOnlySpan{in: s}).Parent(); p.SpanID() != s.ParentID || p.TraceID() != s.TraceID {
 		t.Errorf("parent %v", p)
 	}
 	s.Truncated = true
-	if p := (&Span{in: s}).Parent(); p.IsValid() {
+	if p := (&readOnlySpan{in: s}).Parent(); p.IsValid() {
 		t.Errorf("a truncated span has the parent %v", p)
 	}
 }
@@ -717,7 +717,7 @@ func TestDefaultQueueHasRoomForItsSpans(t *testing.T) {
 		if !p.Reserve(s) {
 			t.Fatalf("%d recorded spans have room, want %d", i, len(spans))
 		}
-		queued[i] = &Span{in: s}
+		queued[i] = &readOnlySpan{in: s}
 	}
 	used, reserved := float64(liveHeap()-before), float64(p.waitingBytes.Load())
 	t.Logf("a span takes %.0f bytes, %.0f are reserved", used/DefaultQueueSize, reserved/DefaultQueueSize)
@@ -725,7 +725,7 @@ func TestDefaultQueueHasRoomForItsSpans(t *testing.T) {
 		t.Errorf("%.0f bytes are reserved for %.0f", reserved, used)
 	}
 	for _, s := range queued {
-		p.unreserve(s.(*Span).in)
+		p.unreserve(s.(*readOnlySpan).in)
 	}
 	if p.waitingBytes.Load() != 0 || len(p.shared.users) != 0 {
 		t.Errorf("with no span left %d bytes are reserved, %d texts are held", p.waitingBytes.Load(), len(p.shared.users))
@@ -842,7 +842,7 @@ func BenchmarkExport(b *testing.B) {
 	}
 	s := newSpan(1, "jsonrpc", "id", "cli:pay#1/cln:pay#2/pay:x#3", "error", "false")
 	e := p.exporter
-	spans := []sdktrace.ReadOnlySpan{&Span{in: s}}
+	spans := []sdktrace.ReadOnlySpan{&readOnlySpan{in: s}}
 	b.ReportAllocs()
 	for b.Loop() {
 		e.prepare(spans)

@@ -133,7 +133,7 @@ func (p *Pipeline) Submit(spans []*correlate.Span, now time.Time) {
 		case !p.policy.samples(s):
 			moved.SampledOut++
 		default:
-			p.processor.OnEnd(&Span{in: s})
+			p.processor.OnEnd(&readOnlySpan{in: s})
 			continue
 		}
 		moved.Pending--
@@ -275,7 +275,7 @@ func (e *exporter) ExportSpans(ctx context.Context, spans []sdktrace.ReadOnlySpa
 		n := e.prepare(spans)
 		if err := e.export(ctx, spans[:n]); err == nil {
 			for _, s := range spans[:n] {
-				e.pipeline.unreserve(s.(*Span).in) // nothing else is ever submitted
+				e.pipeline.unreserve(s.(*readOnlySpan).in) // nothing else is ever submitted
 			}
 		}
 		spans = spans[n:]
@@ -305,7 +305,7 @@ func (e *exporter) prepare(spans []sdktrace.ReadOnlySpan) (n int) {
 	defer e.mu.Unlock()
 	request := 0
 	for _, ro := range spans {
-		s := ro.(*Span)
+		s := ro.(*readOnlySpan)
 		request += requestSize(s.in)
 		if n > 0 && request > maxRequestBytes {
 			break
@@ -317,7 +317,7 @@ func (e *exporter) prepare(spans []sdktrace.ReadOnlySpan) (n int) {
 }
 
 // fillIn fills in one span. One that meets a defect goes as it is. e.mu is held.
-func (e *exporter) fillIn(s *Span, p *Policy) {
+func (e *exporter) fillIn(s *readOnlySpan, p *Policy) {
 	defer func() {
 		if found := defect.Of(recover()); found != nil {
 			s.attributes, s.links = nil, nil

@@ -23,8 +23,8 @@ const (
 	noticed   = " (that is noticed within seconds), or " + Elsewhere
 )
 
-// ErrLive tells that another process is listening on the path.
-var ErrLive = errors.New("another process is listening on it")
+// errLive tells that another process is listening on the path.
+var errLive = errors.New("another process is listening on it")
 
 // bind makes a socket at path. Its errors say what to do.
 func bind(path string, public bool) (*boundSocket, error) {
@@ -81,11 +81,11 @@ func clearPath(path string) error {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil
 	case (err == nil || errors.Is(err, unix.EPROTOTYPE)) && foreign(info):
-		return fmt.Errorf("the trace socket %s is taken, %w: one of user %d, who may be getting this node's spans; take a directory where only the node's user may write, and "+Elsewhere, path, ErrLive, owner(info))
+		return fmt.Errorf("the trace socket %s is taken, %w: one of user %d, who may be getting this node's spans; take a directory where only the node's user may write, and "+Elsewhere, path, errLive, owner(info))
 	case err == nil || errors.Is(err, unix.EPROTOTYPE): // EPROTOTYPE: a live stream socket
-		return fmt.Errorf("the trace socket %s is taken, %w; stop it"+noticed, path, ErrLive)
+		return fmt.Errorf("the trace socket %s is taken, %w; stop it"+noticed, path, errLive)
 	case errors.Is(err, unix.EPERM): // unix_may_send of the kernel's af_unix.c
-		return fmt.Errorf("the trace socket %s is taken, %w and hears one sender only (%w); stop it"+noticed, path, ErrLive, err)
+		return fmt.Errorf("the trace socket %s is taken, %w and hears one sender only (%w); stop it"+noticed, path, errLive, err)
 	case errors.Is(err, fs.ErrPermission):
 		return fmt.Errorf("%s is a socket of another user (%w); remove it"+noticed, path, err)
 	default:
@@ -133,7 +133,7 @@ func explain(path string, err error) error {
 	}
 	switch {
 	case errors.Is(err, unix.EADDRINUSE):
-		return fmt.Errorf("the trace socket %s is taken, %w; stop it"+noticed, path, ErrLive)
+		return fmt.Errorf("the trace socket %s is taken, %w; stop it"+noticed, path, errLive)
 	case errors.Is(err, fs.ErrNotExist) && !exists(dir):
 		return fmt.Errorf("the directory %s of the trace socket does not exist; create it"+noticed, dir)
 	case errors.Is(err, unix.ENOTDIR):

@@ -260,8 +260,8 @@ func TestListenerOfAnotherUserIsNamed(t *testing.T) {
 	path := filepath.Join(dir, "t")
 	asNobody(t, func() { listenAt(t, path, unix.SOCK_DGRAM) })
 	_, err := bind(path, false)
-	if want := fmt.Sprintf("one of user %d, who may be getting this node's spans", nobody); !errors.Is(err, ErrLive) || !strings.Contains(err.Error(), want) {
-		t.Errorf("got %v, want %v with %q", err, ErrLive, want)
+	if want := fmt.Sprintf("one of user %d, who may be getting this node's spans", nobody); !errors.Is(err, errLive) || !strings.Contains(err.Error(), want) {
+		t.Errorf("got %v, want %v with %q", err, errLive, want)
 	}
 }
 

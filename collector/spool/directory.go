@@ -1,6 +1,7 @@
 package spool
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -185,12 +186,7 @@ func (d *directory) list() (listing, error) {
 	return l, nil
 }
 
-func byNumber(a, b *file) int {
-	if a.number < b.number {
-		return -1
-	}
-	return 1
-}
+func byNumber(a, b *file) int { return cmp.Compare(a.number, b.number) }
 
 // append writes b behind the first size bytes of the file, or into a new file
 // if size is 0. After an error the file is as it was before.
@@ -280,11 +276,10 @@ func (d *directory) sync(names []string) error {
 // explain says which directory it is that cannot be used, why, and what to do.
 // Of the errors of package os only the cause is kept: the path is said once.
 func explain(dir string, err error) error {
-	cause := reason(err)
-	var pathErr *fs.PathError
-	user := os.Geteuid()
+	cause, user := reason(err), os.Geteuid()
+	pathErr, ok := errors.AsType[*fs.PathError](err)
 	switch {
-	case !errors.As(err, &pathErr): // our own words
+	case !ok: // our own words
 	case errors.Is(err, fs.ErrNotExist) && pathErr.Op == "mkdir":
 		cause = fmt.Errorf("there is no directory %s to make it in (%w); make that or set clntrace-spool-dir", filepath.Dir(dir), cause)
 	case errors.Is(err, unix.ENOTDIR):
@@ -301,8 +296,7 @@ func explain(dir string, err error) error {
 
 // reason is err without what it was about.
 func reason(err error) error {
-	var pathErr *fs.PathError
-	if errors.As(err, &pathErr) {
+	if pathErr, ok := errors.AsType[*fs.PathError](err); ok {
 		return pathErr.Err
 	}
 	return err
