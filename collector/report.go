@@ -42,7 +42,7 @@ func (c *Collector) Stats(q stats.Query) stats.Report {
 	return r
 }
 
-// operations answers q, and tells how many rows its limit leaves out.
+// operations answers q, and returns how many more rows there are than q.Limit.
 func (c *Collector) operations(q stats.Query) (rows []stats.Operation, more int) {
 	limit := max(q.Limit, 0)
 	q.Limit = stats.MaxOperations + 1
@@ -60,8 +60,8 @@ func (c *Collector) socketStatus() socket.Status {
 	return c.receiver.Status()
 }
 
-// silence is how long a node can be up without a span before that is odd: an
-// idle one sends some twenty a minute.
+// silence is how long a lack of spans is normal: even an idle node sends some
+// twenty a minute.
 const silence = 5 * time.Minute
 
 // warnings are what is wrong, each with its remedy, for the operator to read.
@@ -144,16 +144,15 @@ func (c *Collector) judgeMetrics(r *stats.Report, unsent error, outage time.Time
 	}
 }
 
-// enoughQueue is the queue, in datagrams, that loses nothing in a flood if
-// clntrace gets to run. systemd sets it on hosts; containers begin with 10.
+// enoughQueue is the queue limit, in datagrams, with which bursts lose nothing if
+// clntrace gets to run in time. systemd sets it on hosts; containers start with 10.
 const enoughQueue = 512
 
-// enoughBuffer is the buffer of a sender, in bytes, that does not end before
-// such a queue: for a small span the kernel counts some 1,300.
+// enoughBuffer is a sender's buffer, in bytes, that is not full before such a
+// queue is: the kernel charges some 1,300 bytes for a small span.
 const enoughBuffer = 1 << 20
 
-// judgeArrival finds what is wrong on the way from the senders, each with its
-// remedy.
+// judgeArrival finds what is wrong between the senders and the decoder.
 func (c *Collector) judgeArrival(r *stats.Report, link socket.Status, now time.Time, list *warnings) {
 	c.judgeSilence(link, now, list)
 	if link.Closed != "" {
@@ -193,8 +192,9 @@ func (c *Collector) judgeArrival(r *stats.Report, link socket.Status, now time.T
 	}
 }
 
-// judgeMemory tells apart why there was no room in memory: the same counter
-// holds what found none before decoding and behind it.
+// judgeMemory finds out where there was no room in memory. One counter holds both
+// what was dropped before decoding, when the ring was full, and what was dropped
+// after it, when the queue was.
 func judgeMemory(r *stats.Report, link socket.Status, list *warnings) {
 	if n := r.Spans.DroppedQueueFull - min(link.Dropped, r.Spans.DroppedQueueFull); n > 0 {
 		list.add("%s dropped because too many were waiting in memory. Raise clntrace-queue-size, or export less with clntrace-sample-ratio.",
@@ -206,7 +206,7 @@ func judgeMemory(r *stats.Report, link socket.Status, list *warnings) {
 	}
 }
 
-// judgeSilence warns when nothing comes although somebody listens.
+// judgeSilence warns if we listen and nothing comes.
 func (c *Collector) judgeSilence(link socket.Status, now time.Time, list *warnings) {
 	last, ever := c.started, false
 	if s := c.lastSpan.Load(); s != 0 {
@@ -223,11 +223,10 @@ func (c *Collector) judgeSilence(link socket.Status, now time.Time, list *warnin
 	}
 }
 
-// nearlyFull is the share of the spool from which on it is worth a warning,
-// percent.
+// nearlyFull is how full the spool must be for a warning, in percent.
 const nearlyFull = 80
 
-// judgeSpool finds what is wrong with the spool, each with its remedy.
+// judgeSpool finds what is wrong with the spool.
 func judgeSpool(r *stats.Report, s spool.Status, list *warnings) {
 	if s.Limit == 0 {
 		return
@@ -248,8 +247,8 @@ func judgeSpool(r *stats.Report, s spool.Status, list *warnings) {
 	}
 }
 
-// traceParent reads the trace and the parent of a W3C traceparent; what has
-// another form has none, as for lightningd.
+// traceParent reads the trace id and the parent id of a W3C traceparent. Like
+// lightningd, it ignores one that has another form.
 func traceParent(s string) (traceID trace.TraceID, parent trace.SpanID) {
 	const length, traceAt, parentAt = 55, 3, 36 // 00-<32 hex>-<16 hex>-<2 hex>
 	if len(s) != length {
