@@ -9,23 +9,23 @@ import (
 	"clntrace/collector/defect"
 )
 
-// ExplainOutage says in the operator's words why the endpoint does not take
-// spans for now: the cause, the remedy, and the reason as it came.
+// ExplainOutage says in plain words why the endpoint takes no spans for now: the
+// cause, the remedy, and the original reason.
 func (c Config) ExplainOutage(reason string) string {
 	return c.explain(reason, "Start the endpoint or correct clntrace-otlp-endpoint")
 }
 
-// ExplainRefusal says the same of spans that the endpoint refused for good.
+// ExplainRefusal says the same about spans that the endpoint refused for good.
 func (c Config) ExplainRefusal(reason string) string {
 	return c.explain(reason, "Correct what it complains about")
 }
 
-// explain goes by the text, for gRPC leaves nothing else of an error: each text
-// is held against a real connection in the tests. A reason that is not known,
-// or that a later version of a library words differently, is shown as it is.
+// explain goes by the text of the reason, because gRPC leaves nothing else of an
+// error; the tests check the texts against real connections. A reason that is not
+// known, or that a later version of a library words differently, is shown as it is.
 func (c Config) explain(reason, otherwise string) string {
 	if strings.Contains(reason, "clntrace-") || strings.Contains(reason, defect.Notice) || reason == noReason {
-		return reason // our own words
+		return reason // we have worded it
 	}
 	for _, a := range advices {
 		if a.applies(c.Endpoint, c.Protocol, reason) {
@@ -35,11 +35,11 @@ func (c Config) explain(reason, otherwise string) string {
 	return reason + ". " + otherwise
 }
 
-// advice is what reasons of one kind mean, and what to do.
+// advice says what reasons of one kind mean, and what to do.
 type advice struct {
-	signs []string // one of them is in the reason
-	when  func(Endpoint, Protocol) bool
-	text  string // cause and remedy; %PROXY% stands for the proxy's host
+	signs []string                      // the reason contains one of them
+	when  func(Endpoint, Protocol) bool // nil: always
+	text  string                        // cause and remedy; %PROXY% stands for the proxy's host
 }
 
 func (a advice) applies(e Endpoint, p Protocol, reason string) bool {
@@ -50,14 +50,14 @@ func (a advice) applies(e Endpoint, p Protocol, reason string) bool {
 // noConnection are signs of a dial that failed.
 var noConnection = []string{"connection refused", "no such host", "zero addresses", "i/o timeout", "no route to host", "network is unreachable"}
 
-// brokenOff are signs of a connection that the other side ended at once, or on
-// which it spoke first: net/http words that by when it notices.
+// brokenOff are signs of a connection that the other side closed at once, or on
+// which it spoke first. The wording depends on when net/http notices.
 var brokenOff = []string{"connection reset by peer", "broken pipe", "EOF", "use of closed network connection", "malformed HTTP response", "readLoopPeekFailLocked"}
 
 // timedOut are signs of an answer that did not come.
 var timedOut = []string{"DeadlineExceeded", "deadline exceeded", "Client.Timeout", "handshake timeout", "i/o timeout", "request canceled"}
 
-// advices are tried in this order: the special before the general.
+// advices are tried in this order, the specific before the general.
 var advices = []advice{
 	{[]string{"proxyconnect"}, nil, proxyAdvice},
 	{noConnection, func(e Endpoint, p Protocol) bool { return e.proxy(p) != "" }, proxyAdvice},
@@ -101,8 +101,8 @@ var advices = []advice{
 	{[]string{"Internal: ", "Unknown: ", "HTTP 500"}, nil, "it has a fault of its own. Look at its log"},
 }
 
-// silence is also what closed the connection where gRPC says so: clntrace did,
-// when the time was over.
+// silence is also the advice if gRPC says that the connection was closed: clntrace
+// has closed it, after the timeout.
 const silence = "it did not answer within clntrace-otlp-timeout. Look at its load and log, and at firewalls between"
 
 const proxyAdvice = "the proxy %PROXY% (HTTPS_PROXY or HTTP_PROXY in the environment) cannot be reached. Correct the variable, or name the endpoint's host in NO_PROXY"
@@ -113,14 +113,15 @@ func forTracesAlone(e Endpoint, _ Protocol) bool { return e.whole }
 
 func plaintext(e Endpoint, _ Protocol) bool { return !e.tls && !e.unix }
 
-// withoutPort tells that the port is that of the scheme, which parseURL adds.
+// withoutPort reports whether the endpoint names no port, so that parseURL has
+// added that of the scheme.
 func withoutPort(e Endpoint, _ Protocol) bool {
 	u, err := url.Parse(e.raw)
 	return err == nil && u.Host != "" && u.Port() == ""
 }
 
-// proxy is the host of the proxy that leads to the endpoint, or "". gRPC asks
-// for that of https, whatever the endpoint is.
+// proxy is the host of the proxy through which the endpoint is reached, or "".
+// gRPC always uses the one for https.
 func (e Endpoint) proxy(p Protocol) string {
 	if e.Off() || e.unix {
 		return ""
