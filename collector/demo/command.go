@@ -19,7 +19,8 @@ Replays a recorded start of lightningd and a payment, and prints the traces.
 With --otlp-endpoint they go to that OTLP gRPC endpoint instead.
 `
 
-// Main is the demo command, until its end or a signal. It returns the exit status.
+// Main runs the demo command, until it ends or a signal comes, and returns the exit
+// status.
 func Main(version string, args []string) int {
 	o := options{version: version, out: os.Stdout, log: os.Stderr}
 	flags := flag.NewFlagSet("demo", flag.ContinueOnError)

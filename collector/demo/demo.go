@@ -1,10 +1,10 @@
-// Package demo shows the whole of clntrace on a machine that has only Go: it
-// replays a recorded start of lightningd and one payment as real datagrams of
-// real processes, through the same collector, to an OTLP receiver.
+// Package demo shows all of clntrace on a machine that has only Go: it replays a
+// recorded start of lightningd and a payment, as real datagrams of real processes,
+// through the same collector that the plugin uses, to an OTLP receiver.
 //
-// It gets the two recordings and gives text: the traces that the receiver got,
-// as trees, and the tables of tracestats. It ends in some seconds and leaves
-// nothing behind. Next: package plugin.
+// The package takes the two recordings and gives text: the traces that the
+// receiver got, drawn as trees, and the tables of tracestats. It ends within
+// seconds and leaves nothing behind. Next: package plugin.
 package demo
 
 import (
@@ -33,10 +33,10 @@ const (
 	operationRows = 12
 )
 
-// demoNode is whom the demo says the spans are from.
+// demoNode is the node that the demo pretends the spans are from.
 var demoNode = collector.Node{ID: "0266e4598d1d3c415f572a8488830b60f7e744ed9235eb0b1ba93283b315c03518", Alias: "l1", Network: "regtest", Version: "v26.06.6", Database: "sqlite3"}
 
-// options is what the demo can be told.
+// options are those of the demo.
 type options struct {
 	version string
 	// endpoint, if set, gets the spans instead of the demo's own receiver.
@@ -45,7 +45,7 @@ type options struct {
 	out, log io.Writer
 }
 
-// run plays the demo.
+// run runs the demo. Its error says what kept it from ending.
 func run(ctx context.Context, o options) (err error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
@@ -61,7 +61,7 @@ func run(ctx context.Context, o options) (err error) {
 
 	cfg := collector.DefaultConfig()
 	cfg.BatchDelay = 100 * time.Millisecond
-	cfg.SpoolSize = 0 // it leaves nothing behind
+	cfg.SpoolSize = 0 // leave nothing behind
 	var r *receiver
 	if o.endpoint != nil {
 		cfg.Endpoint = *o.endpoint
@@ -86,7 +86,7 @@ func run(ctx context.Context, o options) (err error) {
 	return report.WriteTable(o.out)
 }
 
-// recordings returns all datagrams, as if they were sent just now.
+// recordings returns all datagrams, with times as if they were sent just now.
 func recordings(now time.Time) ([]recording.Datagram, error) {
 	first, err := recording.Startup()
 	if err != nil {
@@ -118,11 +118,11 @@ func play(ctx context.Context, o options, cfg collector.Config, dir string, data
 	defer cancel()
 	err = errors.Join(err, c.Shutdown(end))
 	report := c.Stats(stats.Query{Limit: operationRows})
-	report.Socket = listening // as a node's would still be
+	report.Socket = listening // a node's would still be
 	return report, err
 }
 
-// ownOption puts the demo's option where the collector names the plugin's.
+// ownOption names the demo's option where the collector names the plugin's.
 func ownOption(_ []string, a slog.Attr) slog.Attr {
 	if a.Key == slog.MessageKey {
 		a.Value = slog.StringValue(strings.ReplaceAll(a.Value.String(), "clntrace-otlp-endpoint", "--otlp-endpoint"))
@@ -155,7 +155,7 @@ func (s *senders) play(ctx context.Context, c *collector.Collector, datagrams []
 	}
 }
 
-// writeTraces draws the traces worth drawing and counts the others.
+// writeTraces draws the traces that are worth drawing, and counts the others.
 func writeTraces(w io.Writer, spans []span) {
 	small, traces := 0, trees(spans)
 	for _, t := range traces {
