@@ -45,7 +45,7 @@ type options struct {
 	out, log io.Writer
 }
 
-// run runs the demo. Its error says what kept it from ending.
+// run runs the demo. An error means that it could not be completed.
 func run(ctx context.Context, o options) (err error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()

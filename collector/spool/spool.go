@@ -25,7 +25,8 @@ const (
 	maxDamaged = 8
 	// block is what the smallest file takes on a usual file system, in bytes.
 	block = 4096
-	// syncDelay is how old spooled spans can be that a power cut costs.
+	// syncDelay bounds what a power cut costs besides what is in memory: the spans
+	// spooled within this time.
 	syncDelay = time.Second
 )
 
