@@ -124,7 +124,7 @@ func (c *Collector) Start(cfg Config, problems []string) {
 }
 
 // UntilMended says what follows from options that cannot be used.
-const UntilMended = "Nothing is exported until the options are mended, and spans count as filtered"
+const UntilMended = "Nothing is exported until the options are corrected, and spans count as filtered"
 
 // usable is cfg if there are no problems. If there are, nothing may leave the
 // node: the faulty option may have been meant to hold something back.

@@ -102,7 +102,7 @@ func TestDefectsEndNothing(t *testing.T) {
 	if counts != want {
 		t.Errorf("got  %+v\nwant %+v", counts, want)
 	}
-	check(t, n.Stats(stats.Query{}), stats.StatusDegraded, "Spans met", "a defect of clntrace", "boom")
+	check(t, n.Stats(stats.Query{}), stats.StatusDegraded, "Spans ran into", "a defect of clntrace", "boom")
 }
 
 // TestDefectAtTheEndDoesNotKeepIt lets the last that comes from the socket meet

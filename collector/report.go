@@ -96,7 +96,7 @@ func (c *Collector) judge(r *stats.Report, link socket.Status, outage, now time.
 	c.judgeDecoding(r, link, &list)
 	c.judgeMetrics(r, unsent, outage, &list)
 	if cfg.Endpoint.PlaintextRemote() {
-		list.add("Spans go to %s unencrypted. Use https:// unless the network between is yours.", cfg.Endpoint)
+		list.add("Spans go to %s unencrypted. Use https:// unless you trust the network in between.", cfg.Endpoint)
 	}
 	status := stats.StatusOK
 	switch {
@@ -121,25 +121,25 @@ func judgeRefusals(r *stats.Report, cfg Config, list *warnings) {
 // judgeDecoding tells of datagrams that are not spans, and of our own defects.
 func (c *Collector) judgeDecoding(r *stats.Report, link socket.Status, list *warnings) {
 	if n := r.Datagrams.Malformed; n > 0 {
-		list.add("%s dropped; the last one: %v. Something else than lightningd may be sending to %s.",
+		list.add("%s dropped; the last one: %v. Something other than lightningd may be sending to %s.",
 			text.Number(n, "datagram was not a span and was", "datagrams were not spans and were"), c.lastMalformed(), link.Path)
 	}
 	if found := c.defect.Load(); found != nil {
-		list.add("Spans met %v. They may lack a part of what clntrace knows of them, be missing in the statistics or stay pending.", *found)
+		list.add("Spans ran into %v. They may lack attributes or links, be missing from the statistics, or stay pending.", *found)
 	}
 }
 
 // judgeMetrics tells why metrics do not arrive, unless spans do not either.
 func (c *Collector) judgeMetrics(r *stats.Report, unsent error, outage time.Time, list *warnings) {
 	if unsent != nil {
-		list.add("Metrics: %v. Correct that in lightningd's configuration and restart the node, or take clntrace-metrics out. Spans are not affected.", unsent)
+		list.add("Metrics: %v. Correct that in lightningd's configuration and restart the node, or remove clntrace-metrics. Spans are not affected.", unsent)
 	}
 	m := c.metrics.Load()
 	if m == nil || !outage.IsZero() {
 		return
 	}
 	if since, reason := m.Outage(); !since.IsZero() {
-		list.add("%s has not taken metrics since %s: %s. Spans are not affected. Start the endpoint; if it takes spans only, send to the OpenTelemetry Collector or take clntrace-metrics out.",
+		list.add("%s has not taken metrics since %s: %s. Spans are not affected. Start the endpoint; if it takes only spans, send to an OpenTelemetry Collector or remove clntrace-metrics.",
 			r.Export.Endpoint, since.UTC().Format(time.RFC3339), reason)
 	}
 }
@@ -162,7 +162,7 @@ func (c *Collector) judgeArrival(r *stats.Report, link socket.Status, now time.T
 		remedy := "Run 'sysctl -w net.unix.max_dgram_qlen=512' and restart clntrace; in Docker start the container with --sysctl net.unix.max_dgram_qlen=512, " +
 			"in Kubernetes set it in the pod's securityContext.sysctls."
 		if link.QueueLimit >= enoughQueue {
-			remedy = "The queue is large, so clntrace does not get to run in time: give the machine more processor, or less to do."
+			remedy = "The queue is large, so clntrace does not get to run in time: give the machine more CPU, or less to do."
 		}
 		list.add("The kernel's queue holds %d datagrams and was %s: spans were lost before clntrace could see them. %s",
 			link.QueueLimit+1, stats.Full(link.QueueFull), remedy)
@@ -173,21 +173,21 @@ func (c *Collector) judgeArrival(r *stats.Report, link socket.Status, now time.T
 			link.SenderBuffer, stats.Full(link.SenderFull), link.QueueLimit+1, max(enoughBuffer, 4*link.SenderBuffer))
 	}
 	if n := r.Spans.MissingParents; n > 0 {
-		remedy := "Processes that died leave such spans, too."
+		remedy := "Processes that die leave such spans, too."
 		switch {
 		case link.QueueFull > 0 || link.SenderFull > 0:
 			remedy = "There was no room for them: see above."
 		case link.QueueLimit > 0 && link.QueueLimit < enoughQueue:
 			remedy += fmt.Sprintf(" The kernel's queue is small (%d): raise net.unix.max_dgram_qlen to 512.", link.QueueLimit+1)
 		}
-		list.add("%s a parent that did not come within 60 s: at least that much was lost on the way, or the parent is still running. %s", text.Number(n, "span names", "spans name"), remedy)
+		list.add("%s a parent that did not come within 60 s: such parents were lost on the way, or are still running. %s", text.Number(n, "span names", "spans name"), remedy)
 	}
 	if n := r.Spans.Truncated; n > 0 {
-		list.add("%s longer than lightningd sends (2,047 bytes) and came cut. %d got their trace back from a relative; "+
-			"such as did not are traces of their own with cln.truncated=true.", text.Number(n, "span was", "spans were"), r.Spans.Repaired)
+		list.add("%s longer than the 2,047 bytes that lightningd sends and came cut. %d got their trace id back from a relative; "+
+			"the others are exported as traces of their own, with cln.truncated=true.", text.Number(n, "span was", "spans were"), r.Spans.Repaired)
 	}
 	if n := r.Datagrams.Refused; n > 0 {
-		list.add("%s dropped. To accept such, list the users in clntrace-allow-uids.",
+		list.add("%s dropped. To accept them, list the users in clntrace-allow-uids.",
 			text.Number(n, "datagram came from a user who is not allowed and was", "datagrams came from users who are not allowed and were"))
 	}
 }
@@ -201,7 +201,7 @@ func judgeMemory(r *stats.Report, link socket.Status, list *warnings) {
 			text.Number(n, "span was", "spans were"))
 	}
 	if link.Dropped > 0 {
-		list.add("%s dropped because they came faster than they could be decoded. A node does not send so many for long: find what else sends to %s, or give the machine more processor.",
+		list.add("%s dropped because they came faster than they could be decoded. A node does not send so many for long: find what else sends to %s, or give the machine more CPU.",
 			text.Number(link.Dropped, "datagram was", "datagrams were"), link.Path)
 	}
 }
@@ -216,7 +216,7 @@ func (c *Collector) judgeSilence(link socket.Status, now time.Time, list *warnin
 	switch {
 	case !link.Listening || now.Sub(last) <= silence:
 	case ever:
-		list.add("No span has come for %d minutes. An idle node sends some twenty a minute: is lightningd still running, and not hanging?", minutes)
+		list.add("No span has come for %d minutes. Even an idle node sends some twenty a minute: is lightningd still running, or does it hang?", minutes)
 	default:
 		list.add("No span has come for %d minutes. Was lightningd itself started with CLN_TRACE_SOCKET=%s? It reads the variable once, at its start, "+
 			"and sends spans from version 26.06 on: set it in lightningd's environment and restart the node.", minutes, link.Path)
@@ -236,14 +236,14 @@ func judgeSpool(r *stats.Report, s spool.Status, list *warnings) {
 		list.add("Spans cannot be kept on disk while the endpoint is away, only in memory: %v.", s.Problem)
 	}
 	if r.Spans.Spooled > 0 && s.Bytes > s.Limit/100*nearlyFull {
-		list.add("The spool holds %d of %d MiB. When it is full the oldest spans go. Start the endpoint, or raise clntrace-spool-size.",
+		list.add("The spool holds %d of %d MiB. When it is full the oldest spans are dropped. Start the endpoint, or raise clntrace-spool-size.",
 			s.Bytes/mib, s.Limit/mib)
 	}
 	if n := r.Spans.DroppedSpoolFull; n > 0 {
-		list.add("%s lost from the spool: it was full and the oldest went, or somebody removed or damaged its files. Raise clntrace-spool-size; see the log.", text.Number(n, "span is", "spans are"))
+		list.add("%s lost from the spool: it was full and the oldest were dropped, or its files were removed or damaged. Raise clntrace-spool-size; see the log.", text.Number(n, "span is", "spans are"))
 	}
 	if s.Damaged > 0 {
-		list.add("%s set aside in %s. Nothing needs that: look at it or delete it.", text.Number(s.Damaged, "damaged file was", "damaged files were"), s.Dir)
+		list.add("%s set aside in %s. Nothing needs them any more: look at them or delete them.", text.Number(s.Damaged, "damaged file was", "damaged files were"), s.Dir)
 	}
 }
 

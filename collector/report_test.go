@@ -182,7 +182,7 @@ func TestRefusedOptionIsWarnedAbout(t *testing.T) {
 		t.Fatal(err)
 	}
 	if r := n.Stats(stats.Query{}); r.Status != stats.StatusOK || len(r.Warnings) != 0 {
-		t.Errorf("after it was mended: %s, %q", r.Status, r.Warnings)
+		t.Errorf("after it was corrected: %s, %q", r.Status, r.Warnings)
 	}
 }
 
@@ -259,12 +259,12 @@ func TestWarningsFromCounts(t *testing.T) {
 		export stats.Export
 	}{
 		{"kernel queue", full, stats.Spans{}, stats.Datagrams{}, []string{"The kernel's queue holds 11 datagrams and was full 14 times", "sysctl -w net.unix.max_dgram_qlen=512", "restart clntrace", "Docker", "Kubernetes"}, stats.Export{}},
-		{"large kernel queue", large, stats.Spans{}, stats.Datagrams{}, []string{"The kernel's queue holds 513 datagrams and was full 14 times", "more processor"}, stats.Export{}},
+		{"large kernel queue", large, stats.Spans{}, stats.Datagrams{}, []string{"The kernel's queue holds 513 datagrams and was full 14 times", "more CPU"}, stats.Export{}},
 		{"a sender's buffer", crowded, stats.Spans{}, stats.Datagrams{}, []string{"(net.core.wmem_default, 212992 bytes) was full 3 times", "queue of 513", "sysctl -w net.core.wmem_default=1048576", "restart the node"}, stats.Export{}},
 		{"missing parents", up, stats.Spans{MissingParents: 32}, stats.Datagrams{}, []string{"32 spans name a parent", "raise net.unix.max_dgram_qlen to 512"}, stats.Export{}},
 		{"missing parents, full queue", full, stats.Spans{MissingParents: 32}, stats.Datagrams{}, []string{"32 spans name a parent", "no room for them: see above"}, stats.Export{}},
 		{"missing parents, full buffer", crowded, stats.Spans{MissingParents: 32}, stats.Datagrams{}, []string{"32 spans name a parent", "no room for them: see above"}, stats.Export{}},
-		{"cut spans", up, stats.Spans{Truncated: 4, Repaired: 3}, stats.Datagrams{}, []string{"4 spans were longer", "3 got their trace back", "cln.truncated=true"}, stats.Export{}},
+		{"cut spans", up, stats.Spans{Truncated: 4, Repaired: 3}, stats.Datagrams{}, []string{"4 spans were longer", "3 got their trace id back", "cln.truncated=true"}, stats.Export{}},
 		{"queue of spans", up, stats.Spans{DroppedQueueFull: 5}, stats.Datagrams{}, []string{"5 spans were dropped", "clntrace-queue-size"}, stats.Export{}},
 		{"queue of spans, in a flood", flooded, stats.Spans{DroppedQueueFull: 14}, stats.Datagrams{}, []string{"5 spans were dropped", "clntrace-queue-size"}, stats.Export{}},
 		{"a flood", flooded, stats.Spans{DroppedQueueFull: 9}, stats.Datagrams{}, []string{"dropped", "9 datagrams were", "faster than they could be decoded", n.socket}, stats.Export{}},

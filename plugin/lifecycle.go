@@ -266,7 +266,7 @@ type initParams struct {
 // configuration, over a typo.
 func (p *plugin) init(params json.RawMessage) (any, error) {
 	if p.settings.given != nil {
-		return nil, errors.New("init: was answered before")
+		return nil, errors.New("init: it was answered before")
 	}
 	var req initParams
 	var problems []string
@@ -353,7 +353,7 @@ func (p *plugin) changed(method string, params json.RawMessage) (settings, colle
 		return fail("%s: '%s' is not an option of clntrace", method, show(name))
 	}
 	if !o.dynamic {
-		return fail("%s cannot change while the node runs; allowed is to set it in lightningd's configuration and to restart the node", name)
+		return fail("%s cannot change while the node runs; set it in lightningd's configuration and restart the node", name)
 	}
 	value, err := scalar(given["val"])
 	if err != nil {

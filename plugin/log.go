@@ -67,7 +67,7 @@ func (q *logQueue) run(write func(level, message string)) {
 func (q *logQueue) write(l logLine, write func(level, message string)) {
 	write(l.level, l.message)
 	if n := q.dropped.Swap(0); n > 0 {
-		write(levelName(slog.LevelWarn), fmt.Sprintf("%d log lines were dropped, for lightningd did not read them", n))
+		write(levelName(slog.LevelWarn), fmt.Sprintf("%d log lines were dropped, because lightningd did not read them", n))
 	}
 }
 

@@ -261,8 +261,8 @@ func TestFiles(t *testing.T) {
 		{name: "another's key", cert: cert, key: otherKey, fault: "private key does not match"},
 		{name: "exchanged", cert: key, key: cert, fault: "there is no certificate in the first"},
 		{name: "certificate twice", cert: cert, key: cert, fault: "there is no key in the second"},
-		{name: "certificate is absent", cert: filepath.Join(dir, "no"), key: key, fault: "of the certificate: it cannot be read"},
-		{name: "key is absent", cert: cert, key: filepath.Join(dir, "no"), fault: "of the key: it cannot be read"},
+		{name: "certificate is absent", cert: filepath.Join(dir, "no"), key: key, fault: "the certificate: it cannot be read"},
+		{name: "key is absent", cert: cert, key: filepath.Join(dir, "no"), fault: "the key: it cannot be read"},
 		{name: "key is encrypted", cert: cert, key: encrypted, fault: "the key is encrypted"},
 		{name: "home directory", ca: "~/ca.pem", fault: "write the whole path"},
 	} {

@@ -102,7 +102,7 @@ func parseUIDs(s string) ([]uint32, error) {
 	_, err := parseList(s, func(entry string) error {
 		n, err := strconv.ParseUint(entry, 10, 32)
 		if err != nil || n > maxUID {
-			return errors.New("allowed are numeric user ids separated by commas, such as 1000,1001; 'id -u NAME' tells one")
+			return errors.New("allowed are numeric user ids separated by commas, such as 1000,1001; 'id -u NAME' prints one")
 		}
 		uids = append(uids, uint32(n))
 		return nil
@@ -240,11 +240,11 @@ func checkKeyPair(certFile, keyFile string) error {
 	const tail = "; allowed is a PEM file with the client's "
 	cert, err := readPEM(certFile)
 	if err != nil {
-		return fmt.Errorf("of the certificate: %w", err)
+		return fmt.Errorf("the certificate: %w", err)
 	}
 	key, err := readPEM(keyFile)
 	if err != nil {
-		return fmt.Errorf("of the key: %w", err)
+		return fmt.Errorf("the key: %w", err)
 	}
 	if !holds(cert, "CERTIFICATE") {
 		return errors.New("there is no certificate in the first" + tail + "certificate")

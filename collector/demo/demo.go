@@ -81,8 +81,8 @@ func run(ctx context.Context, o options) (err error) {
 	if r != nil {
 		writeTraces(o.out, r.received())
 	}
-	fmt.Fprint(o.out, "What `lightning-cli tracestats format=table` says of it (where the kernel's\n"+
-		"queue was full, the demo's senders waited; lightningd does not):\n\n")
+	fmt.Fprint(o.out, "What `lightning-cli tracestats format=table` shows (while the kernel's queue was\n"+
+		"full the demo's senders waited; lightningd does not):\n\n")
 	return report.WriteTable(o.out)
 }
 

@@ -123,7 +123,7 @@ func (d *delivery) use(cfg Config) error {
 		go last.close(context.Background()) // after its request, which has a timeout
 	}
 	if cfg.Endpoint.PlaintextRemote() {
-		d.log.Warn(fmt.Sprintf("spans go to %s unencrypted; use https:// if the network between is not yours", cfg.Endpoint))
+		d.log.Warn(fmt.Sprintf("spans go to %s unencrypted; use https:// unless you trust the network in between", cfg.Endpoint))
 	}
 	return nil
 }
