@@ -22,7 +22,7 @@ With --otlp-endpoint they go to that OTLP gRPC endpoint instead.
 // Main runs the demo command, until it ends or a signal comes, and returns the exit
 // status.
 func Main(version string, args []string) int {
-	o := options{version: version, out: os.Stdout, log: os.Stderr}
+	o := options{version: version, out: os.Stdout, log: os.Stderr, patience: patience, exportTime: exportTime}
 	flags := flag.NewFlagSet("demo", flag.ContinueOnError)
 	flags.SetOutput(io.Discard)
 	flags.Func("otlp-endpoint", "", func(s string) error {

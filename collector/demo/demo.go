@@ -25,8 +25,9 @@ import (
 )
 
 const (
-	// patience bounds the whole demo.
-	patience = 30 * time.Second
+	// patience bounds the whole demo, and exportTime the export at its end.
+	patience   = 30 * time.Second
+	exportTime = 5 * time.Second
 	// smallTrace is the size, in spans, up to which a trace is not drawn.
 	smallTrace = 3
 	// operationRows is how much of the operations is shown.
@@ -43,11 +44,13 @@ type options struct {
 	endpoint *export.Endpoint
 	// out gets the traces and tables, and log what the collector logs.
 	out, log io.Writer
+	// patience and exportTime are the constants of these names, except in tests.
+	patience, exportTime time.Duration
 }
 
 // run runs the demo. An error means that it could not be completed.
 func run(ctx context.Context, o options) (err error) {
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	ctx, cancel := context.WithTimeout(ctx, o.patience)
 	defer cancel()
 	datagrams, err := recordings(time.Now())
 	if err != nil {
@@ -114,7 +117,7 @@ func play(ctx context.Context, o options, cfg collector.Config, dir string, data
 	s := &senders{dir: dir, socket: socket, byPID: make(map[int]*sender)}
 	err := errors.Join(s.play(ctx, c, datagrams), s.stop())
 	listening := c.Stats(stats.Query{}).Socket
-	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), collectorTime)
+	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), o.exportTime)
 	defer cancel()
 	err = errors.Join(err, c.Shutdown(end))
 	report := c.Stats(stats.Query{Limit: operationRows})
@@ -129,9 +132,6 @@ func ownOption(_ []string, a slog.Attr) slog.Attr {
 	}
 	return a
 }
-
-// collectorTime is what exporting may take at the end.
-const collectorTime = 5 * time.Second
 
 // play sends the datagrams and waits until c has them.
 func (s *senders) play(ctx context.Context, c *collector.Collector, datagrams []recording.Datagram) error {
@@ -150,7 +150,7 @@ func (s *senders) play(ctx context.Context, c *collector.Collector, datagrams []
 		select {
 		case <-ticker.C:
 		case <-ctx.Done():
-			return fmt.Errorf("after %v %d of %d spans have arrived", patience, got.Datagrams.Accepted, len(datagrams))
+			return fmt.Errorf("%d of %d spans have arrived: %w", got.Datagrams.Accepted, len(datagrams), context.Cause(ctx))
 		}
 	}
 }
