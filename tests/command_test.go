@@ -123,7 +123,7 @@ func TestCollect(t *testing.T) {
 			cmd := exec.Command(clntrace, "collect", "--socket", socket, "--otlp-endpoint", r.GRPCEndpoint(),
 				"--group-requests=false", "--batch-delay", "50ms", "--service-namespace", "sidecar", "--spool-dir", filepath.Join(dir, "spool"))
 			cmd.Dir, cmd.Env = dir, []string{"HOME=" + dir, lightningdtest.RaceDetector}
-			var output lockedBuffer
+			var output lightningdtest.Buffer
 			cmd.Stdout, cmd.Stderr = &output, &output
 			if err := cmd.Start(); err != nil {
 				t.Fatal(err)

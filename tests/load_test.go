@@ -12,11 +12,11 @@ import (
 	"clntrace/tests/lightningdtest"
 )
 
-// TestTracestatsUnderLoad asks for tracestats while there are 2,000 operations
-// and spans come, in turn as people do and for all rows, and tells how long the
-// answers take, with the asker's own work, and whether asking costs spans. The
-// times are to be read: of them nothing is asserted, for a busy machine takes as
-// long as it likes. That each answer comes and has all its rows is.
+// TestTracestatsUnderLoad asks for tracestats, with the usual number of rows and
+// with all, while there are 2,000 operations and spans come. It logs how long the
+// answers take, including the caller's own work, and whether asking costs spans. It
+// asserts that each answer comes and has all its rows, but nothing about the times,
+// which depend on the machine.
 func TestTracestatsUnderLoad(t *testing.T) {
 	const (
 		operations = 2000
@@ -42,7 +42,7 @@ func TestTracestatsUnderLoad(t *testing.T) {
 		took.tell(t)
 	})
 	t.Run("a node's highest peak, 16,000 a second", func(t *testing.T) {
-		// Half of the time nobody asks.
+		// First without asking, for comparison.
 		silent := paced(t, loader, more[:4000], nil)
 		var took answers
 		asked := paced(t, loader, more[4000:8000], func() { took.ask(t, n) })
@@ -82,7 +82,7 @@ func spanOf(id, operation int) []byte {
 		id+1, operation, time.Now().UnixMicro(), 100+operation, id+1)
 }
 
-// answers are how long answers took.
+// answers are the times that answers took.
 type answers struct{ usual, whole []time.Duration }
 
 // ask asks once for the usual rows and once for all.
@@ -123,8 +123,8 @@ func (a *answers) tell(t *testing.T) {
 	}
 }
 
-// paced sends 8 spans each half ms, without patience, and calls meanwhile now and
-// then. It returns how many the kernel refused.
+// paced sends 8 spans every half ms, as lightningd does, and calls meanwhile every
+// few ms. It returns how many spans the kernel refused.
 func paced(t *testing.T, s *lightningdtest.Sender, payloads [][]byte, meanwhile func()) (refused int) {
 	t.Helper()
 	const each = 8 // a queue of the default limit holds 11

@@ -22,10 +22,10 @@ var ends = []struct {
 }
 
 // With a healthy endpoint clntrace ends in less than 0.5 s, and without one it
-// goes on exporting for 5 s at most. A busy machine takes longer, so what is
-// asserted is only what tells a wait that should not be from one that should:
-// the waits for the node's id and for an endpoint last 5 s, and those for a batch
-// to fill and for an answer are set to endless. The log has the times.
+// exports for at most 5 s. A busy machine takes longer, so the bounds only rule out
+// waits that must not be: those for the node's id and for an endpoint last 5 s, and
+// those for a batch to fill and for an answer are set to endless. The log shows the
+// times.
 const (
 	healthyEnd = 4 * time.Second
 	deadEnd    = patience / 2
@@ -68,7 +68,7 @@ func end(t *testing.T, n *lightningdtest.Node, within time.Duration) {
 func TestEndBeforeInit(t *testing.T) {
 	for _, tc := range ends {
 		if tc.name == "shutdown" {
-			continue // is for plugins that are initialised
+			continue // lightningd sends it only after init
 		}
 		t.Run(tc.name, func(t *testing.T) {
 			n := lightningdtest.Start(t, lightningdtest.Config{Plugin: clntrace})

@@ -242,7 +242,7 @@ func sends(t *testing.T, s *lightningdtest.Sender, payload []byte) bool {
 	return errnos[0] == 0
 }
 
-// waitFor looks until done, where nothing tells when that is.
+// waitFor polls until done, where there is no signal to wait for.
 func waitFor(t *testing.T, what string, done func() bool) {
 	t.Helper()
 	lightningdtest.WaitFor(t, patience, what, done)

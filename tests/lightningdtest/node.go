@@ -51,7 +51,7 @@ type Node struct {
 	cmd          *exec.Cmd
 	conversation *conversation
 	output       *gate
-	stderr       syncBuffer
+	stderr       Buffer
 	rpc          *rpcServer
 	manifest     Manifest
 	nextID       atomic.Int64
