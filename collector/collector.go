@@ -123,8 +123,8 @@ func (c *Collector) Start(cfg Config, problems []string) {
 	}
 }
 
-// UntilMended says what follows from options that cannot be used.
-const UntilMended = "Nothing is exported until the options are corrected, and spans count as filtered"
+// UntilCorrected says what follows from options that cannot be used.
+const UntilCorrected = "Nothing is exported until the options are corrected, and spans count as filtered"
 
 // usable is cfg if there are no problems. If there are, nothing may leave the
 // node: the faulty option may have been meant to hold something back.

@@ -85,7 +85,7 @@ func (c *Collector) judge(r *stats.Report, link socket.Status, outage, now time.
 	for i, problem := range problems {
 		problem = strings.TrimSuffix(problem, ".") + "."
 		if i == len(problems)-1 {
-			problem += " " + UntilMended + "."
+			problem += " " + UntilCorrected + "."
 		}
 		list.add("%s", problem)
 	}

@@ -279,7 +279,7 @@ func (p *plugin) init(params json.RawMessage) (any, error) {
 	problems = append(problems, sentences(append(faults, more...))...)
 	for i, problem := range problems {
 		if i == len(problems)-1 {
-			problem += ". " + collector.UntilMended
+			problem += ". " + collector.UntilCorrected
 		}
 		p.log.Error(problem)
 	}
