@@ -129,11 +129,14 @@ func copySelf(to string) error {
 	return errors.Join(err, out.Close())
 }
 
-// stop ends all senders and waits for them.
+// stop ends all senders, at the same time, and waits for them.
 func (s *senders) stop() error {
 	var errs []error
 	for _, from := range s.byPID {
-		errs = append(errs, from.in.Close(), from.cmd.Wait())
+		errs = append(errs, from.in.Close())
+	}
+	for _, from := range s.byPID {
+		errs = append(errs, from.cmd.Wait())
 	}
 	return errors.Join(errs...)
 }
