@@ -14,7 +14,7 @@ import (
 	"clntrace/tests/recording"
 )
 
-// The helper tracestats checks every answer. Here it is called concurrently while
+// The function tracestats checks every answer. Here it is called concurrently while
 // spans flow, with everything that moves spans between counters.
 func TestIdentitiesHoldUnderLoad(t *testing.T) {
 	for _, tc := range []struct {
