@@ -1,6 +1,6 @@
-// Command clntrace is a Core Lightning plugin that takes the node's trace spans
-// to OTLP. This file only picks what to be; the tour of the code begins with
-// package collector.
+// Command clntrace is a Core Lightning plugin that exports the node's trace
+// spans over OTLP. This file only picks a command; the tour of the code begins
+// with package collector.
 package main
 
 import (
@@ -15,8 +15,9 @@ func main() {
 	os.Exit(run(os.Args[1:]))
 }
 
-// run picks what to be and returns the exit status. What is asked for by name
-// comes first, so that it works in a terminal that lightningd opened, too.
+// run runs the command that args ask for and returns the exit status. Commands
+// given by name come first, so that they also work in a shell that lightningd
+// started, whose environment says LIGHTNINGD_PLUGIN.
 func run(args []string) int {
 	var command string
 	if len(args) > 0 {
@@ -42,15 +43,16 @@ func run(args []string) int {
 	return 2
 }
 
-// underLightningd tells whether lightningd runs us: it says so, and talks
-// through a pipe. A shell that it has opened says so, too, on a terminal.
+// underLightningd reports whether lightningd runs us as a plugin: it sets the
+// variable and talks to us through a pipe. A shell that it started has the
+// variable as well, but its input is a terminal.
 func underLightningd() bool {
 	_, said := os.LookupEnv("LIGHTNINGD_PLUGIN")
 	stdin, err := os.Stdin.Stat()
 	return said && (err != nil || stdin.Mode()&os.ModeCharDevice == 0)
 }
 
-// report tells an error to the terminal and returns the exit status.
+// report writes an error to the terminal and returns the exit status.
 func report(err error) int {
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "clntrace: %v\n", err)

@@ -27,18 +27,18 @@ import (
 type Options struct {
 	// SocketPath is where to listen: the value of CLN_TRACE_SOCKET.
 	SocketPath string
-	// SocketProblem, if set, is the reason why there is no SocketPath, for the user to read.
+	// SocketProblem, if set, tells the user why there is no SocketPath.
 	SocketProblem string
-	// Lightningd is the pid of the node; 0: not known, then the processes that
-	// start the senders are taken for nodes.
+	// Lightningd is the pid of the node. If it is 0, unknown, the parent process of
+	// each sender is taken for its node.
 	Lightningd int
-	// TraceParent is the value of CLN_TRACEPARENT: a parent that nobody sends.
+	// TraceParent is the value of CLN_TRACEPARENT: a parent whose span never comes.
 	TraceParent string
 	Version     string // of clntrace
 	Logger      *slog.Logger
 }
 
-// Node is who the spans' node is. Empty fields are unknown.
+// Node identifies the node whose spans these are. Empty fields are unknown.
 type Node = export.Node
 
 // Collector receives, counts and exports spans.
@@ -47,28 +47,28 @@ type Collector struct {
 	log      *slog.Logger
 	started  time.Time
 	now      func() time.Time // for Stats
-	receiver *socket.Receiver // nil: there is no path
+	receiver *socket.Receiver // nil: there is no SocketPath
 	ledger   *stats.Ledger
 	table    *stats.Operations
 	pipeline *export.Pipeline
-	metrics  atomic.Pointer[metrics.Metrics] // nil: not wanted, or not yet
+	metrics  atomic.Pointer[metrics.Metrics] // nil: not wanted, or not started
 	begin    chan struct{}                   // closed by Start
 	decoding chan struct{}                   // closed when the decoder has ended
 
-	largest   atomic.Int64          // datagram, bytes
-	malformed atomic.Pointer[error] // why the last malformed datagram was
-	lastSpan  atomic.Int64          // when, ns after started; 0: none yet
-	defect    atomic.Pointer[error] // the last one met; nil: none
+	largest   atomic.Int64          // size of the largest datagram, bytes
+	malformed atomic.Pointer[error] // what was wrong with the last malformed datagram
+	lastSpan  atomic.Int64          // when the last span came, ns after started; 0: none yet
+	defect    atomic.Pointer[error] // the last one found; nil: none
 
 	mu       sync.Mutex
 	cfg      Config
 	running  bool     // Start was called
 	problems []string // options that cannot be used
-	unsent   error    // why metrics are not sent, or not to where spans go; nil if they are
+	unsent   error    // why metrics are not sent, or go to another endpoint than spans; nil: neither
 }
 
-// Open binds the socket and begins to receive and count. It does not fail: a
-// collector that cannot bind is degraded, and its Stats say why.
+// Open binds the socket and begins to receive and count. It does not fail: if the
+// socket cannot be bound the collector is degraded, and its Stats say why.
 func Open(o Options) *Collector {
 	c := &Collector{
 		options: o, log: o.Logger, started: time.Now(), now: time.Now,
@@ -87,7 +87,7 @@ func Open(o Options) *Collector {
 	return c
 }
 
-// allow sets whose datagrams are accepted: our own, root's and those of uids.
+// allow accepts the datagrams of our own user, of root and of uids.
 func (c *Collector) allow(uids []uint32) {
 	set := map[uint32]bool{0: true, uint32(os.Geteuid()): true} //nolint:gosec // a uid has 32 bits
 	for _, uid := range uids {
@@ -98,9 +98,10 @@ func (c *Collector) allow(uids []uint32) {
 	}
 }
 
-// Start begins to export with cfg what has been received since Open and what
-// comes. Problems are sentences about options that could not be used; with
-// any, the collector is degraded and exports nothing until a Reconfigure.
+// Start begins to export, as cfg says, what has been received since Open and what
+// follows. problems are sentences about options that cannot be used. If there are
+// any, the collector is degraded and exports nothing until a Reconfigure without
+// them.
 func (c *Collector) Start(cfg Config, problems []string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -117,16 +118,16 @@ func (c *Collector) Start(cfg Config, problems []string) {
 	}
 	c.startMetrics()
 	close(c.begin)
-	if c.socketStatus().Listening { // else that has been said
+	if c.socketStatus().Listening { // if not, that has been logged
 		c.log.Info("clntrace " + c.options.Version + ": listening for spans on " + c.options.SocketPath + "; tracestats tells how it goes")
 	}
 }
 
-// UntilMended is what options that cannot be used lead to.
-const UntilMended = "Nothing is exported until the options are mended, and spans count as filtered"
+// UntilCorrected says what follows from options that cannot be used.
+const UntilCorrected = "Nothing is exported until the options are corrected, and spans count as filtered"
 
-// usable is cfg where there are no problems. Where there are, nothing leaves
-// the node: which option it was, and what it would have kept back, is unknown.
+// usable is cfg if there are no problems. If there are, nothing may leave the
+// node: the faulty option may have been meant to hold something back.
 func usable(cfg Config, problems []string) Config {
 	if len(problems) > 0 {
 		cfg.Endpoint = export.OffEndpoint
@@ -134,8 +135,8 @@ func usable(cfg Config, problems []string) Config {
 	return cfg
 }
 
-// PreferReceiving lets all threads of the process but the receiving one step
-// back, behind the node's processes too. It cannot be undone.
+// PreferReceiving lowers the priority of all threads of the process but the
+// receiving one, below that of the node's processes too. It cannot be undone.
 func (c *Collector) PreferReceiving() {
 	if c.receiver == nil {
 		return
@@ -145,7 +146,8 @@ func (c *Collector) PreferReceiving() {
 	}
 }
 
-// SetNode names the node; exporting waits for it, at most 5 s from Start.
+// SetNode says which node the spans are from. Exporting waits for it, for at most
+// 5 s from Start.
 func (c *Collector) SetNode(n Node) {
 	c.pipeline.SetNode(n)
 	if m := c.metrics.Load(); m != nil {
@@ -153,9 +155,9 @@ func (c *Collector) SetNode(n Node) {
 	}
 }
 
-// Reconfigure puts the fields of cfg into effect that can change at run time:
-// Endpoint, Headers, SampleRatio, DropSpans, RedactTags. Problems are as in
-// Start. The error says what cannot be used; then nothing has changed.
+// Reconfigure applies the fields of cfg that can change at run time: Endpoint,
+// Headers, SampleRatio, DropSpans and RedactTags. problems are as in Start. An
+// error says what cannot be used, and means that nothing has changed.
 func (c *Collector) Reconfigure(cfg Config, problems []string) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -171,8 +173,8 @@ func (c *Collector) Reconfigure(cfg Config, problems []string) error {
 	return nil
 }
 
-// Shutdown stops receiving, exports what is left for as long as ctx lasts and
-// removes the socket. The error tells how many spans it had to leave.
+// Shutdown stops receiving, removes the socket, and exports what is left until ctx
+// is done. The error says how many spans could be neither exported nor spooled.
 func (c *Collector) Shutdown(ctx context.Context) error {
 	if c.receiver != nil {
 		c.receiver.Close()
@@ -188,7 +190,7 @@ func (c *Collector) Shutdown(ctx context.Context) error {
 	return nil
 }
 
-// tickInterval is how often the decoder looks at what waits for a time.
+// tickInterval is how often the decoder looks for waits that are over.
 const tickInterval = time.Second
 
 // decode is the goroutine between the socket and the export queue.
@@ -213,14 +215,14 @@ func (c *Collector) decode() {
 		}
 	}
 	select {
-	case <-begin: // Start and the end came at once, and select took the end
+	case <-begin: // Start and the end came together, and select chose the end
 		d.safely(func() { d.release(time.Now()) })
 	default:
 	}
 	d.safely(func() { d.finish(time.Now()) })
 }
 
-// decoder is what the decoding goroutine keeps from datagram to datagram.
+// decoder is the state of the decoding goroutine.
 type decoder struct {
 	collector  *Collector
 	zipkin     zipkin.Decoder
@@ -229,7 +231,7 @@ type decoder struct {
 	correlator *correlate.Correlator
 
 	started   bool
-	held      []*correlate.Span // before Start
+	held      []*correlate.Span // until Start
 	datagrams []socket.Datagram
 	spans     []*correlate.Span
 	seen      []stats.Observation
@@ -248,8 +250,8 @@ func newDecoder(c *Collector) *decoder {
 	return d
 }
 
-// safely does a part of the decoder's work, whose defects must not end a
-// process that the node may depend on. Spans that were in it stay pending.
+// safely runs a part of the decoder's work. A panic in it must not end a process
+// that the node may depend on; the spans it was working on stay pending.
 func (d *decoder) safely(work func()) {
 	defer func() {
 		if found := defect.Of(recover()); found != nil {
@@ -259,7 +261,8 @@ func (d *decoder) safely(work func()) {
 	work()
 }
 
-// confess remembers a defect for the warnings and logs the first of its kind.
+// confess keeps a defect for the warnings, and logs it unless it is the same as
+// the last one.
 func (c *Collector) confess(found error) {
 	last := c.defect.Swap(&found)
 	if last == nil || (*last).Error() != found.Error() {
@@ -267,16 +270,17 @@ func (c *Collector) confess(found error) {
 	}
 }
 
-// batchLen is how many datagrams are decoded at once: a share of the ring that
-// is given back in good time, and enough to book and submit together.
+// batchLen is how many datagrams are decoded at once: few enough to return their
+// room in the ring soon, and enough to share the cost of booking and submitting.
 const batchLen = 512
 
-// take decodes what the socket has brought, and tells whether it can bring more.
+// take decodes datagrams that the socket has received, and reports whether there
+// can be more.
 func (d *decoder) take() (open bool) {
 	began := time.Now()
 	receiver := d.collector.receiver
 	d.datagrams, open = receiver.Take(d.datagrams[:0], batchLen)
-	// What is open must not get lost over a defect: nobody would end.
+	// A panic in decode must not lose the value of open, or we would never end.
 	d.safely(func() { d.decode(d.datagrams, began) })
 	receiver.Release()
 	d.collector.yield(time.Since(began))
@@ -319,8 +323,9 @@ func (d *decoder) decode(datagrams []socket.Datagram, now time.Time) {
 	d.pass(d.spans, now)
 }
 
-// see notes s for the statistics. Before Start nobody knows what of it may be
-// shown: what is kept is seen at Start, and of the rest no detail.
+// see notes s for the statistics. Before Start it is not known what must be
+// redacted: spans that are kept are noted at Start, and dropped ones at once,
+// without their detail.
 func (d *decoder) see(s *correlate.Span, p *export.Policy, kept bool) {
 	if !d.started && kept {
 		return
@@ -332,7 +337,7 @@ func (d *decoder) see(s *correlate.Span, p *export.Policy, kept bool) {
 	d.seen = append(d.seen, o)
 }
 
-// observe counts what was seen.
+// observe passes on to the statistics what was noted.
 func (d *decoder) observe(now time.Time) {
 	d.collector.table.Observe(d.seen, now)
 	if m := d.collector.metrics.Load(); m != nil && d.started {
@@ -340,7 +345,7 @@ func (d *decoder) observe(now time.Time) {
 	}
 }
 
-// observation is s as the statistics see it.
+// observation is what the statistics use of s.
 func observation(s *correlate.Span, p *export.Policy) stats.Observation {
 	return stats.Observation{
 		Process: s.Process, Span: s.Name, Detail: p.Detail(s),
@@ -348,9 +353,9 @@ func observation(s *correlate.Span, p *export.Policy) stats.Observation {
 	}
 }
 
-// admit decodes a datagram, takes room for its span, if there is, and notes it
-// for the statistics. Whatever its bytes do to our decoder, they cost no more
-// than this span.
+// admit decodes a datagram, reserves memory for its span, if there is any, and
+// notes it for the statistics. If its bytes make the decoder panic, only this
+// datagram is lost.
 func (d *decoder) admit(datagram *socket.Datagram, p *export.Policy, now time.Time) (s *correlate.Span, kept bool, err error) {
 	defer func() {
 		if found := defect.Of(recover()); found != nil {
@@ -366,7 +371,7 @@ func (d *decoder) admit(datagram *socket.Datagram, p *export.Policy, now time.Ti
 	return s, kept, nil
 }
 
-// span decodes a datagram and finds out who sent it.
+// span decodes a datagram and finds out which process sent it.
 func (d *decoder) span(datagram *socket.Datagram, now time.Time) (*correlate.Span, error) {
 	if datagram.Oversize {
 		return nil, zipkin.ErrOversize
@@ -381,8 +386,8 @@ func (d *decoder) span(datagram *socket.Datagram, now time.Time) (*correlate.Spa
 	return s, nil
 }
 
-// pass correlates spans and submits those that are ready. Before Start it
-// keeps them: how they are to be correlated is not known yet.
+// pass correlates spans and submits those that are ready. Until Start, when we
+// learn how to correlate them, it keeps them.
 func (d *decoder) pass(spans []*correlate.Span, now time.Time) {
 	if !d.started {
 		d.held = append(d.held, spans...)
@@ -412,8 +417,8 @@ func (d *decoder) release(now time.Time) {
 	d.pass(held, now)
 }
 
-// submit hands what is ready to the export. Spans that nobody sent are booked
-// only here.
+// submit passes spans that are ready on to the export. Spans that the correlator
+// has added are booked here, for they have no datagram.
 func (d *decoder) submit(now time.Time) {
 	c := d.collector
 	var counts stats.Counts
@@ -438,7 +443,7 @@ func (d *decoder) submit(now time.Time) {
 	}
 }
 
-// tick finishes what has waited long enough.
+// tick ends waits that are over.
 func (d *decoder) tick(now time.Time) {
 	if missing := d.correlator.Missing(now); missing > 0 {
 		d.collector.ledger.Book(stats.Counts{MissingParents: missing}, now)
@@ -449,7 +454,7 @@ func (d *decoder) tick(now time.Time) {
 	}
 }
 
-// finish passes on everything, at the end.
+// finish ends all waits, at shutdown.
 func (d *decoder) finish(now time.Time) {
 	if d.started {
 		d.correlator.Flush(now)

@@ -1,7 +1,6 @@
 package collector
 
 import (
-	"context"
 	"log/slog"
 	"net"
 	"path/filepath"
@@ -38,9 +37,7 @@ func TestRedactionReachesWhatCameBeforeStart(t *testing.T) {
 		runtime.Gosched()
 	}
 	c.Start(cfg, nil)
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
-	defer cancel()
-	if err := c.Shutdown(ctx); err != nil {
+	if err := c.Shutdown(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	ops := c.Stats(stats.Query{Limit: 10}).Operations
@@ -74,9 +71,7 @@ func TestStartAndShutdownAtOnce(t *testing.T) {
 		cfg := DefaultConfig()
 		cfg.Endpoint, cfg.SpoolSize = export.OffEndpoint, 0
 		c.Start(cfg, nil)
-		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
-		err = c.Shutdown(ctx)
-		cancel()
+		err = c.Shutdown(t.Context())
 		r := c.Stats(stats.Query{})
 		if s := r.Spans; err != nil || r.Datagrams.Accepted != uint64(len(datagrams)) || s.Pending != 0 || s.Filtered != r.Datagrams.Accepted+s.Synthesized {
 			t.Fatalf("%v; of %d datagrams: %+v, %+v", err, len(datagrams), r.Datagrams, s)
@@ -107,7 +102,7 @@ func TestDefectsEndNothing(t *testing.T) {
 	if counts != want {
 		t.Errorf("got  %+v\nwant %+v", counts, want)
 	}
-	check(t, n.Stats(stats.Query{}), stats.StatusDegraded, "Spans met", "a defect of clntrace", "boom")
+	check(t, n.Stats(stats.Query{}), stats.StatusDegraded, "Spans ran into", "a defect of clntrace", "boom")
 }
 
 // TestDefectAtTheEndDoesNotKeepIt lets the last that comes from the socket meet

@@ -6,7 +6,7 @@ import (
 	"clntrace/collector/export"
 )
 
-// Config is everything an operator can set. The zero value is not usable:
+// Config is everything that an operator can set. The zero Config is not usable;
 // start from DefaultConfig.
 type Config struct {
 	export.Config
@@ -15,7 +15,7 @@ type Config struct {
 	Metrics   bool     // also send OTLP metrics
 }
 
-// DefaultConfig returns what applies when nothing is set.
+// DefaultConfig returns the configuration that applies if nothing is set.
 func DefaultConfig() Config {
 	return Config{Config: export.Config{
 		Endpoint:      export.DefaultEndpoint(export.ProtocolGRPC),

@@ -39,8 +39,8 @@ func (c *Collector) moveMetrics() {
 	}
 }
 
-// counts is what has come to the ledger, and what the receiver had to drop or
-// refused before. Both sides of each identity get the same number, so they still hold.
+// counts adds to the ledger what the receiver has dropped or refused before
+// decoding. Each identity gets the same number on both sides, so it still holds.
 func (c *Collector) counts(link socket.Status) stats.Counts {
 	dropped, refused := int64(link.Dropped), int64(link.Refused) //nolint:gosec // no counter comes near the limit
 	return c.ledger.Counts().Add(stats.Counts{

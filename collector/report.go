@@ -43,7 +43,7 @@ func (c *Collector) Stats(q stats.Query) stats.Report {
 	return r
 }
 
-// operations answers q, and tells how many rows its limit leaves out.
+// operations answers q, and returns how many more rows there are than q.Limit.
 func (c *Collector) operations(q stats.Query) (rows []stats.Operation, more int) {
 	limit := max(q.Limit, 0)
 	q.Limit = stats.MaxOperations + 1
@@ -61,132 +61,154 @@ func (c *Collector) socketStatus() socket.Status {
 	return c.receiver.Status()
 }
 
-// silence is how long a node can be up without a span before that is odd: an
-// idle one sends some twenty a minute.
+// silence is how long a lack of spans is normal: even an idle node sends some
+// twenty a minute.
 const silence = 5 * time.Minute
 
-// judge finds what is wrong, each with its remedy.
+// warnings are what is wrong, each with its remedy, for the operator to read.
+type warnings []string
+
+func (w *warnings) add(format string, args ...any) { *w = append(*w, fmt.Sprintf(format, args...)) }
+
+// judge finds what is wrong, and sums it up.
 func (c *Collector) judge(r *stats.Report, link socket.Status, outage, now time.Time) (stats.Status, []string) {
 	c.mu.Lock()
 	problems, cfg, unsent := c.problems, c.cfg, c.unsent
 	c.mu.Unlock()
-	warnings := []string{} // an empty list, not null, in JSON
-	warn := func(format string, args ...any) { warnings = append(warnings, fmt.Sprintf(format, args...)) }
-	status := stats.StatusOK
+	list := warnings{} // in JSON an empty list, not null
 	if !outage.IsZero() {
-		status = stats.StatusBackendUnreachable
-		warn("%s has not taken spans since %s: %s. Spans wait while there is room.",
+		list.add("%s has not taken spans since %s: %s. Spans wait while there is room.",
 			r.Export.Endpoint, outage.UTC().Format(time.RFC3339), cfg.ExplainOutage(r.Export.LastError))
 	}
 	if link.Problem != "" {
-		status = stats.StatusDegraded
-		warn("No span can be received: %s.", link.Problem)
+		list.add("No span can be received: %s.", link.Problem)
 	}
 	for i, problem := range problems {
-		status = stats.StatusDegraded
 		problem = strings.TrimSuffix(problem, ".") + "."
 		if i == len(problems)-1 {
-			problem += " " + UntilMended + "."
+			problem += " " + UntilCorrected + "."
 		}
-		warn("%s", problem)
+		list.add("%s", problem)
 	}
-	if r.Export.State == export.StateRefusing {
+	c.judgeArrival(r, link, now, &list)
+	judgeMemory(r, link, &list)
+	judgeSpool(r, c.pipeline.Spool(), &list)
+	judgeRefusals(r, cfg, &list)
+	c.judgeDecoding(r, link, &list)
+	c.judgeMetrics(r, unsent, outage, &list)
+	if cfg.Endpoint.PlaintextRemote() {
+		list.add("Spans go to %s unencrypted. Use https:// unless you trust the network in between.", cfg.Endpoint)
+	}
+	status := stats.StatusOK
+	switch {
+	case link.Problem != "", len(problems) > 0, r.Export.State == export.StateRefusing:
 		status = stats.StatusDegraded
+	case !outage.IsZero():
+		status = stats.StatusBackendUnreachable
 	}
-	c.judgeArrival(r, link, now, warn)
-	judgeMemory(r, link, warn)
-	c.judgeSpool(r, c.pipeline.Spool(), warn)
-	if n := r.Spans.RejectedByBackend; n > 0 && r.Export.Refusal != "" {
-		warn("%s refused %s lost: %s.", r.Export.Endpoint, text.Number(n, "span for good, it is", "spans for good, they are"), cfg.ExplainRefusal(r.Export.Refusal))
-	} else if n > 0 {
-		warn("%s refused for good before the endpoint or its headers last changed. The log says why.", text.Number(n, "span is lost that was", "spans are lost that were"))
+	return status, list
+}
+
+// judgeRefusals tells why the endpoint refused spans for good.
+func judgeRefusals(r *stats.Report, cfg Config, list *warnings) {
+	switch n := r.Spans.RejectedByBackend; {
+	case n > 0 && r.Export.Refusal != "":
+		list.add("%s refused %s lost: %s.", r.Export.Endpoint, text.Number(n, "span for good, it is", "spans for good, they are"), cfg.ExplainRefusal(r.Export.Refusal))
+	case n > 0:
+		list.add("%s refused for good before the endpoint or its headers last changed. The log says why.", text.Number(n, "span is lost that was", "spans are lost that were"))
 	}
+}
+
+// judgeDecoding tells of datagrams that are not spans, and of our own defects.
+func (c *Collector) judgeDecoding(r *stats.Report, link socket.Status, list *warnings) {
 	if n := r.Datagrams.Malformed; n > 0 {
-		warn("%s dropped; the last one: %v. Something else than lightningd may be sending to %s.",
+		list.add("%s dropped; the last one: %v. Something other than lightningd may be sending to %s.",
 			text.Number(n, "datagram was not a span and was", "datagrams were not spans and were"), c.lastMalformed(), link.Path)
 	}
 	if found := c.defect.Load(); found != nil {
-		warn("Spans met %v. They may lack a part of what clntrace knows of them, be missing in the statistics or stay pending.", *found)
+		list.add("Spans ran into %v. They may lack attributes or links, be missing from the statistics, or stay pending.", *found)
 	}
-	if unsent != nil {
-		warn("Metrics: %v. Correct that in lightningd's configuration and restart the node, or take clntrace-metrics out. Spans are not affected.", unsent)
-	}
-	if m := c.metrics.Load(); m != nil && outage.IsZero() {
-		if since, reason := m.Outage(); !since.IsZero() {
-			warn("%s has not taken metrics since %s: %s. Spans are not affected. Start the endpoint; if it takes spans only, send to the OpenTelemetry Collector or take clntrace-metrics out.",
-				r.Export.Endpoint, since.UTC().Format(time.RFC3339), reason)
-		}
-	}
-	if e := c.endpoint(); e.PlaintextRemote() {
-		warn("Spans go to %s unencrypted. Use https:// unless the network between is yours.", e)
-	}
-	return status, warnings
 }
 
-// enoughQueue is the queue, in datagrams, that loses nothing in a flood if
-// clntrace gets to run. systemd sets it on hosts; containers begin with 10.
+// judgeMetrics tells why metrics do not arrive, unless spans do not either.
+func (c *Collector) judgeMetrics(r *stats.Report, unsent error, outage time.Time, list *warnings) {
+	if unsent != nil {
+		list.add("Metrics: %v. Correct that in lightningd's configuration and restart the node, or remove clntrace-metrics. Spans are not affected.", unsent)
+	}
+	m := c.metrics.Load()
+	if m == nil || !outage.IsZero() {
+		return
+	}
+	if since, reason := m.Outage(); !since.IsZero() {
+		list.add("%s has not taken metrics since %s: %s. Spans are not affected. Start the endpoint; if it takes only spans, send to an OpenTelemetry Collector or remove clntrace-metrics.",
+			r.Export.Endpoint, since.UTC().Format(time.RFC3339), reason)
+	}
+}
+
+// enoughQueue is the queue limit, in datagrams, with which bursts lose nothing if
+// clntrace gets to run in time. systemd sets it on hosts; containers start with 10.
 const enoughQueue = 512
 
-// enoughBuffer is the buffer of a sender, in bytes, that does not end before
-// such a queue: for a small span the kernel counts some 1,300.
+// enoughBuffer is a sender's buffer, in bytes, that is not full before such a
+// queue is: the kernel charges some 1,300 bytes for a small span.
 const enoughBuffer = 1 << 20
 
-// judgeArrival finds what is wrong on the way from the senders, each with its
-// remedy.
-func (c *Collector) judgeArrival(r *stats.Report, link socket.Status, now time.Time, warn func(string, ...any)) {
-	c.judgeSilence(link, now, warn)
+// judgeArrival finds what is wrong between the senders and the decoder.
+func (c *Collector) judgeArrival(r *stats.Report, link socket.Status, now time.Time, list *warnings) {
+	c.judgeSilence(link, now, list)
 	if link.Closed != "" {
-		warn("The users of clntrace-allow-uids cannot send: %s. It is tried again every few seconds.", link.Closed)
+		list.add("The users of clntrace-allow-uids cannot send: %s. It is tried again every few seconds.", link.Closed)
 	}
 	if link.QueueFull > 0 {
 		remedy := "Run 'sysctl -w net.unix.max_dgram_qlen=512' and restart clntrace; in Docker start the container with --sysctl net.unix.max_dgram_qlen=512, " +
 			"in Kubernetes set it in the pod's securityContext.sysctls."
 		if link.QueueLimit >= enoughQueue {
-			remedy = "The queue is large, so clntrace does not get to run in time: give the machine more processor, or less to do."
+			remedy = "The queue is large, so clntrace does not get to run in time: give the machine more CPU, or less to do."
 		}
-		warn("The kernel's queue holds %d datagrams and was %s: spans were lost before clntrace could see them. %s",
+		list.add("The kernel's queue holds %d datagrams and was %s: spans were lost before clntrace could see them. %s",
 			link.QueueLimit+1, stats.Full(link.QueueFull), remedy)
 	}
 	if link.SenderFull > 0 {
-		warn("A sender's own buffer (net.core.wmem_default, %d bytes) was %s, before the kernel's queue of %d: spans were lost before clntrace could see them. "+
+		list.add("A sender's own buffer (net.core.wmem_default, %d bytes) was %s, before the kernel's queue of %d: spans were lost before clntrace could see them. "+
 			"Run 'sysctl -w net.core.wmem_default=%d' on the host, which containers cannot set for themselves, and restart the node.",
 			link.SenderBuffer, stats.Full(link.SenderFull), link.QueueLimit+1, max(enoughBuffer, 4*link.SenderBuffer))
 	}
 	if n := r.Spans.MissingParents; n > 0 {
-		remedy := "Processes that died leave such spans, too."
+		remedy := "Processes that die leave such spans, too."
 		switch {
 		case link.QueueFull > 0 || link.SenderFull > 0:
 			remedy = "There was no room for them: see above."
 		case link.QueueLimit > 0 && link.QueueLimit < enoughQueue:
 			remedy += fmt.Sprintf(" The kernel's queue is small (%d): raise net.unix.max_dgram_qlen to 512.", link.QueueLimit+1)
 		}
-		warn("%s a parent that did not come within 60 s: at least that much was lost on the way, or the parent is still running. %s", text.Number(n, "span names", "spans name"), remedy)
+		list.add("%s a parent that did not come within 60 s: such parents were lost on the way, or are still running. %s", text.Number(n, "span names", "spans name"), remedy)
 	}
 	if n := r.Spans.Truncated; n > 0 {
-		warn("%s longer than lightningd sends (2,047 bytes) and came cut. %d got their trace back from a relative; "+
-			"such as did not are traces of their own with cln.truncated=true.", text.Number(n, "span was", "spans were"), r.Spans.Repaired)
+		list.add("%s longer than the 2,047 bytes that lightningd sends and came cut. %d got their trace id back from a relative; "+
+			"the others are exported as traces of their own, with cln.truncated=true.", text.Number(n, "span was", "spans were"), r.Spans.Repaired)
 	}
 	if n := r.Datagrams.Refused; n > 0 {
-		warn("%s dropped. To accept such, list the users in clntrace-allow-uids.",
+		list.add("%s dropped. To accept them, list the users in clntrace-allow-uids.",
 			text.Number(n, "datagram came from a user who is not allowed and was", "datagrams came from users who are not allowed and were"))
 	}
 }
 
-// judgeMemory tells apart why there was no room in memory: the same counter
-// holds what found none before decoding and behind it.
-func judgeMemory(r *stats.Report, link socket.Status, warn func(string, ...any)) {
+// judgeMemory finds out where there was no room in memory. One counter holds both
+// what was dropped before decoding, when the ring was full, and what was dropped
+// after it, when the queue was.
+func judgeMemory(r *stats.Report, link socket.Status, list *warnings) {
 	if n := r.Spans.DroppedQueueFull - min(link.Dropped, r.Spans.DroppedQueueFull); n > 0 {
-		warn("%s dropped because too many were waiting in memory. Raise clntrace-queue-size, or export less with clntrace-sample-ratio.",
+		list.add("%s dropped because too many were waiting in memory. Raise clntrace-queue-size, or export less with clntrace-sample-ratio.",
 			text.Number(n, "span was", "spans were"))
 	}
 	if link.Dropped > 0 {
-		warn("%s dropped because they came faster than they could be decoded. A node does not send so many for long: find what else sends to %s, or give the machine more processor.",
+		list.add("%s dropped because they came faster than they could be decoded. A node does not send so many for long: find what else sends to %s, or give the machine more CPU.",
 			text.Number(link.Dropped, "datagram was", "datagrams were"), link.Path)
 	}
 }
 
-// judgeSilence warns when nothing comes although somebody listens.
-func (c *Collector) judgeSilence(link socket.Status, now time.Time, warn func(string, ...any)) {
+// judgeSilence warns if we listen and nothing comes.
+func (c *Collector) judgeSilence(link socket.Status, now time.Time, list *warnings) {
 	last, ever := c.started, false
 	if s := c.lastSpan.Load(); s != 0 {
 		last, ever = c.started.Add(time.Duration(s)), true
@@ -195,46 +217,39 @@ func (c *Collector) judgeSilence(link socket.Status, now time.Time, warn func(st
 	switch {
 	case !link.Listening || now.Sub(last) <= silence:
 	case ever:
-		warn("No span has come for %d minutes. An idle node sends some twenty a minute: is lightningd still running, and not hanging?", minutes)
+		list.add("No span has come for %d minutes. Even an idle node sends some twenty a minute: is lightningd still running, or does it hang?", minutes)
 	default:
-		warn("No span has come for %d minutes. Was lightningd itself started with CLN_TRACE_SOCKET=%s? It reads the variable once, at its start, "+
+		list.add("No span has come for %d minutes. Was lightningd itself started with CLN_TRACE_SOCKET=%s? It reads the variable once, at its start, "+
 			"and sends spans from version 26.06 on: set it in lightningd's environment and restart the node.", minutes, link.Path)
 	}
 }
 
-// nearlyFull is the share of the spool from which on it is worth a warning,
-// percent.
+// nearlyFull is how full the spool must be for a warning, in percent.
 const nearlyFull = 80
 
-// judgeSpool finds what is wrong with the spool, each with its remedy.
-func (c *Collector) judgeSpool(r *stats.Report, s spool.Status, warn func(string, ...any)) {
+// judgeSpool finds what is wrong with the spool.
+func judgeSpool(r *stats.Report, s spool.Status, list *warnings) {
 	if s.Limit == 0 {
 		return
 	}
 	const mib = 1 << 20
 	if s.Problem != nil {
-		warn("Spans cannot be kept on disk while the endpoint is away, only in memory: %v.", s.Problem)
+		list.add("Spans cannot be kept on disk while the endpoint is away, only in memory: %v.", s.Problem)
 	}
 	if r.Spans.Spooled > 0 && s.Bytes > s.Limit/100*nearlyFull {
-		warn("The spool holds %d of %d MiB. When it is full the oldest spans go. Start the endpoint, or raise clntrace-spool-size.",
+		list.add("The spool holds %d of %d MiB. When it is full the oldest spans are dropped. Start the endpoint, or raise clntrace-spool-size.",
 			s.Bytes/mib, s.Limit/mib)
 	}
 	if n := r.Spans.DroppedSpoolFull; n > 0 {
-		warn("%s lost from the spool: it was full and the oldest went, or somebody removed or damaged its files. Raise clntrace-spool-size; see the log.", text.Number(n, "span is", "spans are"))
+		list.add("%s lost from the spool: it was full and the oldest were dropped, or its files were removed or damaged. Raise clntrace-spool-size; see the log.", text.Number(n, "span is", "spans are"))
 	}
 	if s.Damaged > 0 {
-		warn("%s set aside in %s. Nothing needs that: look at it or delete it.", text.Number(s.Damaged, "damaged file was", "damaged files were"), s.Dir)
+		list.add("%s set aside in %s. Nothing needs them any more: look at them or delete them.", text.Number(s.Damaged, "damaged file was", "damaged files were"), s.Dir)
 	}
 }
 
-func (c *Collector) endpoint() export.Endpoint {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.cfg.Endpoint
-}
-
-// traceParent reads the trace and the parent of a W3C traceparent; what has
-// another form has none, as for lightningd.
+// traceParent reads the trace id and the parent id of a W3C traceparent. Like
+// lightningd, it ignores one that has another form.
 func traceParent(s string) (traceID trace.TraceID, parent trace.SpanID) {
 	const length, traceAt, parentAt = 55, 3, 36 // 00-<32 hex>-<16 hex>-<2 hex>
 	if len(s) != length {

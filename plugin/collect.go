@@ -23,7 +23,8 @@ type collectArgs struct {
 	config collector.Config
 }
 
-// parseCollect reads the command line of collect; its errors name every fault at once.
+// parseCollect reads the command line of collect. Its error lists all faults at
+// once, a line for each.
 func parseCollect(args []string, getenv func(string) string) (collectArgs, error) {
 	var parsed collectArgs
 	s := settings{given: make(map[string]string), getenv: getenv, prefix: "--"}
@@ -61,8 +62,9 @@ func parseCollect(args []string, getenv func(string) string) (collectArgs, error
 	return parsed, nil
 }
 
-// flagError says what is wrong with the one of args at which flags gave up: it
-// is still among the rest if it has not the form of an option.
+// flagError says what is wrong with the argument at which flags gave up. If it
+// does not look like an option at all, flags has left it among the rest;
+// otherwise it is the last argument that was consumed.
 func flagError(flags *flag.FlagSet, args []string) error {
 	if next := flags.Arg(0); strings.HasPrefix(next, "---") || strings.HasPrefix(strings.TrimLeft(next, "-"), "=") {
 		return fmt.Errorf("got '%s', allowed are options such as --socket=PATH", show(next))
@@ -79,8 +81,9 @@ func flagError(flags *flag.FlagSet, args []string) error {
 	return fmt.Errorf("--%s: unknown, allowed is what 'clntrace collect --help' lists", show(name))
 }
 
-// spoken puts what the collector says, which names things as lightningd's
-// operators know them, into the words of collect's command line.
+// spoken rewords what the collector says for the command line of collect. The
+// collector's texts name options and remedies as operators of the plugin know
+// them.
 var spoken = func() func(string) string {
 	pairs := []string{
 		socket.Elsewhere, "start collect with another --socket, and lightningd with the same CLN_TRACE_SOCKET",
@@ -93,14 +96,14 @@ var spoken = func() func(string) string {
 		"if tracestats is all you want", "if statistics are all you want",
 	}
 	names := slices.Clone(options)
-	slices.SortFunc(names, func(a, b option) int { return len(b.name) - len(a.name) }) // the longer of two that begin alike wins
+	slices.SortFunc(names, func(a, b option) int { return len(b.name) - len(a.name) }) // so that a name wins over one that it begins with
 	for _, o := range names {
 		pairs = append(pairs, prefix+o.name, "--"+o.name)
 	}
 	return strings.NewReplacer(pairs...).Replace
 }()
 
-// spokenLog is the log of collect.
+// spokenLog is the log of collect, with its messages and values reworded.
 func spokenLog(w io.Writer) *slog.Logger {
 	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
 		if value := a.Value.Any(); a.Value.Kind() == slog.KindString || value != nil && a.Value.Kind() == slog.KindAny {
@@ -120,7 +123,7 @@ func collectHelp() string {
 		"      The socket's path: what CLN_TRACE_SOCKET is in lightningd's environment\n" + optionHelp("--", spoken)
 }
 
-// Collect is the collect command: the collector without lightningd. It returns
+// Collect runs the collect command, the collector without lightningd, and returns
 // the exit status.
 func Collect(args []string) int {
 	parsed, err := parseCollect(args, os.Getenv)
@@ -135,7 +138,7 @@ func Collect(args []string) int {
 	limitMemory()
 	logger := spokenLog(os.Stderr)
 	signal.Ignore(syscall.SIGPIPE)
-	signals := make(chan os.Signal, 8) // room, so that a SIGUSR1 not yet served does not displace a SIGTERM
+	signals := make(chan os.Signal, 8) // buffered, so that pending SIGUSR1s do not make us miss a SIGTERM
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGUSR1)
 	spans := collector.Open(collector.Options{
 		SocketPath: parsed.socket, Version: Version(), Logger: logger,
@@ -146,10 +149,10 @@ func Collect(args []string) int {
 	return 0
 }
 
-// collect runs until a signal to stop comes, and prints the statistics at each
-// other signal and at the end.
+// collect runs until a signal other than SIGUSR1 comes. It prints the statistics
+// at each SIGUSR1 and at the end.
 func collect(spans spanCollector, logger *slog.Logger, stdout io.Writer, signals <-chan os.Signal) {
-	spans.SetNode(collector.Node{}) // there is nobody to ask: nothing to wait for
+	spans.SetNode(collector.Node{}) // there is nobody to ask, so spans need not wait
 	for s := range signals {
 		if s != syscall.SIGUSR1 {
 			logger.Info("stopping", "because", fmt.Sprintf("signal %v", s))

@@ -17,7 +17,7 @@ import (
 )
 
 // patience is how long a test waits for what should come at once.
-const patience = 10 * time.Second
+const patience = time.Minute
 
 // fakeCollector notes what it is told.
 type fakeCollector struct {
@@ -112,6 +112,9 @@ func startNode(t *testing.T, deaf bool) *node {
 	lines := newLogQueue()
 	n.plugin = newPlugin(n.spans, lines.logger())
 	n.plugin.getenv = func(string) string { return "" }
+	if !deaf {
+		n.plugin.farewell = patience
+	}
 	go func() {
 		n.status <- n.plugin.serve(in, out, lines, n.signals)
 		out.Close()

@@ -5,23 +5,26 @@ import (
 	"bytes"
 	"encoding/json"
 	"io"
+	"strings"
 )
 
-// maxRequest bounds one message from lightningd, in bytes. Its own are a few
-// KiB; a client's tracestats, which it passes on as it came, may be anything.
+// maxRequest bounds one message from lightningd, in bytes. lightningd's own are
+// a few KiB, but a client's tracestats is forwarded as it came, whatever its
+// size.
 const maxRequest = 1 << 20
 
 // frame is one message from lightningd.
 type frame struct {
 	body    []byte
 	dropped int  // bytes that did not fit into body
-	garbage bool // body is no JSON object
+	garbage bool // body is not a JSON object
 }
 
-// splitter cuts a stream into JSON objects, by the rules of lightningd's own
-// parser: brackets outside of strings. A blank line is not a safe mark, though
-// each message ends with one: lightningd forwards a client's request with the
-// white space that the client put into it, and lets raw newlines pass in strings.
+// splitter cuts a stream into JSON objects as lightningd's own parser does, by
+// counting the brackets outside of strings. Each message ends with a blank line,
+// but a blank line is not always the end of a message: lightningd forwards a
+// client's request with the client's own white space, and accepts raw newlines in
+// strings.
 type splitter struct {
 	r *bufio.Reader
 }
@@ -30,8 +33,8 @@ func newSplitter(r io.Reader) *splitter {
 	return &splitter{r: bufio.NewReaderSize(r, 64<<10)}
 }
 
-// next reads one frame. Its error is that of the stream; what an ending stream
-// leaves half done is not a frame.
+// next reads one frame. Its error is that of the stream. An object that is cut
+// off by the end of the stream is not a frame.
 func (s *splitter) next() (frame, error) {
 	for {
 		b, err := s.r.ReadByte()
@@ -48,60 +51,74 @@ func (s *splitter) next() (frame, error) {
 	}
 }
 
-// object reads on behind an opening brace until the brace that closes it.
+// object reads the rest of an object whose opening brace has been read.
 func (s *splitter) object() (frame, error) {
 	f := frame{body: []byte{'{'}}
-	var (
-		open     = []byte{'{'} // brackets that wait for their other halves
-		beyond   int           // further ones, too many to keep
-		inString bool
-		escaped  bool
-		newlines int         // since the last byte that is not white space
-		last     = byte('{') // that byte
-	)
-	for len(open) > 0 {
+	at := position{open: []byte{'{'}, last: '{'}
+	for len(at.open) > 0 {
 		b, err := s.r.ReadByte()
 		if err != nil {
 			return frame{}, err
 		}
-		if !inString && b == '{' && newlines > 1 && last != '[' && last != ':' && (last != ',' || open[len(open)-1] != '[') {
-			// No object can stand here, and a blank line is before it: what we
-			// have is the torn half of a message, and this is the next one.
-			f.garbage = true
+		if b == '{' && at.startsAnother() {
+			f.garbage = true // the first half of a message
 			return f, s.r.UnreadByte()
 		}
 		f.keep(b)
-		switch {
-		case escaped:
-			escaped = false
-		case inString && b == '\\':
-			escaped = true
-		case b == '"':
-			inString = !inString
-		case inString:
-		case b == '{' || b == '[':
-			if len(open) < maxRequest {
-				open = append(open, b)
-			} else {
-				beyond++
-			}
-		case (b == '}' || b == ']') && beyond > 0:
-			beyond--
-		case b == '}' || b == ']':
-			open = open[:len(open)-1]
-		}
-		switch b {
-		case '\n':
-			newlines++
-		case ' ', '\t', '\r':
-		default:
-			newlines, last = 0, b
-		}
+		at.pass(b)
 	}
 	return f, nil
 }
 
-// garbage reads to the blank line that should follow it.
+// position is a place inside a JSON object.
+type position struct {
+	open     []byte // brackets that have not been closed, maxRequest of them at most
+	beyond   int    // how many more there are
+	inString bool
+	escaped  bool // the last byte was a backslash in a string
+	newlines int  // since last
+	last     byte // the last byte that is not white space
+}
+
+// startsAnother reports whether an opening brace here begins the next message,
+// so that this one is only half a message: there is a blank line before it, and
+// JSON allows no object here.
+func (p *position) startsAnother() bool {
+	objectMayFollow := p.last == '[' || p.last == ':' || p.last == ',' && p.open[len(p.open)-1] == '['
+	return !p.inString && p.newlines > 1 && !objectMayFollow
+}
+
+// pass moves the position behind b.
+func (p *position) pass(b byte) {
+	switch {
+	case p.escaped:
+		p.escaped = false
+	case p.inString && b == '\\':
+		p.escaped = true
+	case b == '"':
+		p.inString = !p.inString
+	case p.inString:
+	case b == '{' || b == '[':
+		if len(p.open) < maxRequest {
+			p.open = append(p.open, b)
+		} else {
+			p.beyond++
+		}
+	case (b == '}' || b == ']') && p.beyond > 0:
+		p.beyond--
+	case b == '}' || b == ']':
+		p.open = p.open[:len(p.open)-1]
+	}
+	switch b {
+	case '\n':
+		p.newlines++
+	case ' ', '\t', '\r':
+	default:
+		p.newlines, p.last = 0, b
+	}
+}
+
+// garbage reads up to the blank line that should end the message.
 func (s *splitter) garbage(first byte) (frame, error) {
 	f := frame{body: []byte{first}, garbage: true}
 	for last := first; ; {
@@ -125,9 +142,10 @@ func (f *frame) keep(b byte) {
 	}
 }
 
-// members finds the members of a JSON object, raw. Of several with one name
-// the first counts, as in lightningd (encoding/json takes the last, and does
-// not mind the case). It does not judge: what is not JSON ends the search.
+// members finds the members of a JSON object and returns their raw text. Where a
+// name occurs more than once the first one counts, as it does for lightningd;
+// encoding/json takes the last one, and ignores case. members does not validate:
+// it stops at the first thing that is not JSON.
 func members(object []byte) map[string][]byte {
 	found := make(map[string][]byte)
 	rest := bytes.TrimPrefix(bytes.TrimSpace(object), []byte{'{'})
@@ -157,7 +175,8 @@ func members(object []byte) map[string][]byte {
 	}
 }
 
-// valueLen is the length of the JSON value that b begins with, 0 if that is cut off.
+// valueLen is the length of the JSON value at the start of b, 0 if the value is
+// cut off.
 func valueLen(b []byte) int {
 	depth, inString := 0, false
 	for i := 0; i < len(b); i++ {
@@ -178,17 +197,17 @@ func valueLen(b []byte) int {
 			if depth--; depth == 0 {
 				return i + 1
 			}
-		case depth == 0 && bytes.IndexByte([]byte(", \t\r\n"), c) >= 0:
+		case depth == 0 && strings.IndexByte(", \t\r\n", c) >= 0:
 			return i
 		}
 	}
 	return 0
 }
 
-// quoteBare puts bare words that are not JSON between quotes. lightningd hands
-// on the value of an int option as the operator wrote it, and its strtol takes
-// 0x400, 010 and +5: "clntrace-queue-size":0x400 in init is not JSON, and
-// would leave the node waiting for an answer until it gives up.
+// quoteBare puts bare words that are not JSON between quotes. lightningd passes
+// on the value of an int option as the operator wrote it, and its strtol accepts
+// 0x400, 010 and +5. Without this, "clntrace-queue-size":0x400 would make init
+// invalid JSON, and the node would wait for an answer until it gives up.
 func quoteBare(text []byte) []byte {
 	var out bytes.Buffer
 	for i := 0; i < len(text); {
@@ -200,7 +219,7 @@ func quoteBare(text []byte) []byte {
 			}
 			out.Write(text[i : i+n])
 			i += n
-		case bytes.IndexByte([]byte("{}[]:, \t\r\n"), c) >= 0:
+		case strings.IndexByte("{}[]:, \t\r\n", c) >= 0:
 			out.WriteByte(c)
 			i++
 		default:
@@ -220,7 +239,7 @@ func quoteBare(text []byte) []byte {
 }
 
 // unescapePlain undoes the escapes that encoding/json adds without need.
-// lightningd's parsers do not know \u: they would show <b> as u003cb u003e.
+// lightningd does not decode \u escapes, so users would see <b> as u003cbu003e.
 func unescapePlain(text []byte) []byte {
 	out := make([]byte, 0, len(text))
 	for i := 0; i < len(text); {
@@ -234,8 +253,8 @@ func unescapePlain(text []byte) []byte {
 			i += 6
 			continue
 		}
-		// Two bytes at once, so that the u of an escaped backslash followed by
-		// u003c is not taken for an escape.
+		// Copy a backslash together with what it escapes, so that an escaped
+		// backslash before u003c is not taken for the start of an escape.
 		out = append(out, text[i], text[i+1])
 		i += 2
 	}

@@ -2,7 +2,8 @@ package plugin
 
 import "fmt"
 
-// NotByHand tells somebody who ran the plugin in a terminal what it is.
+// NotByHand is what a user gets who runs the plugin in a terminal: what it is and
+// how to configure it.
 func NotByHand(args []string) string {
 	if len(args) > 0 {
 		return fmt.Sprintf("clntrace has no command '%s'.\n\n", show(args[0])) + notByHand

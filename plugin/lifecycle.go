@@ -26,15 +26,15 @@ import (
 )
 
 const (
-	// shutdownTime is what exporting the rest may take. lightningd waits for us
-	// and kills after 30 s.
+	// shutdownTime bounds the export of what is left. lightningd waits for us, and
+	// kills us after 30 s.
 	shutdownTime = 5 * time.Second
-	// farewellTime is what answers and log lines under way may take at the end,
-	// each: they are there at once if lightningd reads at all.
+	// farewellTime bounds each of the waits at the end for answers and log lines
+	// that are under way. If lightningd reads at all, they are out at once.
 	farewellTime = 200 * time.Millisecond
 )
 
-// spanCollector is what the plugin does with a collector.
+// spanCollector is what the plugin needs of a collector.
 type spanCollector interface {
 	Start(cfg collector.Config, problems []string)
 	SetNode(n collector.Node)
@@ -46,18 +46,18 @@ type spanCollector interface {
 
 var _ spanCollector = (*collector.Collector)(nil)
 
-// Run is the plugin's life under lightningd, from before the first byte of the
-// protocol to the exit status.
+// Run runs the plugin under lightningd, from before the first byte of the
+// protocol to the end, and returns the exit status.
 func Run(args []string) int {
 	limitMemory()
 	lines := newLogQueue()
 	logger := lines.logger()
-	// First of all, before the first answer: what lightningd and its plugins
-	// send from here on waits in the socket.
+	// Bind before anything is answered: what lightningd and its plugins send from
+	// here on waits in the socket.
 	spans := collector.Open(socketOptions(os.LookupEnv, logger))
 
 	signal.Ignore(syscall.SIGPIPE)
-	// lightningd rotates its log on SIGHUP, which may reach all its children.
+	// SIGHUP tells lightningd to rotate its log, and may reach all its children.
 	signal.Ignore(syscall.SIGHUP)
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)
@@ -70,8 +70,8 @@ func Run(args []string) int {
 	nodeVersion := os.Getenv("LIGHTNINGD_VERSION")
 	hideFromGlightning(logger)
 	for _, arg := range args {
-		// Only lightningd starts us here: an argument that a later version
-		// adds is no reason to fail the node's start.
+		// Only lightningd gets us here, and an argument that a later version adds
+		// is no reason to fail the node's start.
 		if arg != "--developer" && arg != "--dev-debug-self" {
 			logger.Info("an unknown argument was ignored", "argument", arg)
 		}
@@ -81,7 +81,7 @@ func Run(args []string) int {
 	return p.serve(os.Stdin, stdout, lines, signals)
 }
 
-// socketOptions says where to listen, or why that is not known.
+// socketOptions says where to listen, or why we cannot know.
 func socketOptions(lookup func(string) (string, bool), logger *slog.Logger) collector.Options {
 	const remedy = " in lightningd's environment, so lightningd sends no spans." +
 		" Set CLN_TRACE_SOCKET=/path/to.sock there (its systemd unit, container or shell, not its config) and restart the node"
@@ -100,9 +100,9 @@ func socketOptions(lookup func(string) (string, bool), logger *slog.Logger) coll
 	return o
 }
 
-// hideFromGlightning removes what would make glightning pipe package log
-// through a scanner that ends the process at a long line, or log whole
-// messages with the headers in them.
+// hideFromGlightning removes the variables that would make glightning pipe the
+// output of package log through a scanner that ends the process at a long line,
+// or log whole messages, headers included.
 func hideFromGlightning(logger *slog.Logger) {
 	for _, name := range []string{"LIGHTNINGD_PLUGIN", "GOLIGHT_DEBUG_IO", "GOLIGHT_DEBUG_IO_IN",
 		"GOLIGHT_STRICT_MODE", "GOLIGHT_DEBUG_LOGFILE"} {
@@ -117,25 +117,26 @@ type plugin struct {
 	spans       spanCollector
 	log         *slog.Logger
 	getenv      func(string) string
-	nodeVersion string // lightningd's, if its environment told
+	nodeVersion string // lightningd's, if its environment says
 	rpc         rpcTiming
+	farewell    time.Duration // farewellTime, except in tests
 
-	ending context.Context // done when the end begins
+	ending context.Context // done when the shutdown begins; its cause says why
 	end    context.CancelCauseFunc
-	work   sync.WaitGroup // what runs beside the conversation
+	work   sync.WaitGroup // goroutines beside the conversation
 
-	turn     sync.Mutex // of what reads and changes settings
-	settings settings   // as of init and the setconfigs since; nil given: no init yet
+	turn     sync.Mutex // guards settings
+	settings settings   // of init and the setconfigs since; before init, given is nil
 }
 
 func newPlugin(spans spanCollector, logger *slog.Logger) *plugin {
-	p := &plugin{spans: spans, log: logger, getenv: os.Getenv, rpc: defaultRPCTiming}
+	p := &plugin{spans: spans, log: logger, getenv: os.Getenv, rpc: defaultRPCTiming, farewell: farewellTime}
 	p.ending, p.end = context.WithCancelCause(context.Background())
 	return p
 }
 
-// serve converses until lightningd says shutdown, closes the pipe, or a signal
-// comes, and then ends in good order. All ways to the end are one.
+// serve talks to lightningd until it sends shutdown or closes the pipe, or a
+// signal comes. However the end begins, the shutdown is the same.
 func (p *plugin) serve(in io.Reader, out io.Writer, lines *logQueue, signals <-chan os.Signal) int {
 	w := newWire(out, p.log)
 	go lines.run(w.notify)
@@ -150,10 +151,10 @@ func (p *plugin) serve(in io.Reader, out io.Writer, lines *logQueue, signals <-c
 	case <-p.ending.Done():
 	}
 	p.log.Info("stopping", "because", context.Cause(p.ending))
-	within(farewellTime, w.drain)
+	within(p.farewell, w.drain)
 	stopCollector(p.spans, p.log)
-	within(farewellTime, hangUp)
-	within(farewellTime, lines.close)
+	within(p.farewell, hangUp)
+	within(p.farewell, lines.close)
 	return 0
 }
 
@@ -164,9 +165,9 @@ func within(d time.Duration, f func(context.Context)) {
 	f(ctx)
 }
 
-// converse starts glightning between the two pumps of w. hangUp ends what can
-// be ended of it, and waits for that as long as its context lasts; glightning's
-// writer stays, for to stop it is to make it panic on a late answer.
+// converse starts glightning between the two directions of w. hangUp ends what
+// can be ended and waits for that until its context is done. glightning's writer
+// goroutine stays: once stopped, it would panic on a late answer.
 func (p *plugin) converse(w *wire, in io.Reader) (hangUp func(context.Context), err error) {
 	g := glightning.NewPlugin(func(*glightning.Plugin, map[string]glightning.Option, *glightning.Config) {})
 	if err := register(g, p.log, p.methods()); err != nil {
@@ -190,8 +191,8 @@ func (p *plugin) converse(w *wire, in io.Reader) (hangUp func(context.Context), 
 	p.work.Go(func() { _ = w.outbound(answers) }) // ends when hangUp closes the pipe
 	p.work.Go(func() { _ = g.Start(requests, fromGlightning) })
 	return func(ctx context.Context) {
-		// glightning sees the end of its input, not an error: that it takes for
-		// a reason to end the process.
+		// glightning sees the end of its input. An error would make it end the
+		// process.
 		toGlightning.Close()
 		fromGlightning.Close()
 		ended := make(chan struct{})
@@ -208,7 +209,7 @@ func (p *plugin) converse(w *wire, in io.Reader) (hangUp func(context.Context), 
 	}, nil
 }
 
-// methods is what lightningd may call.
+// methods are what lightningd may call.
 func (p *plugin) methods() map[string]func(json.RawMessage) (any, error) {
 	return map[string]func(json.RawMessage) (any, error){
 		"getmanifest": func(json.RawMessage) (any, error) { return newManifest(), nil },
@@ -223,8 +224,8 @@ func (p *plugin) methods() map[string]func(json.RawMessage) (any, error) {
 	}
 }
 
-// inTurn guards the settings. The wire passes one request at a time, but through
-// a pipe, which the memory model knows nothing of.
+// inTurn guards the settings. The wire passes on one request at a time, but
+// through a pipe, which does not synchronize memory between goroutines.
 func (p *plugin) inTurn(serve func(json.RawMessage) (any, error)) func(json.RawMessage) (any, error) {
 	return func(params json.RawMessage) (any, error) {
 		p.turn.Lock()
@@ -233,7 +234,8 @@ func (p *plugin) inTurn(serve func(json.RawMessage) (any, error)) func(json.RawM
 	}
 }
 
-// stopCollector gives the collector its time and not more.
+// stopCollector shuts the collector down, and gives up a second after its time is
+// over.
 func stopCollector(spans spanCollector, logger *slog.Logger) {
 	ctx, cancel := context.WithTimeout(context.Background(), shutdownTime)
 	defer cancel()
@@ -249,21 +251,22 @@ func stopCollector(spans spanCollector, logger *slog.Logger) {
 	}
 }
 
-// initParams is the part of init that matters here.
+// initParams is the part of init's parameters that is used.
 type initParams struct {
 	Options       map[string]json.RawMessage `json:"options"`
 	Configuration struct {
-		LightningDir string `json:"lightning-dir"` // with the network in it
+		LightningDir string `json:"lightning-dir"` // that of the network
 		RPCFile      string `json:"rpc-file"`
 		Network      string `json:"network"`
 	} `json:"configuration"`
 }
 
-// init begins to export. It answers without error whatever the options are:
-// the node must not lose the plugin, and the options it has, over a typo.
+// init starts the export. It never answers with an error, whatever the options
+// are: the node must not lose the plugin, and with it the options in its
+// configuration, over a typo.
 func (p *plugin) init(params json.RawMessage) (any, error) {
 	if p.settings.given != nil {
-		return nil, errors.New("init: was answered before")
+		return nil, errors.New("init: it was answered before")
 	}
 	var req initParams
 	var problems []string
@@ -276,7 +279,7 @@ func (p *plugin) init(params json.RawMessage) (any, error) {
 	problems = append(problems, sentences(append(faults, more...))...)
 	for i, problem := range problems {
 		if i == len(problems)-1 {
-			problem += ". " + collector.UntilMended
+			problem += ". " + collector.UntilCorrected
 		}
 		p.log.Error(problem)
 	}
@@ -288,15 +291,16 @@ func (p *plugin) init(params json.RawMessage) (any, error) {
 		known := collector.Node{Network: req.Configuration.Network, Version: p.nodeVersion}
 		p.work.Go(func() {
 			p.identify(p.ending, rpcFile, known)
-			// Only now: before, lightningd waits for our answers.
+			// Not earlier: until then lightningd waits for our answers.
 			p.spans.PreferReceiving()
 		})
 	}
 	return struct{}{}, nil
 }
 
-// givenOptions is the options of init by name without prefix. An option that
-// the table does not have is lightningd's mistake, not the operator's.
+// givenOptions returns the options of init by their names without prefix. One
+// that is not in the table is skipped: it would be lightningd's mistake, not the
+// operator's.
 func givenOptions(raw map[string]json.RawMessage) (map[string]string, []fault) {
 	given := make(map[string]string)
 	var faults []fault
@@ -315,8 +319,8 @@ func givenOptions(raw map[string]json.RawMessage) (map[string]string, []fault) {
 	return given, faults
 }
 
-// setConfig changes one option, or refuses to: lightningd writes what we
-// accept into its own configuration.
+// setConfig changes one option, or refuses to. lightningd writes what we accept
+// into its own configuration.
 func (p *plugin) setConfig(params json.RawMessage) (any, error) {
 	changed, cfg, faults, err := p.changed("setconfig", params)
 	if err != nil {
@@ -329,8 +333,9 @@ func (p *plugin) setConfig(params json.RawMessage) (any, error) {
 	return struct{}{}, nil
 }
 
-// changed is the settings after a setconfig, the configuration they give, and
-// the faults of other options; its error is why the change is refused.
+// changed returns the settings as they would be after a setconfig, the
+// configuration that results, and the faults of other options. The error says why
+// the change is refused.
 func (p *plugin) changed(method string, params json.RawMessage) (settings, collector.Config, []fault, error) {
 	fail := func(format string, args ...any) (settings, collector.Config, []fault, error) {
 		return settings{}, collector.Config{}, nil, fmt.Errorf(format, args...)
@@ -348,13 +353,13 @@ func (p *plugin) changed(method string, params json.RawMessage) (settings, colle
 		return fail("%s: '%s' is not an option of clntrace", method, show(name))
 	}
 	if !o.dynamic {
-		return fail("%s cannot change while the node runs; allowed is to set it in lightningd's configuration and to restart the node", name)
+		return fail("%s cannot change while the node runs; set it in lightningd's configuration and restart the node", name)
 	}
 	value, err := scalar(given["val"])
 	if err != nil {
 		return fail("%s: val: %w", name, err)
 	}
-	// A line break would put lines of its own into lightningd's configuration.
+	// A line break would add lines to lightningd's configuration file.
 	if strings.ContainsFunc(value, unicode.IsControl) {
 		return fail("%s", o.refusal(name, value, errors.New("allowed is text without control characters")))
 	}
@@ -374,7 +379,7 @@ func (p *plugin) changed(method string, params json.RawMessage) (settings, colle
 }
 
 // check says whether a setconfig or tracestats would be accepted, as lightningd
-// itself says it of its own commands.
+// does for its own commands.
 func (p *plugin) check(params json.RawMessage) (any, error) {
 	command, rest, err := checkedCommand(params)
 	if err != nil {
@@ -394,7 +399,7 @@ func (p *plugin) check(params json.RawMessage) (any, error) {
 	return map[string]string{"command_to_check": command}, nil
 }
 
-// checkedCommand takes the command to check out of the parameters of check.
+// checkedCommand separates the command to check from its parameters.
 func checkedCommand(params json.RawMessage) (string, json.RawMessage, error) {
 	const field = "command_to_check"
 	var command, rest json.RawMessage

@@ -9,18 +9,18 @@ import (
 )
 
 const (
-	// maxLogLines is how many lines wait while lightningd does not read: a
-	// start-up's worth. More would say nothing new.
+	// maxLogLines is how many lines wait while lightningd does not read them:
+	// enough for a start. More would say nothing new.
 	maxLogLines = 256
-	// maxLogLine is the longest line in bytes; lightningd keeps its log in memory.
+	// maxLogLine bounds a line, in bytes: lightningd keeps its log in memory.
 	maxLogLine = 2048
 )
 
-// logLine is one line under lightningd's name for its level.
+// logLine is one line, with lightningd's name for its level.
 type logLine struct{ level, message string }
 
-// logQueue holds log lines until lightningd takes them. Nobody who logs ever
-// waits: lines beyond maxLogLines are dropped and counted.
+// logQueue holds log lines until lightningd takes them. Logging never blocks:
+// lines beyond maxLogLines are dropped and counted.
 type logQueue struct {
 	lines   chan logLine
 	dropped atomic.Uint64
@@ -44,7 +44,7 @@ func (q *logQueue) put(l logLine) {
 	}
 }
 
-// run hands lines to write, which may block, until close.
+// run passes lines to write, which may block, until close.
 func (q *logQueue) run(write func(level, message string)) {
 	defer close(q.done)
 	for {
@@ -67,11 +67,11 @@ func (q *logQueue) run(write func(level, message string)) {
 func (q *logQueue) write(l logLine, write func(level, message string)) {
 	write(l.level, l.message)
 	if n := q.dropped.Swap(0); n > 0 {
-		write(levelName(slog.LevelWarn), fmt.Sprintf("%d log lines were dropped, for lightningd did not read them", n))
+		write(levelName(slog.LevelWarn), fmt.Sprintf("%d log lines were dropped, because lightningd did not read them", n))
 	}
 }
 
-// close lets run write what is left, for as long as ctx lasts.
+// close lets run write the lines that are left, until ctx is done.
 func (q *logQueue) close(ctx context.Context) {
 	close(q.quit)
 	select {
@@ -96,15 +96,15 @@ func levelName(l slog.Level) string {
 // logHandler writes records as "message key=value" into a logQueue.
 type logHandler struct {
 	queue *logQueue
-	attrs string // those of With, ready to append
-	group string // of WithGroup, with a dot behind each
+	attrs string // of WithAttrs, formatted
+	group string // names of WithGroup, each followed by a dot
 }
 
 var _ slog.Handler = logHandler{}
 
 func (q *logQueue) logger() *slog.Logger { return slog.New(logHandler{queue: q}) }
 
-// Enabled lets every level pass: which ones are shown is set in lightningd.
+// Enabled lets every level pass: lightningd's own log-level decides what is shown.
 func (h logHandler) Enabled(context.Context, slog.Level) bool { return true }
 
 func (h logHandler) Handle(_ context.Context, r slog.Record) error {
@@ -161,7 +161,7 @@ func appendAttr(b *strings.Builder, group string, a slog.Attr) {
 	fmt.Fprintf(b, " %s%s=%s", group, a.Key, text)
 }
 
-// debugWriter takes what glightning says through package log to slog.
+// debugWriter passes what glightning writes with package log on to slog.
 type debugWriter struct{ log *slog.Logger }
 
 func (w debugWriter) Write(p []byte) (int, error) {

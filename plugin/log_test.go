@@ -53,7 +53,7 @@ func TestLogDropsWhileNobodyReads(t *testing.T) {
 	q.close(t.Context())
 	mu.Lock()
 	defer mu.Unlock()
-	if got["m"] != maxLogLines || got["10 log lines were dropped, for lightningd did not read them"] != 1 || len(got) != 2 {
+	if got["m"] != maxLogLines || got["10 log lines were dropped, because lightningd did not read them"] != 1 || len(got) != 2 {
 		t.Errorf("got %v", got)
 	}
 }

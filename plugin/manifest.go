@@ -12,8 +12,8 @@ type manifestOption struct {
 }
 
 // rpcMethod is a command that clntrace adds to lightningd's. lightningd 26.06
-// reads name and usage alone; description and long_description are for tools
-// that read manifests.
+// reads only name and usage; description and long_description are for tools that
+// read manifests.
 type rpcMethod struct {
 	Name            string `json:"name"`
 	Usage           string `json:"usage"`
@@ -21,8 +21,8 @@ type rpcMethod struct {
 	LongDescription string `json:"long_description"`
 }
 
-// manifest is the answer to getmanifest. It is clntrace's own, for
-// glightning's cannot say dynamic, string-conceal, cancheck or shutdown.
+// manifest is the answer to getmanifest. glightning's own cannot express dynamic,
+// string-conceal, cancheck or the subscription to shutdown.
 type manifest struct {
 	Options       []manifestOption `json:"options"`
 	RPCMethods    []rpcMethod      `json:"rpcmethods"`
@@ -51,9 +51,9 @@ func newManifest() manifest {
 	return m
 }
 
-// manifest presents o to lightningd. An option with a variable has no default
-// there: lightningd would send the default at init as if somebody had set it,
-// and the variable would never count.
+// manifest presents o to lightningd. An option with an environment variable is
+// announced without its default: lightningd would send the default at init as if
+// the operator had set it, and the variable would never apply.
 func (o option) manifest() manifestOption {
 	m := manifestOption{Name: prefix + o.name, Type: o.kind, Dynamic: o.dynamic, Description: o.plainDoc()}
 	if o.def == "" || len(o.env) > 0 {

@@ -11,17 +11,17 @@ import (
 	"github.com/elementsproject/glightning/jrpc2"
 )
 
-// paramsField is the one parameter that wire wraps all others into. It must be
-// the json tag of method.Params, by which glightning finds the field.
+// paramsField is the single parameter into which wire wraps all others. It must
+// be the json tag of method.Params, by which glightning finds the field.
 const paramsField = "params"
 
-// paramMark stands before the text of a paramError between here and the wire,
-// for glightning gives each error the code -1. No text begins with it: before
-// what somebody else wrote stands the name of the method.
+// paramMark marks the text of a paramError on its way from here to the wire,
+// because glightning gives every error the code -1. No other error can begin with
+// it: text from outside always follows the name of the method.
 const paramMark = "\x01"
 
-// method is one JSON-RPC method as glightning wants it. glightning sets Params
-// by reflection, the only exported field.
+// method is one JSON-RPC method in the form that glightning expects. glightning
+// sets Params, the only exported field, by reflection.
 type method struct {
 	Params json.RawMessage `json:"params"`
 
@@ -40,7 +40,8 @@ func (m *method) New() any {
 }
 
 // Call serves a request. glightning calls it in a goroutine of its own, where a
-// panic would end the process, and with it an important plugin's node.
+// panic would end the process, and with it the node if the plugin is an important
+// one.
 func (m *method) Call() (result jrpc2.Result, err error) {
 	defer func() {
 		if r := recover(); r != nil {
@@ -55,14 +56,14 @@ func (m *method) Call() (result jrpc2.Result, err error) {
 	return result, err
 }
 
-// firstFrames is the part of a stack that a log line has room for.
+// firstFrames is the part of a stack that fits into a log line.
 func firstFrames(stack []byte) string {
 	lines := strings.Split(string(stack), "\n")
 	return strings.Join(lines[:min(len(lines), 16)], " ")
 }
 
-// register makes glightning answer with our methods. Those that glightning has
-// of its own come later and lose, for Start ignores that the name is taken.
+// register makes glightning answer with our methods. They win over glightning's
+// own, which Start registers later: it ignores that a name is taken.
 func register(g *glightning.Plugin, log *slog.Logger, serve map[string]func(json.RawMessage) (any, error)) error {
 	for name, f := range serve {
 		m := &method{name: name, serve: f, log: log}

@@ -20,18 +20,18 @@ import (
 	"clntrace/collector/socket"
 )
 
-// rpcTiming is how patiently lightningd is asked who it is.
+// rpcTiming says how patiently lightningd is asked who it is.
 type rpcTiming struct {
 	first  time.Duration // pause after the first failure; it doubles
 	most   time.Duration // longest pause
 	answer time.Duration // longest wait for one answer
-	settle time.Duration // from here on, what is known without lightningd has to do
-	total  time.Duration // give up
+	settle time.Duration // after this, make do with what is known without asking
+	total  time.Duration // after this, give up
 }
 
-// defaultRPCTiming: lightningd opens its RPC before init and answers while it
-// waits for its plugins, but may be busy for seconds after. Spans wait 5 s for
-// the node's id, so what is known is told before that.
+// defaultRPCTiming takes into account that lightningd opens its RPC before init
+// and answers while it waits for its plugins, but may then be busy for seconds.
+// Spans wait 5 s for the node's id, so settle is a little less.
 var defaultRPCTiming = rpcTiming{
 	first:  100 * time.Millisecond,
 	most:   5 * time.Second,
@@ -42,7 +42,7 @@ var defaultRPCTiming = rpcTiming{
 
 const maxAnswer = 4 << 20 // bytes of one answer; getinfo has a few KiB
 
-// identify tells the collector who the node is, as soon as lightningd answers.
+// identify asks lightningd who it is until it answers, and tells the collector.
 func (p *plugin) identify(ctx context.Context, rpcFile string, known collector.Node) {
 	var told sync.Once
 	settled := time.AfterFunc(p.rpc.settle, func() { told.Do(func() { p.spans.SetNode(known) }) })
@@ -52,7 +52,7 @@ func (p *plugin) identify(ctx context.Context, rpcFile string, known collector.N
 	for pause := p.rpc.first; ; pause = min(2*pause, p.rpc.most) {
 		node, err := p.askNode(ctx, rpcFile, known)
 		if err == nil {
-			told.Do(func() {}) // waits for a settled that has just begun, and forestalls a later one
+			told.Do(func() {}) // waits for settled if it is running, and else prevents it
 			p.spans.SetNode(node)
 			p.log.Debug("lightningd told who it is", "id", node.ID, "version", node.Version, "database", node.Database)
 			return
@@ -70,7 +70,8 @@ func (p *plugin) identify(ctx context.Context, rpcFile string, known collector.N
 	}
 }
 
-// askNode asks lightningd once. That the database stays unknown is no failure.
+// askNode asks lightningd once. If only the database stays unknown, that is no
+// error.
 func (p *plugin) askNode(ctx context.Context, rpcFile string, known collector.Node) (collector.Node, error) {
 	ctx, cancel := context.WithTimeout(ctx, p.rpc.answer)
 	defer cancel()
@@ -94,8 +95,8 @@ func (p *plugin) askNode(ctx context.Context, rpcFile string, known collector.No
 	return node, nil
 }
 
-// askDatabase is the scheme of lightningd's wallet option. The rest of the
-// option may be a password.
+// askDatabase returns the scheme of lightningd's wallet option, or "" if that is
+// none we know. The rest of the option may hold a password.
 func askDatabase(ctx context.Context, rpcFile string) (string, error) {
 	var list struct {
 		Configs struct {
@@ -118,10 +119,10 @@ func askDatabase(ctx context.Context, rpcFile string) (string, error) {
 	return "", nil
 }
 
-// call makes one RPC call over a connection of its own, with glightning's
-// messages but without its client: that one closes channels on which its
-// readers may still send, which panics where nobody can recover when
-// lightningd goes away at the wrong moment, and it leaves goroutines behind.
+// call makes one RPC call over a connection of its own. It uses glightning's
+// message types but not its client, which leaves goroutines behind and closes
+// channels on which its readers may still send: if lightningd goes away at the
+// wrong moment, that panics in a goroutine where we cannot recover.
 func call(ctx context.Context, rpcFile string, m jrpc2.Method, result any) error {
 	conn, err := (&net.Dialer{}).DialContext(ctx, "unix", reachable(rpcFile))
 	if err != nil {
@@ -147,8 +148,9 @@ func call(ctx context.Context, rpcFile string, m jrpc2.Method, result any) error
 	return json.Unmarshal(answer.Raw, result)
 }
 
-// reachable is a socket's path as it fits into an address. lightningd works in
-// the directory of its socket, and so do we: a long path can be relative.
+// reachable shortens a socket's path so that it fits into an address. lightningd's
+// working directory, and so ours, is that of its socket, so a long path can be
+// made relative.
 func reachable(path string) string {
 	if len(path) <= socket.MaxPath {
 		return path

@@ -15,37 +15,34 @@ import (
 	"clntrace/collector/export"
 )
 
-// prefix stands before every option's name in lightningd's configuration.
+// prefix begins every option's name in lightningd's configuration.
 const prefix = "clntrace-"
 
-// spoolName is the default spool directory, in lightningd's own directory.
-const spoolName = "clntrace-spool"
-
-// kind is an option's type by lightningd's names for them.
+// kind is an option's type, under lightningd's name for it.
 type kind string
 
 const (
 	kindString  kind = "string"
-	kindConceal kind = "string-conceal" // listed as "..." by lightningd, and never repeated by clntrace
+	kindConceal kind = "string-conceal" // lightningd lists it as "...", clntrace never repeats it
 	kindInt     kind = "int"
 	kindBool    kind = "bool"
 	kindFlag    kind = "flag"
 )
 
-// option is one thing that an operator can set. Everything that is said or
-// done about options comes from the table below.
+// option is one thing that an operator can set. Everything that clntrace says
+// about options or does with them comes from the table below.
 type option struct {
 	name    string // without prefix
 	kind    kind
 	def     string   // the default as an operator would write it; empty: none
 	defNote string   // the default in words, where it is not a value
-	env     []string // variables that stand in for the option, the first one set wins
+	env     []string // environment variables used instead, the first that is set
 	dynamic bool     // may change at run time
-	doc     string   // what it does, one sentence, with `code` marked as in Markdown
+	doc     string   // what it does, with `code` marked as in Markdown
 	set     func(*collector.Config, string) error
 }
 
-// options is the table. Its order is that of the manual.
+// options is the table of all options, in the order of the manual.
 var options = []option{
 	{name: endpointOption, kind: kindString, def: export.DefaultEndpoint(export.ProtocolGRPC).String(),
 		env: []string{tracesEndpoint, "OTEL_EXPORTER_OTLP_ENDPOINT"}, dynamic: true,
@@ -105,7 +102,8 @@ var options = []option{
 		}},
 	{name: "queue-size", kind: kindInt, def: strconv.Itoa(export.DefaultQueueSize),
 		doc: "Spans held in memory while they wait for export",
-		// What the bytes reserved for the queue hold of ordinary spans.
+		// The upper bound is how many ordinary spans fit into the memory that is
+		// reserved for the queue.
 		set: setInt(1, 75000, func(c *collector.Config) *int { return &c.QueueSize })},
 	{name: "batch-size", kind: kindInt, def: "2048",
 		doc: "Spans in one export request at most, never more than `clntrace-queue-size`",
@@ -113,21 +111,21 @@ var options = []option{
 	{name: "batch-delay", kind: kindString, def: "1s",
 		doc: "Longest wait for a batch to fill",
 		set: setDuration(maxDelay, func(c *collector.Config) *time.Duration { return &c.BatchDelay })},
-	{name: "spool-dir", kind: kindString, defNote: "`" + spoolName + "` in lightningd's network directory",
+	{name: "spool-dir", kind: kindString, defNote: "`" + export.DefaultSpoolDir + "` in lightningd's network directory",
 		doc: "Where batches wait on disk while the endpoint is away",
 		set: setPath(func(c *collector.Config) *string { return &c.SpoolDir })},
 	{name: "spool-size", kind: kindInt, def: "64",
-		doc: "MiB on disk at most, 0 for no spool. When it is full the oldest batches go, and are counted",
+		doc: "MiB on disk at most, 0 for no spool. When it is full the oldest batches are dropped and counted",
 		set: setInt(0, 1<<20, func(c *collector.Config) *int { return &c.SpoolSize })},
 	{name: "allow-uids", kind: kindString,
-		doc: "Further numeric user ids, separated by commas, whose spans are accepted. The socket's mode widens to 0666 only then",
+		doc: "Numeric ids of further users, separated by commas, whose spans are accepted. Only then is the socket's mode 0666",
 		set: func(c *collector.Config, s string) (err error) { c.AllowUIDs, err = parseUIDs(s); return err }},
 	{name: "metrics", kind: kindFlag, defNote: "off",
 		doc: "Also send OTLP metrics",
 		set: setBool(func(c *collector.Config) *bool { return &c.Metrics })},
 }
 
-// Options that settings.resolve treats together with others.
+// Options whose values settings.resolve checks against each other.
 const (
 	endpointOption = "otlp-endpoint"
 	protocolOption = "otlp-protocol"
@@ -135,8 +133,8 @@ const (
 	keyOption      = "otlp-key-file"
 )
 
-// tracesEndpoint is the variable whose value is no base for the signals' paths:
-// it is about traces alone.
+// tracesEndpoint is the variable that is for traces alone: its value is used as it
+// is, and not as a base for the paths of all signals.
 const tracesEndpoint = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"
 
 // optionNamed finds an option by its name without prefix.
@@ -148,24 +146,24 @@ func optionNamed(name string) (option, bool) {
 	return options[i], true
 }
 
-// settings is what options are worked out from.
+// settings are the sources of option values.
 type settings struct {
 	given  map[string]string   // values by option name, as lightningd or the command line gave them
-	getenv func(string) string // empty means unset, as the OpenTelemetry specification has it
-	prefix string              // stands before option names in errors
-	dir    string              // where the spool is by default; empty: the working directory
+	getenv func(string) string // empty means unset, as in the OpenTelemetry specification
+	prefix string              // before option names in errors
+	dir    string              // parent of the default spool directory; empty: the working directory
 }
 
 // fault is a value that cannot be used.
 type fault struct {
 	option string // name without prefix
 	source string // option or variable, as the operator wrote it
-	text   string // one sentence: who, what it got, what is allowed
+	text   string // one sentence: the source, what it got, what is allowed
 }
 
-// remedy says how the operator of a node mends f. lightningd reads its
-// configuration and its environment once, at its start: to start clntrace again
-// is not enough.
+// remedy says how the operator of a node corrects f. lightningd reads its
+// configuration and its environment only once, at its start, so restarting
+// clntrace alone is not enough.
 func (f fault) remedy() string {
 	switch o, _ := optionNamed(f.option); {
 	case f.source != prefix+f.option:
@@ -176,13 +174,12 @@ func (f fault) remedy() string {
 	return "Correct it in lightningd's configuration and restart the node"
 }
 
-// resolve works out the configuration: an option beats its variables, which
-// beat the default. It lists every fault at once; the faulty options keep
-// their defaults.
+// resolve computes the configuration: an option beats its variables, which beat
+// the default. It returns all faults at once; faulty options keep their defaults.
 func (s settings) resolve() (collector.Config, []fault) {
 	cfg := collector.DefaultConfig()
 	if s.dir != "" {
-		cfg.SpoolDir = filepath.Join(s.dir, spoolName)
+		cfg.SpoolDir = filepath.Join(s.dir, export.DefaultSpoolDir)
 	}
 	var faults []fault
 	protocol, _ := optionNamed(protocolOption)
@@ -194,12 +191,12 @@ func (s settings) resolve() (collector.Config, []fault) {
 		}
 	}
 	faults = s.checkEndpoint(&cfg, faults)
-	// A queue that is smaller than a batch was asked for as such: the batch gives way.
+	// Whoever asks for a queue smaller than a batch wants a small queue.
 	cfg.BatchSize = min(cfg.BatchSize, cfg.QueueSize)
 	return cfg, s.checkClientCertificate(cfg, faults)
 }
 
-// apply puts one option's value into cfg, if it has one.
+// apply puts the value of one option, if it has one, into cfg.
 func (s settings) apply(cfg *collector.Config, o option, faults []fault) []fault {
 	label, value, ok := s.lookup(o)
 	if !ok {
@@ -213,7 +210,7 @@ func (s settings) apply(cfg *collector.Config, o option, faults []fault) []fault
 	return faults
 }
 
-// lookup finds an option's value, and what to call its source in an error.
+// lookup finds an option's value, and the name of its source for errors.
 func (s settings) lookup(o option) (label, value string, ok bool) {
 	if value, ok = s.given[o.name]; ok {
 		return s.prefix + o.name, value, true
@@ -226,8 +223,8 @@ func (s settings) lookup(o option) (label, value string, ok bool) {
 	return "", "", false
 }
 
-// refusal is the one sentence about a value that cannot be used. The value of
-// a concealed option is not in it, nor are credentials in a URL.
+// refusal is the sentence about a value that cannot be used. It shows neither the
+// value of a concealed option nor credentials in a URL.
 func (o option) refusal(label, value string, err error) string {
 	if o.kind == kindConceal {
 		return sentence(fmt.Sprintf("%s: %v", label, err)) + quoted(value)
@@ -238,8 +235,8 @@ func (o option) refusal(label, value string, err error) string {
 	return sentence(fmt.Sprintf("%s: got '%s', %v", label, show(value), err)) + quoted(value)
 }
 
-// quoted says of a value in quotation marks that they are the fault: nobody
-// takes them out of a lightningd's config.
+// quoted is the advice for a value in quotation marks: lightningd takes them as a
+// part of the value.
 func quoted(value string) string {
 	if n := len(value); n > 1 && value[0] == value[n-1] && strings.ContainsRune("\"'", rune(value[0])) {
 		return "; leave out the quotation marks"
@@ -247,7 +244,8 @@ func quoted(value string) string {
 	return ""
 }
 
-// checkEndpoint holds the endpoint against where it is from and the protocol.
+// checkEndpoint checks the endpoint against the protocol, and treats the variable
+// that is for traces alone as such.
 func (s settings) checkEndpoint(cfg *collector.Config, faults []fault) []fault {
 	o, _ := optionNamed(endpointOption)
 	label, value, ok := s.lookup(o)
@@ -265,7 +263,8 @@ func (s settings) checkEndpoint(cfg *collector.Config, faults []fault) []fault {
 	return faults
 }
 
-// checkClientCertificate holds certificate and key against each other.
+// checkClientCertificate checks that the client's certificate and key are either
+// both set or both absent, and belong together.
 func (s settings) checkClientCertificate(cfg collector.Config, faults []fault) []fault {
 	if cfg.CertFile == "" && cfg.KeyFile == "" {
 		return faults
@@ -288,7 +287,7 @@ func (s settings) fault(option, text string) fault {
 	return fault{option, s.source(option), sentence(text)}
 }
 
-// source is what the operator set an option with: the option, or a variable.
+// source names what the operator set an option with: the option or a variable.
 func (s settings) source(name string) string {
 	o, _ := optionNamed(name)
 	if label, _, ok := s.lookup(o); ok {
@@ -297,7 +296,7 @@ func (s settings) source(name string) string {
 	return s.prefix + name
 }
 
-// sentences is the texts of faults with their remedies.
+// sentences returns the texts of faults, each with its remedy.
 func sentences(faults []fault) []string {
 	var list []string
 	for _, f := range faults {
@@ -382,7 +381,7 @@ func setFile(check func(string) error, field func(*collector.Config) *string) fu
 	}
 }
 
-// defaultText says what applies when an option is not given.
+// defaultText says what applies if an option is not set.
 func (o option) defaultText() string {
 	last := o.defNote
 	if last == "" && o.def != "" {
@@ -401,28 +400,14 @@ func (o option) defaultText() string {
 	return strings.Join(names, ", ") + ", else " + last
 }
 
-// MarkdownTable is the README's table of options.
-func MarkdownTable() string {
-	var b strings.Builder
-	b.WriteString("| option | type | default | dynamic | meaning |\n| --- | --- | --- | --- | --- |\n")
-	for _, o := range options {
-		dynamic := "no"
-		if o.dynamic {
-			dynamic = "yes"
-		}
-		fmt.Fprintf(&b, "| `%s%s` | %s | %s | %s | %s |\n", prefix, o.name, o.kind, cmp.Or(o.defaultText(), "empty"), dynamic, o.doc)
-	}
-	return b.String()
-}
-
-// The shape of the help: a terminal that nobody has widened has 80 columns.
+// The layout of the help, for a terminal of the usual 80 columns.
 const (
 	helpWidth  = 80
 	helpIndent = "      "
 )
 
-// optionHelp lists the options for a terminal, with lead before each name and
-// in the words of speak.
+// optionHelp lists the options for a terminal, with lead before each name. speak
+// adapts the wording to the command whose help it is.
 func optionHelp(lead string, speak func(string) string) string {
 	var b strings.Builder
 	for _, o := range options {
@@ -438,7 +423,7 @@ func optionHelp(lead string, speak func(string) string) string {
 	return b.String()
 }
 
-// plainDoc is the doc with the default, for a terminal.
+// plainDoc is the description with the default, for a terminal.
 func (o option) plainDoc() string {
 	doc := o.doc
 	if d := o.defaultText(); d != "" {
@@ -447,5 +432,5 @@ func (o option) plainDoc() string {
 	return plain(doc)
 }
 
-// plain takes the marks of Markdown out.
+// plain removes Markdown's code marks.
 func plain(doc string) string { return strings.ReplaceAll(doc, "`", "") }

@@ -8,16 +8,16 @@ import (
 	"strings"
 )
 
-// paramError is an error about the parameters of a call. JSON-RPC has a code of
-// its own for those.
+// paramError is an error about the parameters of a call, for which JSON-RPC has
+// a code of its own.
 type paramError struct{ error }
 
 func (e paramError) Unwrap() error { return e.error }
 
 func paramErrorf(format string, args ...any) error { return paramError{fmt.Errorf(format, args...)} }
 
-// nameParams gives parameters, in whichever of the two forms of JSON-RPC they
-// came, their names. Which names are allowed, and in which order, is in names.
+// nameParams returns parameters by name, whether they came by name or by
+// position. names are those allowed, in the order of their positions.
 func nameParams(method string, names []string, params json.RawMessage) (map[string]json.RawMessage, error) {
 	allowed := "allowed are " + strings.Join(names, ", ")
 	var byName map[string]json.RawMessage
@@ -43,8 +43,8 @@ func nameParams(method string, names []string, params json.RawMessage) (map[stri
 	return byName, nil
 }
 
-// scalar is a string, number or bool as text. lightning-cli guesses types from
-// what was typed, so that "20" and 20, or true and "true", mean the same.
+// scalar returns a string, number or bool as text. lightning-cli guesses types
+// from what was typed, so "20" and 20, or true and "true", must mean the same.
 func scalar(raw json.RawMessage) (string, error) {
 	if len(raw) == 0 || raw[0] == '{' || raw[0] == '[' || string(raw) == "null" {
 		return "", errors.New("allowed is a single value")
@@ -57,7 +57,7 @@ func scalar(raw json.RawMessage) (string, error) {
 	return s, err
 }
 
-// shownValue is raw as the user wrote it.
+// shownValue is raw as the user typed it.
 func shownValue(raw json.RawMessage) string {
 	if s, err := scalar(raw); err == nil {
 		return s

@@ -6,9 +6,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// claimStdout returns the real stdout, for the protocol alone, and makes file
-// descriptor 1 and os.Stdout mean stderr: glightning reports parameters that
-// do not fit with fmt.Println.
+// claimStdout returns the real stdout, for the protocol alone, and points file
+// descriptor 1 and os.Stdout to stderr: glightning reports parameters of the
+// wrong type with fmt.Println.
 func claimStdout() (*os.File, error) {
 	fd, err := unix.FcntlInt(uintptr(unix.Stdout), unix.F_DUPFD_CLOEXEC, unix.Stderr+1)
 	if err != nil {

@@ -4,5 +4,5 @@ package plugin
 
 import "golang.org/x/sys/unix"
 
-// redirect makes newfd mean what oldfd means.
+// redirect makes newfd refer to the file of oldfd.
 func redirect(oldfd, newfd int) error { return unix.Dup2(oldfd, newfd) }

@@ -2,14 +2,14 @@ package plugin
 
 import "strings"
 
-// maxShown is how much of a value an error repeats, in bytes: enough to
-// recognise it, too little to fill a terminal.
+// maxShown is how much of a value an error repeats, in bytes: enough to recognize
+// it, and not so much that it fills a terminal.
 const maxShown = 60
 
-// show makes a value that somebody else wrote fit to stand between single
-// quotes in an error. lightningd copies the raw JSON text of a setconfig error
-// into a string that it escapes again, so double quotes and backslashes would
-// reach the user as a thicket of backslashes.
+// show makes a value from outside fit to stand between single quotes in an
+// error. lightningd copies the raw JSON text of a setconfig error into a string
+// that it escapes again, so the user would see each double quote and backslash
+// behind several backslashes.
 func show(s string) string {
 	cut := false
 	if len(s) > maxShown {
@@ -30,7 +30,8 @@ func show(s string) string {
 	return s
 }
 
-// ascii makes s one line of printable ASCII: what every terminal and log shows alike.
+// ascii makes s one line of printable ASCII, which every terminal and log shows
+// alike.
 func ascii(s string) string {
 	return strings.Map(func(r rune) rune {
 		if r < ' ' || r > '~' {
@@ -40,5 +41,6 @@ func ascii(s string) string {
 	}, s)
 }
 
-// sentence makes an error's text fit for logs and for setconfig, which see show.
+// sentence makes the text of an error fit for logs and for the answer to
+// setconfig, in which double quotes do not survive (see show).
 func sentence(s string) string { return ascii(strings.ReplaceAll(s, `"`, "'")) }

@@ -14,8 +14,8 @@ import (
 
 const (
 	statsMethod = "tracestats"
-	// statsUsage is all that lightning-cli help shows of a plugin's command, as
-	// it is.
+	// statsUsage is all that lightning-cli help shows of a plugin's command; it is
+	// printed as it is.
 	statsUsage = "[limit] [sort] [match] [reset] [format]\n" + statsAbout + ".\n" + statsHelp
 	statsAbout = "Show what clntrace receives, exports and loses, and what lightningd spends its time on"
 	statsHelp  = "  limit   rows of operations at most, 0 for none (default 20)\n" +
@@ -29,7 +29,7 @@ const (
 	maxMatch     = 200     // bytes; the longest name and detail are shorter
 )
 
-// statsParams is the parameters of tracestats in their order.
+// statsParams are the parameters of tracestats, by position.
 var statsParams = []string{"limit", "sort", "match", "reset", "format"}
 
 // statsRequest is a call of tracestats.
@@ -38,15 +38,15 @@ type statsRequest struct {
 	table bool
 }
 
-// statsTable is the answer to format=table. For "format-hint" simple,
-// lightning-cli takes the hint out and prints the only member that is left
-// without its name, with \n as a line's end.
+// statsTable is the answer to format=table. With the hint "simple", lightning-cli
+// removes the hint and prints the only member that is left, without its name and
+// with real line breaks.
 type statsTable struct {
 	FormatHint string `json:"format-hint"`
 	Table      string `json:"table"`
 }
 
-// answerStats answers tracestats.
+// answerStats serves tracestats.
 func answerStats(source interface {
 	Stats(stats.Query) stats.Report
 }, params json.RawMessage) (any, error) {

@@ -17,19 +17,19 @@ import (
 	"unicode/utf8"
 )
 
-// Bounds of what an operator can set. They keep a slip of the finger from
-// costing memory or hiding a fault for hours.
+// Bounds of what an operator can set. They keep a typo from costing memory or
+// from hiding a fault for hours.
 const (
 	minDuration = time.Millisecond
 	maxTimeout  = 10 * time.Minute // an export attempt that takes longer will not succeed
-	maxDelay    = time.Minute      // a batch that waits longer is lost with the process
+	maxDelay    = time.Minute      // what waits for a batch to fill is lost if the process is killed
 	maxList     = 256              // entries of one list
 	maxName     = 255              // bytes of one name, attribute or pattern
-	maxPEM      = 1 << 20          // bytes of a PEM file; a system's whole CA bundle has a quarter
+	maxPEM      = 1 << 20          // bytes of a PEM file; a system's whole CA bundle has a quarter of that
 	maxUID      = 1<<32 - 2        // 1<<32-1 means "no user" to the kernel
 )
 
-// parseDuration reads a Go duration from minDuration to max.
+// parseDuration reads a Go duration from minDuration to limit.
 func parseDuration(s string, limit time.Duration) (time.Duration, error) {
 	d, err := time.ParseDuration(s)
 	if err != nil || d < minDuration || d > limit {
@@ -38,8 +38,8 @@ func parseDuration(s string, limit time.Duration) (time.Duration, error) {
 	return d, nil
 }
 
-// parseInt reads a whole number from low to high, in any base that
-// lightningd's own strtol(…, 0) takes, for it has judged the value before.
+// parseInt reads a whole number from low to high, in any base that strtol(…, 0)
+// takes: that is how lightningd has checked the value before.
 func parseInt(s string, low, high int) (int, error) {
 	n, err := strconv.ParseInt(s, 0, 64)
 	if err != nil || n < int64(low) || n > int64(high) {
@@ -57,7 +57,7 @@ func parseRatio(s string) (float64, error) {
 	return f, nil
 }
 
-// parseBool takes what lightningd takes for a bool option.
+// parseBool accepts what lightningd accepts for a bool option.
 func parseBool(s string) (bool, error) {
 	switch strings.ToLower(s) {
 	case "true", "yes", "1":
@@ -88,7 +88,7 @@ func parseList(s string, check func(string) error) ([]string, error) {
 	return list, nil
 }
 
-// checkText lets pass what can be a name in OTLP and in a log line.
+// checkText accepts text that can be a name in OTLP and in a log line.
 func checkText(s string) error {
 	if len(s) > maxName || !utf8.ValidString(s) || strings.ContainsFunc(s, unicode.IsControl) {
 		return fmt.Errorf("allowed is text of at most %d bytes without control characters", maxName)
@@ -102,7 +102,7 @@ func parseUIDs(s string) ([]uint32, error) {
 	_, err := parseList(s, func(entry string) error {
 		n, err := strconv.ParseUint(entry, 10, 32)
 		if err != nil || n > maxUID {
-			return errors.New("allowed are numeric user ids separated by commas, such as 1000,1001; 'id -u NAME' tells one")
+			return errors.New("allowed are numeric user ids separated by commas, such as 1000,1001; 'id -u NAME' prints one")
 		}
 		uids = append(uids, uint32(n))
 		return nil
@@ -114,9 +114,9 @@ func parseUIDs(s string) ([]uint32, error) {
 }
 
 // parsePairs reads key=value,key2=value2 as the OpenTelemetry specification
-// has it for headers and resource attributes: W3C Baggage without properties,
-// values percent-encoded. Errors name entries by their position only: a broken
-// entry may be a secret from end to end.
+// defines it for headers and resource attributes: W3C Baggage without properties,
+// with percent-encoded values. Errors name entries only by their position: any
+// part of a broken entry may be a secret.
 func parsePairs(s string, check func(key, value string) error) (map[string]string, error) {
 	pairs := make(map[string]string)
 	for i, entry := range strings.Split(s, ",") {
@@ -146,8 +146,8 @@ func pairError(i int, what string) error {
 	return fmt.Errorf("entry %d %s; allowed is key=value,key2=value2 with values percent-encoded (a comma is %%2C)", i+1, what)
 }
 
-// checkHeader lets pass what gRPC and HTTP both carry. Either would refuse the
-// rest at the first export, hours after the mistake.
+// checkHeader accepts what both gRPC and HTTP can carry. They would refuse
+// anything else only at the first export, long after the mistake was made.
 func checkHeader(key, value string) error {
 	token := func(r rune) bool {
 		return r > ' ' && r <= '~' && !strings.ContainsRune(`"(),/:;<=>?@[\]{}`, r)
@@ -168,7 +168,8 @@ func checkAttribute(key, value string) error {
 	return nil
 }
 
-// parseHeaders reads headers; their names are lower case, as gRPC demands and HTTP permits.
+// parseHeaders reads headers and makes their names lower case, as gRPC demands
+// and HTTP permits.
 func parseHeaders(s string) (map[string]string, error) {
 	pairs, err := parsePairs(s, checkHeader)
 	if err != nil {
@@ -181,7 +182,8 @@ func parseHeaders(s string) (map[string]string, error) {
 	return headers, nil
 }
 
-// checkPath lets pass what the system can take for a path, and means it.
+// checkPath accepts what the system can open, and refuses ~, which only a shell
+// expands.
 func checkPath(path string) error {
 	switch {
 	case strings.ContainsRune(path, 0):
@@ -192,8 +194,8 @@ func checkPath(path string) error {
 	return nil
 }
 
-// readPEM reads a file that an operator named. Only regular files: a pipe
-// would hold up init, and with it the node.
+// readPEM reads a file that an operator named. It must be a regular file: reading
+// a pipe would block init, and with it the node.
 func readPEM(path string) ([]byte, error) {
 	info, err := os.Stat(path)
 	if err == nil && (!info.Mode().IsRegular() || info.Size() > maxPEM) {
@@ -212,7 +214,7 @@ func readPEM(path string) ([]byte, error) {
 	return data, nil
 }
 
-// reason is err without the path, which the sentence around it names already.
+// reason is err without the path, which the sentence around it already names.
 func reason(err error) error {
 	if pathErr, ok := errors.AsType[*os.PathError](err); ok {
 		return pathErr.Err
@@ -232,17 +234,17 @@ func checkCA(path string) error {
 	return nil
 }
 
-// checkKeyPair makes sure that the two files belong together. Its errors say
-// which of them is at fault.
+// checkKeyPair makes sure that certificate and key belong together. Its errors
+// say which of the two files is at fault.
 func checkKeyPair(certFile, keyFile string) error {
 	const tail = "; allowed is a PEM file with the client's "
 	cert, err := readPEM(certFile)
 	if err != nil {
-		return fmt.Errorf("of the certificate: %w", err)
+		return fmt.Errorf("the certificate: %w", err)
 	}
 	key, err := readPEM(keyFile)
 	if err != nil {
-		return fmt.Errorf("of the key: %w", err)
+		return fmt.Errorf("the key: %w", err)
 	}
 	if !holds(cert, "CERTIFICATE") {
 		return errors.New("there is no certificate in the first" + tail + "certificate")
@@ -259,7 +261,7 @@ func checkKeyPair(certFile, keyFile string) error {
 	return nil
 }
 
-// holds tells whether a PEM file has a block of a type in whose name that is.
+// holds reports whether a PEM file has a block whose type contains part.
 func holds(file []byte, part string) bool {
 	for {
 		var block *pem.Block

@@ -8,22 +8,23 @@ import (
 	"strings"
 )
 
-// next is the release that this source leads to, the topmost of CHANGELOG.md.
+// next is the release that this source will become: the topmost one in
+// CHANGELOG.md.
 const next = "0.1.0"
 
-// What tests/release sets with -ldflags -X; empty in every other build. Without
-// the repository's history in it, a release has the same bytes wherever it was
-// built.
+// Set by tests/release with -ldflags -X, and empty in every other build. Releases
+// are built without Go's own information about the repository, so that they have
+// the same bytes wherever they are built.
 var releaseVersion, releaseCommit string
 
-// pseudoVersion is the end of what Go calls a commit that has no tag: its time
-// and its first 12 digits.
+// pseudoVersion matches the end of the version that Go makes up for a commit
+// without a tag: its time and its first 12 digits.
 var pseudoVersion = regexp.MustCompile(`[-.]\d{14}-([0-9a-f]{12})$`)
 
-// Version is what this build calls itself, the same in --version, tracestats
-// and what is exported: 0.1.0 for a release or a tagged commit,
-// 0.1.0-dev+COMMIT for another one, and with dirty at its end where files were
-// changed after the commit. A build that knows no commit is 0.1.0-dev.
+// Version is the version of this build, as shown by --version and tracestats and
+// as exported: 0.1.0 for a release or a tagged commit, 0.1.0-dev+COMMIT for any
+// other commit, either with "dirty" at the end if files had been changed, and
+// 0.1.0-dev for a build that does not know its commit.
 func Version() string {
 	return buildOf(readBuildInfo()).version
 }
@@ -42,7 +43,7 @@ func readBuildInfo() debug.BuildInfo {
 	return debug.BuildInfo{}
 }
 
-// build is where a binary comes from.
+// build says what a binary was built from.
 type build struct {
 	version, commit string // commit is empty if it is not known
 }
@@ -52,8 +53,8 @@ func buildOf(info debug.BuildInfo) build {
 		return build{releaseVersion, releaseCommit}
 	}
 	b := build{}
-	// Go names a tag, makes up a version for a commit without one, or says
-	// (devel) where it looked for neither: with go run or -buildvcs=false.
+	// Go gives the tag, makes up a version for a commit without one, or says
+	// (devel) if it did not look, as with go run or -buildvcs=false.
 	tag, dirty := strings.CutSuffix(strings.TrimPrefix(info.Main.Version, "v"), "+dirty")
 	if m := pseudoVersion.FindStringSubmatch(tag); m != nil {
 		tag, b.commit = "", m[1]

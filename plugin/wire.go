@@ -12,27 +12,28 @@ import (
 	"sync"
 )
 
-// maxInFlight is how many requests may wait for their answers at once. The
-// next one stays in lightningd's pipe, so that a lightningd that does not read
-// cannot make us hold its requests.
+// maxInFlight is how many requests may wait for their answers at once. Further
+// ones stay in lightningd's pipe, so that a lightningd that does not read answers
+// cannot make us pile up its requests.
 const maxInFlight = 64
 
 // wire stands between lightningd and glightning.
 //
-// Inwards it gives each request an id of its own making. A client chooses the
-// first part of an id, glightning re-encodes ids with encoding/json, which
-// changes <, >, &, U+2028 and what is not UTF-8, and lightningd looks answers
-// up by the raw text and ignores one it does not know: the client would wait
-// forever. It also wraps the parameters into one, for glightning ignores named
-// parameters that it does not know and prints those that do not fit.
+// On the way in it replaces the id of each request by an alias. A client chooses
+// the first part of an id; glightning re-encodes ids with encoding/json, which
+// changes <, >, &, U+2028 and bytes that are not UTF-8; and lightningd finds the
+// request of an answer by the raw text of the id and ignores ids it does not
+// know, so the client would wait forever. It also wraps all parameters into a
+// single one, because glightning ignores named parameters that it does not know
+// and prints those whose type does not fit.
 //
-// Outwards it puts the raw ids back and takes needless escapes out.
+// On the way out it puts the raw ids back and removes needless escapes.
 type wire struct {
 	log  *slog.Logger
 	slot chan struct{} // one token for each request in flight
-	next chan []byte   // requests that wait for their turn, as many as there are slots
-	done chan struct{} // a token when the request whose turn it is has its answer
-	gone chan struct{} // closed when nobody can read what we write
+	next chan []byte   // requests that wait for their turn; has room for every slot
+	done chan struct{} // a token when the current request has been answered
+	gone chan struct{} // closed when lightningd has closed its end of our output
 
 	out  io.Writer
 	sent sync.Mutex // held while one message is written
@@ -56,13 +57,13 @@ func newWire(out io.Writer, log *slog.Logger) *wire {
 }
 
 // inbound carries messages from lightningd to glightning until from ends.
-// What cannot be passed on is answered here, or dropped and logged.
+// Messages that cannot be passed on are answered here, or dropped and logged.
 //
-// Requests go one at a time, each when the one before has its answer, for
-// glightning runs what it gets at once: of two setconfigs the first one applied
-// could be the last one answered, and lightningd would write down the other.
-// Notifications do not wait: shutdown must get through when lightningd reads no
-// answers.
+// Requests are passed on one at a time, each after the previous one has been
+// answered, because glightning serves them concurrently: of two setconfigs, the
+// one that was applied first could be answered last, and lightningd would record
+// the wrong value. Notifications do not wait: shutdown has to get through even
+// when lightningd reads no answers.
 func (w *wire) inbound(from io.Reader, to io.Writer) error {
 	to = &lockedWriter{w: to}
 	go w.turns(to)
@@ -74,7 +75,7 @@ func (w *wire) inbound(from io.Reader, to io.Writer) error {
 			return err
 		}
 		if f.garbage {
-			// Only its size: it may hold a concealed option.
+			// Log only its size: it may hold a concealed option.
 			w.log.Warn("input that is not JSON was ignored", "bytes", len(f.body)+f.dropped)
 			continue
 		}
@@ -84,11 +85,11 @@ func (w *wire) inbound(from io.Reader, to io.Writer) error {
 	}
 }
 
-// turns passes requests on, one at a time, until there are no more.
+// turns passes requests on, one at a time, until next is closed.
 func (w *wire) turns(to io.Writer) {
 	for request := range w.next {
 		if _, err := to.Write(request); err != nil {
-			return // the end has come, nobody waits for an answer
+			return // glightning is gone: we are stopping, and nobody waits for an answer
 		}
 		select {
 		case <-w.done:
@@ -98,7 +99,7 @@ func (w *wire) turns(to io.Writer) {
 	}
 }
 
-// lockedWriter keeps messages of two writers whole.
+// lockedWriter keeps the messages of two goroutines from mixing.
 type lockedWriter struct {
 	mu sync.Mutex
 	w  io.Writer
@@ -121,7 +122,7 @@ func (w *wire) admit(f frame, to io.Writer) error {
 	var alias string
 	if isRequest {
 		if alias = w.take(id); alias == "" {
-			return nil // nobody can read the answer
+			return nil // nobody would read the answer
 		}
 	}
 	text := rewrap(m, alias)
@@ -138,15 +139,15 @@ func (w *wire) admit(f frame, to io.Writer) error {
 	}
 	text = append(text, "\n\n"...)
 	if isRequest {
-		w.next <- text // has room: there is one place for each slot
+		w.next <- text // never blocks: it has room for every slot
 		return nil
 	}
 	_, err := to.Write(text)
 	return err
 }
 
-// rewrap builds the message anew from what counts in it, so that glightning
-// sees what lightningd saw, on one line.
+// rewrap rebuilds the message on one line from the members that count, so that
+// glightning reads the same values as lightningd did.
 func rewrap(m map[string][]byte, alias string) []byte {
 	var b bytes.Buffer
 	b.WriteByte('{')
@@ -185,9 +186,9 @@ func (w *wire) outbound(from io.Reader) error {
 	}
 }
 
-// reply passes one answer on, under the id that lightningd knows. An answer
-// to nothing is glightning's complaint about a notification: lightningd would
-// ignore it.
+// reply passes one answer on under the id that lightningd knows. An answer
+// without a request is glightning's complaint about a notification; lightningd
+// would ignore it.
 func (w *wire) reply(line []byte) {
 	m := members(line)
 	alias := string(bytes.Trim(m["id"], `"`))
@@ -206,11 +207,11 @@ func (w *wire) reply(line []byte) {
 	w.release(alias)
 	select {
 	case w.done <- struct{}{}:
-	default: // an answer that nobody waited for
+	default: // turns has stopped waiting
 	}
 }
 
-// recode gives an error about parameters the code that JSON-RPC has for those.
+// recode gives an error about parameters JSON-RPC's code for such errors.
 func recode(value []byte) []byte {
 	const invalidParams = -32602
 	text, marked := bytes.CutPrefix(value, []byte(`{"code":-1,"message":"\u0001`))
@@ -220,8 +221,8 @@ func recode(value []byte) []byte {
 	return append(fmt.Appendf(nil, `{"code":%d,"message":"`, invalidParams), text...)
 }
 
-// refuse answers a request that glightning never sees; a message without an
-// id cannot be answered.
+// refuse answers a request that is not passed on. A message without an id cannot
+// be answered.
 func (w *wire) refuse(id []byte, why string) {
 	w.log.Warn("a message was refused", "why", why)
 	if id != nil {
@@ -239,7 +240,7 @@ func answer(part string, value, id []byte) []byte {
 	return b.Bytes()
 }
 
-// notify sends one log line. It blocks while lightningd does not read.
+// notify sends one log line. It blocks while lightningd does not read its pipe.
 func (w *wire) notify(level, message string) {
 	// message is printable ASCII, so json.Marshal's escapes are those of quote,
 	// backslash and the three that unescapePlain undoes.
@@ -261,8 +262,8 @@ func (w *wire) send(message []byte) {
 	}
 }
 
-// take notes a request's raw id and returns its alias, when there is room for
-// one more. It is empty when lightningd cannot read answers any more.
+// take waits until there is a free slot, records a request's raw id and returns
+// its alias. The alias is empty if lightningd can no longer read answers.
 func (w *wire) take(id []byte) string {
 	select {
 	case w.slot <- struct{}{}:
@@ -277,7 +278,7 @@ func (w *wire) take(id []byte) string {
 	return alias
 }
 
-// release forgets a request that has its answer.
+// release forgets a request that has been answered.
 func (w *wire) release(alias string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -289,7 +290,7 @@ func (w *wire) release(alias string) {
 	}
 }
 
-// drain waits until every request has its answer, or ctx is done.
+// drain waits until every request has been answered, or ctx is done.
 func (w *wire) drain(ctx context.Context) {
 	w.mu.Lock()
 	if len(w.pending) == 0 {

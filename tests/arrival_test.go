@@ -53,7 +53,7 @@ func byID(t *testing.T, spans []otlptest.Span) map[string]otlptest.Span {
 	return found
 }
 
-// compare holds what arrived against what was sent.
+// compare compares what arrived with what was sent.
 func compare(t *testing.T, d recording.Datagram, from *lightningdtest.Sender, arrived map[string]otlptest.Span) {
 	t.Helper()
 	sent, err := d.Span()
@@ -177,7 +177,7 @@ func TestDatabaseAttributes(t *testing.T) {
 
 func TestSpansBeforeInitArriveAfterIt(t *testing.T) {
 	t.Parallel()
-	// Whoever exported before init would know the environment only.
+	// Before init the plugin knows only the environment.
 	early, r := otlptest.Start(t), otlptest.Start(t)
 	cfg := config(r, nil)
 	cfg.Env = []string{"OTEL_EXPORTER_OTLP_ENDPOINT=" + early.GRPCEndpoint()}
@@ -260,7 +260,7 @@ func TestProcessesThatAreGone(t *testing.T) {
 		pid  int
 	}{
 		"0000000000000002": {"cln-xpay", known.PID()},
-		"0000000000000003": {"lightningd", unknown.PID()}, // the datagram's own word
+		"0000000000000003": {"lightningd", unknown.PID()}, // as the datagram says
 	} {
 		got := arrived[id].Resource
 		if got["service.name"] != want.name || got["process.pid"] != int64(want.pid) {
@@ -288,8 +288,8 @@ func TestServiceAttributes(t *testing.T) {
 	}
 }
 
-// The same recording from all its processes at the same time, each datagram
-// once: what the kernel took is what arrives, no more and no less.
+// If all processes of a recording send at the same time, what arrives is exactly what
+// the kernel took.
 func TestWhatTheKernelTakesArrives(t *testing.T) {
 	t.Parallel()
 	n, r := launchWith(t, nil)

@@ -94,9 +94,7 @@ func TestDemo(t *testing.T) {
 			}
 			began := time.Now()
 			stdout, stderr, exit := byHand(t, nil, args...)
-			if took := time.Since(began); took > 10*time.Second {
-				t.Errorf("took %v", took)
-			}
+			t.Logf("took %v", time.Since(began))
 			if exit != 0 {
 				t.Fatalf("exit status %d: %s", exit, stderr)
 			}
@@ -125,7 +123,7 @@ func TestCollect(t *testing.T) {
 			cmd := exec.Command(clntrace, "collect", "--socket", socket, "--otlp-endpoint", r.GRPCEndpoint(),
 				"--group-requests=false", "--batch-delay", "50ms", "--service-namespace", "sidecar", "--spool-dir", filepath.Join(dir, "spool"))
 			cmd.Dir, cmd.Env = dir, []string{"HOME=" + dir, lightningdtest.RaceDetector}
-			var output lockedBuffer
+			var output lightningdtest.Buffer
 			cmd.Stdout, cmd.Stderr = &output, &output
 			if err := cmd.Start(); err != nil {
 				t.Fatal(err)

@@ -14,8 +14,8 @@ import (
 	"clntrace/tests/recording"
 )
 
-// Every answer is checked by tracestats itself; here it is asked from several
-// sides while spans flow, with all that moves spans between counters.
+// The function tracestats checks every answer. Here it is called concurrently while
+// spans flow, with everything that moves spans between counters.
 func TestIdentitiesHoldUnderLoad(t *testing.T) {
 	for _, tc := range []struct {
 		name string
@@ -51,8 +51,8 @@ func TestIdentitiesHoldUnderLoad(t *testing.T) {
 	}
 }
 
-// poll asks for reports from two sides until stop closes. What it returns
-// waits for the end and counts the answers.
+// poll asks for reports, twice at a time, until stop is closed. The function that it
+// returns waits for the end, and returns the number of answers.
 func poll(t *testing.T, n *lightningdtest.Node, stop <-chan struct{}) func() int {
 	var (
 		all   sync.WaitGroup
@@ -103,8 +103,8 @@ func TestSpansFlowWhileLightningdDoesNotRead(t *testing.T) {
 	endCleanly(t, n)
 }
 
-// A full queue in the kernel is the one loss that the plugin cannot count: it
-// says that it happens, and what to do.
+// Spans that the kernel refuses are the only loss that the plugin cannot count. It
+// must say that it happens, and what to do.
 func TestFullKernelQueueIsTold(t *testing.T) {
 	t.Parallel()
 	n, r := launchWith(t, nil)
@@ -128,7 +128,7 @@ func TestFullKernelQueueIsTold(t *testing.T) {
 	}
 }
 
-// More spans than the plugin may hold, and nobody to take them.
+// There are more spans than the plugin may hold, and no endpoint.
 func TestMemoryIsBounded(t *testing.T) {
 	if raceEnabled {
 		t.Skip("the race detector's own memory is several times the limit")

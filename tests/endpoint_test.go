@@ -258,7 +258,7 @@ func TestSpoolDirectoryThatCannotBeWritten(t *testing.T) {
 	endCleanly(t, n)
 }
 
-// Plaintext to another host is allowed, and told once.
+// Plaintext to another host is allowed, and logged once.
 func TestPlaintextToAnotherHostIsTold(t *testing.T) {
 	for _, tc := range []struct {
 		endpoint string

@@ -24,7 +24,7 @@ type realNode struct {
 	rpc     *json.Encoder
 	answers *json.Decoder
 	exited  chan error
-	output  lockedBuffer
+	output  lightningdtest.Buffer
 }
 
 func findLightningd(t *testing.T) string {
@@ -70,7 +70,7 @@ func TestLightningd(t *testing.T) {
 	checkStop(t, n)
 }
 
-// started tells whether the span of a start is there, from the right process.
+// started reports whether the span of a start has come, from the right process.
 func started(spans []otlptest.Span) bool {
 	return slices.ContainsFunc(spans, func(s otlptest.Span) bool {
 		return s.Name == "lightningd/startup" && s.Resource["service.name"] == "lightningd" && s.Resource["cln.network"] == "regtest"
@@ -107,7 +107,7 @@ func startReal(t *testing.T, lightningd, endpoint string) *realNode {
 	return n
 }
 
-// about keeps the lines that tell of something.
+// about returns the lines that contain what.
 func about(log []byte, what string) []byte {
 	var kept []byte
 	for line := range bytes.Lines(log) {
@@ -118,7 +118,7 @@ func about(log []byte, what string) []byte {
 	return kept
 }
 
-// connect tells whether lightningd takes calls.
+// connect reports whether lightningd accepts connections for calls.
 func (n *realNode) connect(t *testing.T) bool {
 	t.Helper()
 	conn, err := net.Dial("unix", filepath.Join(n.dir, "regtest", "lightning-rpc"))

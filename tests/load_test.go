@@ -12,15 +12,15 @@ import (
 	"clntrace/tests/lightningdtest"
 )
 
-// TestTracestatsUnderLoad asks for tracestats while there are 2,000 operations
-// and spans come, in turn as people do and for all rows, and tells how long the
-// answers take, with the asker's own work, and whether asking costs spans. The
-// times are to be read; what is asserted would also hold on a poor machine.
+// TestTracestatsUnderLoad asks for tracestats, with the usual number of rows and
+// with all, while there are 2,000 operations and spans come. It logs how long the
+// answers take, including the caller's own work, and whether asking costs spans. It
+// asserts that each answer comes and has all its rows, but nothing about the times,
+// which depend on the machine.
 func TestTracestatsUnderLoad(t *testing.T) {
 	const (
 		operations = 2000
 		questions  = 40
-		bound      = time.Second
 	)
 	n, _ := launchWith(t, nil)
 	var known, more [][]byte
@@ -39,14 +39,14 @@ func TestTracestatsUnderLoad(t *testing.T) {
 		for range questions {
 			took.ask(t, n)
 		}
-		took.tell(t, bound)
+		took.tell(t)
 	})
 	t.Run("a node's highest peak, 16,000 a second", func(t *testing.T) {
-		// Half of the time nobody asks.
+		// First without asking, for comparison.
 		silent := paced(t, loader, more[:4000], nil)
 		var took answers
 		asked := paced(t, loader, more[4000:8000], func() { took.ask(t, n) })
-		took.tell(t, bound)
+		took.tell(t)
 		t.Logf("of 4,000 spans the kernel refused %d while nobody asked, and %d while somebody did", silent, asked)
 	})
 	t.Run("full speed", func(t *testing.T) {
@@ -71,7 +71,7 @@ func TestTracestatsUnderLoad(t *testing.T) {
 		}
 		end()
 		t.Logf("the kernel refused %d spans", <-done)
-		took.tell(t, bound)
+		took.tell(t)
 	})
 	endCleanly(t, n)
 }
@@ -82,7 +82,7 @@ func spanOf(id, operation int) []byte {
 		id+1, operation, time.Now().UnixMicro(), 100+operation, id+1)
 }
 
-// answers are how long answers took.
+// answers are the times that answers took.
 type answers struct{ usual, whole []time.Duration }
 
 // ask asks once for the usual rows and once for all.
@@ -108,7 +108,7 @@ func answered(t *testing.T, n *lightningdtest.Node, rows int) time.Duration {
 }
 
 // tell logs the times.
-func (a *answers) tell(t *testing.T, bound time.Duration) {
+func (a *answers) tell(t *testing.T) {
 	t.Helper()
 	for _, of := range []struct {
 		what string
@@ -120,14 +120,11 @@ func (a *answers) tell(t *testing.T, bound time.Duration) {
 		slices.Sort(of.took)
 		half, slowest := of.took[len(of.took)/2], of.took[len(of.took)-1]
 		t.Logf("%s, %d answers: half within %v, the slowest in %v", of.what, len(of.took), half, slowest)
-		if half > bound {
-			t.Errorf("%s: half of the answers took more than %v", of.what, bound)
-		}
 	}
 }
 
-// paced sends 8 spans each half ms, without patience, and calls meanwhile now and
-// then. It returns how many the kernel refused.
+// paced sends 8 spans every half ms, as lightningd does, and calls meanwhile every
+// few ms. It returns how many spans the kernel refused.
 func paced(t *testing.T, s *lightningdtest.Sender, payloads [][]byte, meanwhile func()) (refused int) {
 	t.Helper()
 	const each = 8 // a queue of the default limit holds 11

@@ -177,8 +177,8 @@ func TestTable(t *testing.T) {
 	}
 }
 
-// A client may call itself anything, and lightningd passes it on as it came,
-// unless JSON would have to escape it.
+// A client may choose any id, and lightningd passes it on unchanged unless it would
+// have to be escaped in JSON.
 func TestHostileIDs(t *testing.T) {
 	n, _ := launchWith(t, nil)
 	for _, client := range []string{

@@ -10,8 +10,8 @@ import (
 	"clntrace/tests/lightningdtest"
 )
 
-// report is the answer to tracestats, spelled out here so that a name that
-// changes in the plugin fails a test.
+// report is the answer to tracestats, spelled out here so that a change of a name in
+// the plugin makes a test fail.
 type report struct {
 	Version       string         `json:"version"`
 	UptimeSeconds int64          `json:"uptime_seconds"`
@@ -103,8 +103,8 @@ func (r report) identities() error {
 	return nil
 }
 
-// tracestats asks for a report, in which nothing may be new to report and the
-// identities must hold.
+// tracestats asks for a report. It returns an error if that has unknown fields, or if
+// the identities do not hold.
 func tracestats(n *lightningdtest.Node, params any) (report, error) {
 	text, err := n.Call("tracestats", params)
 	if err != nil {
@@ -129,8 +129,8 @@ func stats(t testing.TB, n *lightningdtest.Node) report {
 	return r
 }
 
-// pollPause is between two looks at tracestats, where nothing else tells that
-// the plugin got on.
+// pollPause is the time between two calls of tracestats, where there is no signal to
+// wait for.
 const pollPause = 20 * time.Millisecond
 
 // waitStats asks for reports until one satisfies done. The test ends if none
@@ -158,14 +158,13 @@ func waitStatsFor(t testing.TB, n *lightningdtest.Node, limit time.Duration, wha
 	}
 }
 
-// received waits for the plugin to have read n datagrams.
+// received waits until the plugin has read n datagrams.
 func received(t testing.TB, node *lightningdtest.Node, n uint64) report {
 	t.Helper()
 	return waitStats(t, node, fmt.Sprintf("%d datagrams", n), func(r report) bool { return r.Datagrams.Received >= n })
 }
 
-// settled waits for n accepted datagrams and for all their spans to be somewhere
-// else than in memory.
+// settled waits until n datagrams have been accepted, and no span is left in memory.
 func settled(t testing.TB, node *lightningdtest.Node, n uint64) report {
 	t.Helper()
 	return waitStats(t, node, fmt.Sprintf("%d spans to settle", n), func(r report) bool {

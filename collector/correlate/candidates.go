@@ -3,19 +3,20 @@ package correlate
 import "time"
 
 const (
-	linkWindow    = 60 * time.Second // between a span and what it is linked to
-	maxCandidates = 10000            // kept to be linked to, of each kind
+	linkWindow    = 60 * time.Second // longest time between a span and one that it links to
+	maxCandidates = 10000            // kept to be linked to, for each kind of link
 )
 
-// candidates are what spans can be linked to, by what the two have in common.
+// candidates are things that spans can be linked to, by what both have in common.
+// When there are too many the oldest go.
 type candidates[K comparable, V any] struct {
 	byKey map[K][]candidate[V] // oldest first
-	order []age[K]             // of all, oldest first; some have been taken
+	order []age[K]             // oldest first, including some that have been taken
 	added uint64
 }
 
 type candidate[V any] struct {
-	number uint64 // no other has it
+	number uint64 // unique
 	value  V
 }
 
@@ -39,7 +40,7 @@ func (c *candidates[K, V]) add(key K, value V, now time.Time) {
 	c.byKey[key] = append(c.byKey[key], candidate[V]{c.added, value})
 }
 
-// take returns the candidates with that key, and forgets them.
+// take returns and removes the candidates with that key.
 func (c *candidates[K, V]) take(key K) []candidate[V] {
 	list := c.byKey[key]
 	delete(c.byKey, key)

@@ -12,28 +12,27 @@ import (
 )
 
 const (
-	// repairWait is how long a span that was cut waits for its parent. Nearly
-	// always the parent ends microseconds after it.
+	// repairWait is how long a cut span waits for its parent, which nearly always
+	// ends only microseconds later.
 	repairWait = 2 * time.Second
-	// maxRepairs bounds the spans that wait.
+	// maxRepairs bounds the cut spans that wait.
 	maxRepairs = 1000
 )
 
 // Options says what a Correlator needs to know.
 type Options struct {
 	Run         Run          // of lightningd; zero: that of each sender's parent
-	KnownParent trace.SpanID // a parent that nobody sends
-	// KnownTrace is the trace that all spans are of: that of KnownParent. Zero:
-	// each has its own.
+	KnownParent trace.SpanID // a parent that nobody sends: that of CLN_TRACEPARENT
+	// KnownTrace is the trace of KnownParent, to which all spans belong; zero: none.
 	KnownTrace trace.TraceID
-	Defect     func(error) // is told of a defect that a span has met; nil: nobody is
+	Defect     func(error) // called with a panic that a span has caused; may be nil
 }
 
-// Correlator relates spans. It is for one goroutine.
+// Correlator finds out how spans are related. It is not safe for concurrent use.
 type Correlator struct {
 	// Group makes one trace of the spans of a request.
 	Group bool
-	// Repaired counts the spans that got their trace id back.
+	// Repaired counts the cut spans that got their trace id back.
 	Repaired int64
 
 	run      Run
@@ -46,9 +45,9 @@ type Correlator struct {
 	requests *requests
 	lastRun  Run // of a sender whose parent was known
 
-	orphans map[key][]*Span // cut spans, by the parent they wait for
-	waiting []*Span         // the same, and some that wait no longer, oldest first
-	until   []time.Time
+	orphans map[key][]*Span // cut spans, by the parent that they wait for
+	waiting []*Span         // the same, oldest first, and some that no longer wait
+	until   []time.Time     // until when each of waiting waits
 	ready   []*Span
 }
 
@@ -60,15 +59,15 @@ func New(o Options) *Correlator {
 	}
 }
 
-// Observe notes s among its relatives. It is called once for every span, in
+// Observe records the parent and the children of s. Call it once for every span, in
 // the order of arrival, whether or not Add follows.
 func (c *Correlator) Observe(s *Span, now time.Time) { s.relative = c.kin.observe(s, now) }
 
-// Missing returns how many spans have waited for their parent in vain since it
-// was last called.
+// Missing returns how many spans have given up waiting for their parent since the
+// last call.
 func (c *Correlator) Missing(now time.Time) int64 { return c.kin.expire(now) }
 
-// Add takes s, which is Ready at once unless its trace id is missing.
+// Add correlates s. Unless its trace id is missing, it is Ready at once.
 func (c *Correlator) Add(s *Span, now time.Time) {
 	if s.TraceID.IsValid() {
 		c.finish(s, now)
@@ -88,15 +87,15 @@ func (c *Correlator) Add(s *Span, now time.Time) {
 	}
 }
 
-// Ready returns the spans whose relations are as complete as they will be,
-// those that nobody sent included, and forgets them.
+// Ready returns and removes the spans that wait for nothing any more, including
+// those that the Correlator has added.
 func (c *Correlator) Ready() []*Span {
 	ready := c.ready
 	c.ready = nil
 	return ready
 }
 
-// Expire finishes what has waited long enough at the time now.
+// Expire ends the waits that are over at the time now.
 func (c *Correlator) Expire(now time.Time) {
 	for len(c.waiting) > 0 && !now.Before(c.until[0]) {
 		s := c.waiting[0]
@@ -110,7 +109,7 @@ func (c *Correlator) Expire(now time.Time) {
 	c.ready = append(c.ready, c.requests.expire(now)...)
 }
 
-// Flush finishes everything.
+// Flush ends all waits.
 func (c *Correlator) Flush(now time.Time) {
 	c.Expire(now.Add(repairWait + quiet))
 }
@@ -122,7 +121,7 @@ func (c *Correlator) repair(s *Span, id trace.TraceID, now time.Time) {
 	c.finish(s, now)
 }
 
-// orphan makes s a root: its own trace will not be known any more.
+// orphan makes s the root of a trace: its own trace id will never be known.
 func (c *Correlator) orphan(s *Span, now time.Time) {
 	parent := key{s.Process, s.ParentID}
 	if rest := slices.DeleteFunc(c.orphans[parent], func(o *Span) bool { return o == s }); len(rest) > 0 {
@@ -134,7 +133,8 @@ func (c *Correlator) orphan(s *Span, now time.Time) {
 	c.finish(s, now)
 }
 
-// finish relates s, whose trace id is known, and lets go whom it shows theirs.
+// finish relates s, whose trace id is known, and repairs the children that have
+// waited for it.
 func (c *Correlator) finish(s *Span, now time.Time) {
 	if len(c.orphans) > 0 {
 		self := key{s.Process, s.ID}
@@ -148,8 +148,7 @@ func (c *Correlator) finish(s *Span, now time.Time) {
 	c.ready = append(c.ready, s)
 }
 
-// relate finds out what s belongs to. A span that meets a defect goes its way
-// all the same.
+// relate groups and links s. If that panics, s is still passed on.
 func (c *Correlator) relate(s *Span, now time.Time) {
 	defer func() {
 		if found := defect.Of(recover()); found != nil && c.defect != nil {
@@ -158,14 +157,14 @@ func (c *Correlator) relate(s *Span, now time.Time) {
 	}()
 	path := s.path()
 	if path != "" {
-		s.Request = clip(path.FirstComponent()) // as long as in the root
+		s.Request = clip(path.FirstComponent()) // clipped as in the root of the request
 	}
 	grouped := c.Group && path != "" && !s.ParentID.IsValid() && !s.WasCut() && c.group(s, path, now)
 	c.link(s, path, grouped, now)
 }
 
-// group gives s the ids that follow from its path, and tells whether the path
-// has what that takes.
+// group gives s the ids that follow from its path. It reports whether the path is
+// long enough for that.
 func (c *Correlator) group(s *Span, path request.Path, now time.Time) bool {
 	root := path.Root()
 	if root == "" {
@@ -188,8 +187,8 @@ func (c *Correlator) group(s *Span, path request.Path, now time.Time) bool {
 	return true
 }
 
-// runOf returns the run of lightningd that started the sender. One who had
-// gone before we looked belongs to the run that the others do.
+// runOf returns the run of lightningd that started the sender. If the sender had
+// exited before we looked, that is the run of the sender before.
 func (c *Correlator) runOf(sender *process.Identity) Run {
 	run := c.run.of(sender)
 	if run == (Run{}) {

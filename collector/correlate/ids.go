@@ -10,15 +10,15 @@ import (
 	"clntrace/collector/request"
 )
 
-// Run is one run of lightningd. Its request counter begins anew in the next
-// one, so the run is part of every computed id.
+// Run identifies one run of lightningd. The next run counts its requests from the
+// start again, so the run is a part of every computed id.
 type Run struct {
 	PID       int32
 	StartTime uint64 // clock ticks since boot
 }
 
-// of returns r, or if that is not known the run of the process that started p:
-// plugins are started by lightningd.
+// of returns r or, if that is unknown, the run of the process that started p, which
+// for plugins is lightningd.
 func (r Run) of(p *process.Identity) Run {
 	if r.PID != 0 {
 		return r
@@ -26,10 +26,11 @@ func (r Run) of(p *process.Identity) Run {
 	return Run{p.ParentPID, p.ParentStartTime}
 }
 
-// ids computes ids from paths. It is for one goroutine.
+// ids computes ids from paths. It is not safe for concurrent use.
 type ids struct{ buffer []byte }
 
-// What is hashed begins with its purpose, so that no trace id tells a span id.
+// What is hashed begins with its purpose, so that ids of different kinds never
+// coincide for the same path.
 const (
 	forTrace  = 't'
 	forSpan   = 's'
@@ -37,8 +38,8 @@ const (
 	forKey    = 'k'
 )
 
-// pathKey stands for a path in a table: 16 bytes, where a sender can make the
-// path 2,000.
+// pathKey stands for a path in a table. It has 16 bytes, while a sender can make a
+// path 2,000 bytes long.
 type pathKey [16]byte
 
 func (i *ids) pathKey(path request.Path) (key pathKey) {
@@ -47,22 +48,22 @@ func (i *ids) pathKey(path request.Path) (key pathKey) {
 	return key
 }
 
-// traceID is that of all requests under root.
+// traceID is the trace id of all requests under root.
 func (i *ids) traceID(r Run, root request.Path) (id trace.TraceID) {
 	sum := i.sum(forTrace, r, string(root))
 	copy(id[:], sum[:])
 	return id
 }
 
-// spanID is that of the request with that path.
+// spanID is the span id of the request with that path.
 func (i *ids) spanID(r Run, path request.Path) (id trace.SpanID) {
 	sum := i.sum(forSpan, r, string(path))
 	copy(id[:], sum[:])
 	return id
 }
 
-// orphanTraceID is for a span whose own is lost: the same for the same span,
-// so that a repeated datagram does not make two traces.
+// orphanTraceID is the trace id of a span whose own is lost. It depends only on the
+// span, so that a repeated datagram does not make two traces.
 func (i *ids) orphanTraceID(s *Span) (id trace.TraceID) {
 	text := binary.BigEndian.AppendUint64(s.ID[:], uint64(s.Timestamp)) //nolint:gosec // never negative
 	sum := i.sum(forOrphan, Run{s.Process.PID, s.Process.StartTime}, string(text))

@@ -7,17 +7,17 @@ import (
 )
 
 const (
-	// parentWait is how long a parent may come after its child. A sender sends
-	// children first, so the wait is as long as the parent still runs.
+	// parentWait is how long after a child its parent may come. Senders send a
+	// parent when it ends, so a child waits for as long as its parent still runs.
 	parentWait = 60 * time.Second
-	// maxAwaited bounds the children that wait. At the 16,400 spans a second
-	// of a flood, 16 % of them children, that is 50 s of them; beyond it
-	// children are not watched, and the count stays a lower bound.
+	// maxAwaited bounds the children that wait. At the highest peak, 16,400 spans a
+	// second of which 16 % are children, that is 50 s' worth. Further children are
+	// not counted if they miss a parent, so the count is a lower bound.
 	maxAwaited = 1 << 17
 )
 
-// kin knows which parents are awaited. A child whose parent does not come is
-// the trace of at least one lost span.
+// kin knows which parents are awaited. A child whose parent does not come shows
+// that at least one span was lost.
 type kin struct {
 	known    trace.SpanID // a parent that nobody sends: the one of CLN_TRACEPARENT
 	children map[key]siblings
@@ -25,10 +25,10 @@ type kin struct {
 	head     int
 }
 
-// siblings are the children that wait for one parent.
+// siblings are the children that wait for the same parent.
 type siblings struct {
 	count int
-	trace trace.TraceID // zero: none of them knew it
+	trace trace.TraceID // zero: none of them had one
 }
 
 type awaited struct {
@@ -40,8 +40,8 @@ func newKin(known trace.SpanID) *kin {
 	return &kin{known: known, children: make(map[key]siblings)}
 }
 
-// observe notes s and returns the trace id that its relatives have shown:
-// children that came before, or children of the same parent.
+// observe records s and returns the trace id of its relatives that came before:
+// its own children, or other children of the same parent.
 func (k *kin) observe(s *Span, now time.Time) (relative trace.TraceID) {
 	self := key{s.Process, s.ID}
 	if below, ok := k.children[self]; ok {
@@ -67,8 +67,7 @@ func (k *kin) observe(s *Span, now time.Time) (relative trace.TraceID) {
 	return relative
 }
 
-// expire returns how many children have waited in vain until now, since it was
-// last called.
+// expire returns how many children have given up waiting since the last call.
 func (k *kin) expire(now time.Time) (missing int64) {
 	for ; k.head < len(k.queue) && !now.Before(k.queue[k.head].until); k.head++ {
 		parent := k.queue[k.head].parent

@@ -11,9 +11,9 @@ import (
 
 const maxLinks = 128 // of one span, the default limit of the SDK
 
-// commands are lightningd's spans about requests, by method: one of them is
-// what a plugin's request was served by. Methods that are too long to be real
-// are taken for one if they begin alike.
+// commands are lightningd's spans about requests, by method. One of them served
+// the request of a plugin. Methods that are too long to be real count as the same
+// if they begin alike.
 type commands struct{ *candidates[string, command] }
 
 type command struct {
@@ -29,15 +29,15 @@ func (c commands) add(s *Span, now time.Time) {
 	}, now)
 }
 
-// serving returns the link from the request s to the one command of its method
-// that began while it was open. With several there is none: a guess would be
-// worse.
+// serving returns the link from the request s to the only command of its method
+// that began while it was open. If there are several there is no link: a wrong one
+// would be worse.
 func (c commands) serving(s *Span) (link Link, ok bool) {
 	list := c.byKey[clip(s.Detail)]
 	for i := len(list) - 1; i >= 0; i-- {
 		known := &list[i].value
-		// lightningd does one thing after the other and sends each when it
-		// ends: all before this one have ended, and so begun, before s began.
+		// lightningd does one thing at a time and sends each span when it ends, so
+		// all commands before this one began before s did.
 		if known.end < s.Timestamp {
 			break
 		}
@@ -52,7 +52,7 @@ func (c commands) serving(s *Span) (link Link, ok bool) {
 	return link, ok
 }
 
-// inner are requests by the path of the one inside which they were asked.
+// inner are requests, by the path of the request during which they were made.
 type inner struct {
 	*candidates[pathKey, innerLink]
 }
@@ -64,14 +64,15 @@ type innerLink struct {
 
 func newInner() inner { return inner{newCandidates[pathKey, innerLink]()} }
 
-// add notes that s was asked inside the request with that path.
+// add records that s was made during the request with that path.
 func (n inner) add(path pathKey, s *Span, now time.Time) {
 	if len(n.byKey[path]) < maxLinks {
 		n.candidates.add(path, innerLink{Link{Encloses, s.TraceID, s.ID}, s.Process}, now)
 	}
 }
 
-// take returns the links from s to what ran inside it in other processes.
+// take returns the links from s to the requests that other processes made during
+// it.
 func (n inner) take(s *Span, path pathKey, now time.Time) (links []Link) {
 	n.expire(now.Add(-linkWindow))
 	for _, l := range n.candidates.take(path) {
@@ -82,7 +83,7 @@ func (n inner) take(s *Span, path pathKey, now time.Time) (links []Link) {
 	return links
 }
 
-// link adds the links of s and keeps s to be linked to.
+// link adds links to s, and makes s a candidate for links of later spans.
 func (c *Correlator) link(s *Span, path request.Path, grouped bool, now time.Time) {
 	switch s.Name {
 	case detail.SpanCommand:

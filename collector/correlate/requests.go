@@ -13,34 +13,32 @@ import (
 )
 
 const (
-	// quiet is how long nothing new must have come of a request until its root
-	// is added.
+	// quiet is how long nothing of a request may have come before its root is added.
 	quiet = 5 * time.Second
-	// maxRequests bounds the requests under way, and those remembered as done.
+	// maxRequests bounds the requests that are open, and those remembered as done.
 	maxRequests = 10000
-	// rootName is for a request of which not even the method can be read.
+	// rootName names the root of a request whose method cannot be read.
 	rootName = "request"
 )
 
-// requests are the traces that the Correlator has made and that still lack
-// their root.
+// requests are the traces that grouping has made, and that lack their root.
 type requests struct {
 	open *simplelru.LRU[trace.TraceID, *openRequest] // the longest quiet one is the oldest
-	// done have their root. A request can be quiet for long and then go on; a
-	// second root with the same id would be worse than one that ends early.
+	// done have their root. A request may go on after a long pause, and a second
+	// root with the same id would be worse than one that ends too early.
 	done *simplelru.LRU[trace.TraceID, struct{}]
 }
 
 type openRequest struct {
-	// Copies, for the request's id would keep 2 kB in memory.
+	// Copies, because the request's whole id would keep 2 kB in memory.
 	method, request string
 
 	id         trace.SpanID
-	process    *process.Identity // that served it
+	process    *process.Identity // that serves it
 	served     bool              // process is certain
 	start, end int64             // µs
 	failed     bool
-	sent       bool // somebody sent the root after all: a timer's only request
+	sent       bool // the root was sent after all: it is a timer's only request
 	last       time.Time
 }
 
@@ -56,8 +54,8 @@ func newRequests() *requests {
 	return &requests{open, done}
 }
 
-// add notes a request of the trace that root names, whose own id would be id,
-// and returns the root of another request if that has to make room.
+// add records s as a part of the request with that root, whose span id is id. If
+// another request has to make room for it, add returns the root of that one.
 func (r *requests) add(s *Span, root request.Path, id trace.SpanID, now time.Time) (evicted *Span) {
 	if r.done.Contains(s.TraceID) {
 		return nil
@@ -84,7 +82,7 @@ func (r *requests) add(s *Span, root request.Path, id trace.SpanID, now time.Tim
 	return evicted
 }
 
-// expire returns the roots of requests that were quiet until now.
+// expire returns the roots of requests that have been quiet for long enough.
 func (r *requests) expire(now time.Time) (roots []*Span) {
 	for {
 		_, q, ok := r.open.GetOldest()
@@ -97,8 +95,8 @@ func (r *requests) expire(now time.Time) (roots []*Span) {
 	}
 }
 
-// closeOldest makes the root of the request that has been quiet for the
-// longest time; nil if it was sent.
+// closeOldest makes the root of the request that has been quiet for the longest
+// time. It returns nil if the root was sent.
 func (r *requests) closeOldest() *Span {
 	id, q, ok := r.open.RemoveOldest()
 	if !ok {

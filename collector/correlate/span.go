@@ -13,20 +13,19 @@ import (
 type Span struct {
 	zipkin.Span
 	Process *process.Identity
-	Detail  string // as of package detail
+	Detail  string // from package detail
 
-	// SentTraceID and SentID are the ids that the sender gave, if the span has
-	// others now.
+	// SentTraceID and SentID are the sender's ids, if grouping gave the span others.
 	SentTraceID trace.TraceID
 	SentID      trace.SpanID
-	// Synthetic tells that nobody sent the span: it is the root of a request.
+	// Synthetic says that the span was added here, as the root of a request.
 	Synthetic bool
 	// Request is the first component of the request's id: what a user or timer
 	// asked for. Empty for spans that are not requests.
 	Request string
 	Links   []Link
 
-	relative trace.TraceID // of a relative, known when the span came
+	relative trace.TraceID // of a relative that came before; zero: none
 }
 
 // Relation says why two spans are linked.
@@ -36,8 +35,8 @@ type Relation string
 const (
 	// ServedBy leads from a plugin's request to lightningd's work on it.
 	ServedBy Relation = "served_by"
-	// Encloses leads from a request to those that ran inside it in other
-	// processes, where ids could not say so.
+	// Encloses leads from a request to those that other processes made during it,
+	// where parent ids cannot say so.
 	Encloses Relation = "encloses"
 )
 
@@ -48,7 +47,7 @@ type Link struct {
 	SpanID   trace.SpanID
 }
 
-// path returns the id of the request that s is, or "".
+// path returns the path of s if it is a request, or "".
 func (s *Span) path() request.Path {
 	if s.Name != detail.SpanRequest {
 		return ""
@@ -56,8 +55,8 @@ func (s *Span) path() request.Path {
 	return request.Path(s.Tag(detail.TagID))
 }
 
-// key names a span within its process: under CLN_DEV_ENTROPY_SEED ids are
-// counters that collide between processes.
+// key identifies a span. Ids alone do not: under CLN_DEV_ENTROPY_SEED they are
+// counters, which are the same in all processes.
 type key struct {
 	process *process.Identity
 	id      trace.SpanID

@@ -2,8 +2,8 @@ package correlate
 
 import "clntrace/collector/text"
 
-// maxText bounds each text that is kept after its span has left: methods and
-// first components have 60 bytes at most, a datagram has room for 2,000.
+// maxText bounds each text that is kept after its span has gone. Real methods and
+// first components have at most 60 bytes, while a datagram has room for 2,000.
 const maxText = 128 // bytes
 
 // clip returns the part of s that is kept.

@@ -1,6 +1,6 @@
-// Package defect makes errors of panics. A plugin that lightningd calls
-// important takes the node down when it ends, so no defect of clntrace may end
-// it: what a panic spoils is counted, told, and left behind.
+// Package defect turns panics into errors. The node goes down with an important
+// plugin, so no defect of clntrace may end the process: the span or batch that a
+// panic spoils is counted and reported, and the work goes on.
 package defect
 
 import (
@@ -13,8 +13,8 @@ import (
 // Notice begins the text of every defect.
 const Notice = "a defect of clntrace, please report it"
 
-// Of is the error of what recover has returned, with the place of the panic;
-// nil for nil. It is for the deferred function that recovers:
+// Of makes an error, with the place of the panic, of what recover has returned; it
+// returns nil for nil. Call it in the deferred function that recovers:
 //
 //	defer func() { err = cmp.Or(defect.Of(recover()), err) }()
 func Of(recovered any) error {
@@ -24,7 +24,7 @@ func Of(recovered any) error {
 	return fmt.Errorf(Notice+": %v (%s)", recovered, place())
 }
 
-// place is where the panic that is being recovered began.
+// place is the file and line of the panic that is being recovered.
 func place() string {
 	var pcs [64]uintptr
 	frames := runtime.CallersFrames(pcs[:runtime.Callers(0, pcs[:])])

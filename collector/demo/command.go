@@ -19,14 +19,15 @@ Replays a recorded start of lightningd and a payment, and prints the traces.
 With --otlp-endpoint they go to that OTLP gRPC endpoint instead.
 `
 
-// Main is the demo command, until its end or a signal. It returns the exit status.
+// Main runs the demo command, until it ends or a signal comes, and returns the exit
+// status.
 func Main(version string, args []string) int {
-	options := Options{Version: version, Out: os.Stdout, Log: os.Stderr}
+	o := options{version: version, out: os.Stdout, log: os.Stderr, patience: patience, exportTime: exportTime}
 	flags := flag.NewFlagSet("demo", flag.ContinueOnError)
 	flags.SetOutput(io.Discard)
 	flags.Func("otlp-endpoint", "", func(s string) error {
 		endpoint, err := export.ParseEndpoint(s)
-		options.Endpoint = &endpoint
+		o.endpoint = &endpoint
 		return err
 	})
 	err := flags.Parse(args)
@@ -43,7 +44,7 @@ func Main(version string, args []string) int {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
-	if err := Run(ctx, options); err != nil {
+	if err := run(ctx, o); err != nil {
 		fmt.Fprintf(os.Stderr, "clntrace demo: %v\n", err)
 		return 1
 	}

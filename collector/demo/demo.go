@@ -1,10 +1,10 @@
-// Package demo shows the whole of clntrace on a machine that has only Go: it
-// replays a recorded start of lightningd and one payment as real datagrams of
-// real processes, through the same collector, to an OTLP receiver.
+// Package demo shows all of clntrace on a machine that has only Go: it replays a
+// recorded start of lightningd and a payment, as real datagrams of real processes,
+// through the same collector that the plugin uses, to an OTLP receiver.
 //
-// It gets the two recordings and gives text: the traces that the receiver got,
-// as trees, and the tables of tracestats. It ends in some seconds and leaves
-// nothing behind. Next: package plugin.
+// The package takes the two recordings and gives text: the traces that the
+// receiver got, drawn as trees, and the tables of tracestats. It ends within
+// seconds and leaves nothing behind. Next: package plugin.
 package demo
 
 import (
@@ -25,29 +25,32 @@ import (
 )
 
 const (
-	// patience bounds the whole demo.
-	patience = 30 * time.Second
+	// patience bounds the whole demo, and exportTime the export at its end.
+	patience   = 30 * time.Second
+	exportTime = 5 * time.Second
 	// smallTrace is the size, in spans, up to which a trace is not drawn.
 	smallTrace = 3
 	// operationRows is how much of the operations is shown.
 	operationRows = 12
 )
 
-// demoNode is whom the demo says the spans are from.
+// demoNode is the node that the demo pretends the spans are from.
 var demoNode = collector.Node{ID: "0266e4598d1d3c415f572a8488830b60f7e744ed9235eb0b1ba93283b315c03518", Alias: "l1", Network: "regtest", Version: "v26.06.6", Database: "sqlite3"}
 
-// Options is what the demo can be told.
-type Options struct {
-	Version string
-	// Endpoint, if set, gets the spans instead of the demo's own receiver.
-	Endpoint *export.Endpoint
-	// Out gets the traces and tables, and Log what the collector logs.
-	Out, Log io.Writer
+// options are those of the demo.
+type options struct {
+	version string
+	// endpoint, if set, gets the spans instead of the demo's own receiver.
+	endpoint *export.Endpoint
+	// out gets the traces and tables, and log what the collector logs.
+	out, log io.Writer
+	// patience and exportTime are the constants of these names, except in tests.
+	patience, exportTime time.Duration
 }
 
-// Run plays the demo.
-func Run(ctx context.Context, o Options) (err error) {
-	ctx, cancel := context.WithTimeout(ctx, patience)
+// run runs the demo. An error means that it could not be completed.
+func run(ctx context.Context, o options) (err error) {
+	ctx, cancel := context.WithTimeout(ctx, o.patience)
 	defer cancel()
 	datagrams, err := recordings(time.Now())
 	if err != nil {
@@ -61,10 +64,10 @@ func Run(ctx context.Context, o Options) (err error) {
 
 	cfg := collector.DefaultConfig()
 	cfg.BatchDelay = 100 * time.Millisecond
-	cfg.SpoolSize = 0 // it leaves nothing behind
+	cfg.SpoolSize = 0 // leave nothing behind
 	var r *receiver
-	if o.Endpoint != nil {
-		cfg.Endpoint = *o.Endpoint
+	if o.endpoint != nil {
+		cfg.Endpoint = *o.endpoint
 	} else {
 		if r, err = listen(); err != nil {
 			return err
@@ -79,14 +82,14 @@ func Run(ctx context.Context, o Options) (err error) {
 		return err
 	}
 	if r != nil {
-		writeTraces(o.Out, r.received())
+		writeTraces(o.out, r.received())
 	}
-	fmt.Fprint(o.Out, "What `lightning-cli tracestats format=table` says of it (where the kernel's\n"+
-		"queue was full, the demo's senders waited; lightningd does not):\n\n")
-	return report.WriteTable(o.Out)
+	fmt.Fprint(o.out, "What `lightning-cli tracestats format=table` shows (while the kernel's queue was\n"+
+		"full the demo's senders waited; lightningd does not):\n\n")
+	return report.WriteTable(o.out)
 }
 
-// recordings returns all datagrams, as if they were sent just now.
+// recordings returns all datagrams, with times as if they were sent just now.
 func recordings(now time.Time) ([]recording.Datagram, error) {
 	first, err := recording.Startup()
 	if err != nil {
@@ -103,35 +106,32 @@ func recordings(now time.Time) ([]recording.Datagram, error) {
 }
 
 // play sends the datagrams through a collector and returns what it counted.
-func play(ctx context.Context, o Options, cfg collector.Config, dir string, datagrams []recording.Datagram) (stats.Report, error) {
+func play(ctx context.Context, o options, cfg collector.Config, dir string, datagrams []recording.Datagram) (stats.Report, error) {
 	socket := filepath.Join(dir, "trace.sock")
 	c := collector.Open(collector.Options{
-		SocketPath: socket, Version: o.Version,
-		Logger: slog.New(slog.NewTextHandler(o.Log, &slog.HandlerOptions{Level: slog.LevelWarn, ReplaceAttr: ownOption})),
+		SocketPath: socket, Version: o.version,
+		Logger: slog.New(slog.NewTextHandler(o.log, &slog.HandlerOptions{Level: slog.LevelWarn, ReplaceAttr: ownOption})),
 	})
 	c.Start(cfg, nil)
 	c.SetNode(demoNode)
 	s := &senders{dir: dir, socket: socket, byPID: make(map[int]*sender)}
 	err := errors.Join(s.play(ctx, c, datagrams), s.stop())
 	listening := c.Stats(stats.Query{}).Socket
-	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), collectorTime)
+	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), o.exportTime)
 	defer cancel()
 	err = errors.Join(err, c.Shutdown(end))
 	report := c.Stats(stats.Query{Limit: operationRows})
-	report.Socket = listening // as a node's would still be
+	report.Socket = listening // a node's would still be
 	return report, err
 }
 
-// ownOption puts the demo's option where the collector names the plugin's.
+// ownOption names the demo's option where the collector names the plugin's.
 func ownOption(_ []string, a slog.Attr) slog.Attr {
 	if a.Key == slog.MessageKey {
 		a.Value = slog.StringValue(strings.ReplaceAll(a.Value.String(), "clntrace-otlp-endpoint", "--otlp-endpoint"))
 	}
 	return a
 }
-
-// collectorTime is what exporting may take at the end.
-const collectorTime = 5 * time.Second
 
 // play sends the datagrams and waits until c has them.
 func (s *senders) play(ctx context.Context, c *collector.Collector, datagrams []recording.Datagram) error {
@@ -150,12 +150,12 @@ func (s *senders) play(ctx context.Context, c *collector.Collector, datagrams []
 		select {
 		case <-ticker.C:
 		case <-ctx.Done():
-			return fmt.Errorf("after %v %d of %d spans have arrived", patience, got.Datagrams.Accepted, len(datagrams))
+			return fmt.Errorf("%d of %d spans have arrived: %w", got.Datagrams.Accepted, len(datagrams), context.Cause(ctx))
 		}
 	}
 }
 
-// writeTraces draws the traces worth drawing and counts the others.
+// writeTraces draws the traces that are worth drawing, and counts the others.
 func writeTraces(w io.Writer, spans []span) {
 	small, traces := 0, trees(spans)
 	for _, t := range traces {

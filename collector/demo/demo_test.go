@@ -6,6 +6,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 )
@@ -23,7 +24,9 @@ func TestMain(m *testing.M) {
 
 func TestRun(t *testing.T) {
 	var out, log bytes.Buffer
-	if err := Run(context.Background(), Options{Version: "test", Out: &out, Log: &log}); err != nil {
+	const patience = 5 * time.Minute // a busy machine may take long
+	o := options{version: "test", out: &out, log: &log, patience: patience, exportTime: patience}
+	if err := run(context.Background(), o); err != nil {
 		t.Fatalf("%v\n%s", err, log.String())
 	}
 	for _, want := range []string{

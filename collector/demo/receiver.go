@@ -12,7 +12,7 @@ import (
 	"google.golang.org/grpc"
 )
 
-// receiver is an OTLP receiver that keeps what it gets.
+// receiver is an OTLP receiver that keeps the spans it gets.
 type receiver struct {
 	coltracepb.UnimplementedTraceServiceServer
 	server *grpc.Server

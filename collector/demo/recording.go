@@ -9,11 +9,11 @@ import (
 	"clntrace/collector/recording"
 )
 
-// times finds the start and the length of a span, in µs.
+// times matches the start and the duration of a span, in µs.
 var times = regexp.MustCompile(`"timestamp":(\d+),"duration":(\d+)`)
 
-// shift moves the spans in time so that the last one ends at end: backends
-// refuse or hide what is too old.
+// shift moves the spans in time, so that the last one ends at end: backends refuse
+// or hide spans that are too old.
 func shift(list []recording.Datagram, end time.Time) {
 	var last int64
 	for _, d := range list {

@@ -16,15 +16,15 @@ import (
 	"clntrace/collector/recording"
 )
 
-// SenderCommand is the argument by which the demo starts itself as a sender.
+// SenderCommand is the argument with which the demo starts itself as a sender.
 const SenderCommand = "demo-sender"
 
-// work is what a node's process does between two spans, at least: without it
-// the senders would fill the shortest queue, as no node does all the time.
+// work stands for the work that a process of a node does between two spans. Without
+// it the senders would keep a short queue full, as no node does.
 const work = 50 * time.Microsecond
 
-// Sender is the life of a sender process: it sends each frame of in to the
-// socket as one datagram, and stays until in ends, as a node's processes stay.
+// Sender runs a sender process: it sends each frame of in to the socket as one
+// datagram, until in ends. Like a node's processes it stays after its last span.
 func Sender(socket string, in io.Reader) error {
 	conn, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Net: "unixgram", Name: socket})
 	if err != nil {
@@ -44,8 +44,8 @@ func Sender(socket string, in io.Reader) error {
 		if _, err := io.ReadFull(frames, frame); err != nil {
 			return err
 		}
-		// Unlike lightningd this waits for room, so that the demo shows every
-		// span whatever the kernel's queue holds.
+		// Unlike lightningd this waits for room in the kernel's queue, so that the
+		// demo shows every span.
 		if _, err := conn.Write(frame); err != nil {
 			return err
 		}
@@ -53,8 +53,8 @@ func Sender(socket string, in io.Reader) error {
 	}
 }
 
-// senders are processes that stand in for those of the recording, one for
-// each, under the same names: what tells senders apart is their executable.
+// senders are processes that stand in for those of the recording, one for each, with
+// executables of the same names, by which clntrace tells them apart.
 type senders struct {
 	dir, socket string
 	byPID       map[int]*sender
@@ -65,7 +65,7 @@ type sender struct {
 	in  io.WriteCloser
 }
 
-// send hands d to the process that stands in for its sender.
+// send passes d to the process that stands in for its sender.
 func (s *senders) send(ctx context.Context, d recording.Datagram) error {
 	from := s.byPID[d.PID]
 	if from == nil {
@@ -94,14 +94,14 @@ func (s *senders) start(ctx context.Context, name string) (*sender, error) {
 	return &sender{cmd, in}, cmd.Start()
 }
 
-// program makes this executable available under another name.
+// program makes this executable available under another name, and returns its path.
 func (s *senders) program(name string) (string, error) {
 	path := filepath.Join(s.dir, filepath.Base(name))
 	if _, err := os.Stat(path); err == nil {
 		return path, nil
 	}
-	// One copy, and links to it: the executable itself may be on another file
-	// system, or not ours to link.
+	// Make one copy and link to that: the executable itself may be on another file
+	// system, or we may not be allowed to link to it.
 	master := filepath.Join(s.dir, ".clntrace")
 	if _, err := os.Stat(master); err != nil {
 		if err := copySelf(master); err != nil {
@@ -129,11 +129,14 @@ func copySelf(to string) error {
 	return errors.Join(err, out.Close())
 }
 
-// stop ends all senders and waits for them.
+// stop ends all senders, at the same time, and waits for them.
 func (s *senders) stop() error {
 	var errs []error
 	for _, from := range s.byPID {
-		errs = append(errs, from.in.Close(), from.cmd.Wait())
+		errs = append(errs, from.in.Close())
+	}
+	for _, from := range s.byPID {
+		errs = append(errs, from.cmd.Wait())
 	}
 	return errors.Join(errs...)
 }

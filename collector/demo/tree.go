@@ -12,19 +12,19 @@ import (
 	"github.com/jedib0t/go-pretty/v6/text"
 )
 
-// columns of a tree's lines
+// Widths of the columns of a tree.
 const (
 	labelColumn   = 52
 	processColumn = 13
-	separator     = "\x1f" // between them, until they are aligned
+	separator     = "\x1f" // between columns, until they are aligned
 )
 
 // node is a span and those inside it.
 type node struct {
 	span
 	children []*node
-	times    int           // how many alike this one stands for
-	took     time.Duration // of all of them
+	times    int           // how many similar spans this one stands for
+	took     time.Duration // sum of their durations
 }
 
 // label says what a span is about.
@@ -39,7 +39,7 @@ func (n *node) label() string {
 	return n.GetName() + " " + detail
 }
 
-// trees makes the traces of spans, earliest first.
+// trees arranges spans as trees, one for each trace, the earliest first.
 func trees(spans []span) []*node {
 	type id struct{ trace, span string }
 	byID := make(map[id]*node, len(spans))
@@ -66,8 +66,8 @@ func trees(spans []span) []*node {
 	return roots
 }
 
-// fold makes one of all that are alike: a start-up asks the same things, and
-// the same tables, dozens of times.
+// fold combines children that are alike: a start makes the same requests and reads
+// the same tables dozens of times.
 func fold(children []*node) []*node {
 	type kind struct{ process, label string }
 	folded := children[:0:0]
@@ -88,7 +88,7 @@ func fold(children []*node) []*node {
 	return folded
 }
 
-// foldable tells that there is nothing but database statements inside n.
+// foldable reports whether n contains nothing but database statements.
 func (n *node) foldable() bool {
 	for _, c := range n.children {
 		if !c.statement() {
@@ -100,7 +100,8 @@ func (n *node) foldable() bool {
 
 func (n *node) statement() bool { return strings.HasPrefix(n.GetName(), "db_") && len(n.children) == 0 }
 
-// kind is the label, or what all database statements are alike in.
+// kind is what nodes that can be folded have in common: the label, or being a
+// database statement.
 func (n *node) kind() string {
 	if n.statement() {
 		return "db"
@@ -150,7 +151,7 @@ func appendTree(l list.Writer, n *node) {
 	l.UnIndent()
 }
 
-// round leaves three digits or so.
+// round leaves about three digits.
 func round(d time.Duration) time.Duration {
 	switch {
 	case d >= 100*time.Millisecond:

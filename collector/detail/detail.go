@@ -1,9 +1,9 @@
 // Package detail says what a span is about, below its name: the RPC method of
 // a request, or verb and table of a database statement.
 //
-// It gets a span of zipkin and gives a short text, by which statistics, metrics
-// and traces tell operations apart. The summaries of maxSummaries statements are
-// remembered; a summary has maxSummary bytes at most.
+// It takes a span of package zipkin and gives a short text, by which statistics,
+// metrics and traces tell operations apart. It caches the summaries of at most
+// maxSummaries statements; a summary has at most maxSummary bytes.
 //
 // The next room is correlate.
 package detail
@@ -13,7 +13,7 @@ import (
 	"clntrace/collector/zipkin"
 )
 
-// The names of spans that have a detail, and the tag it comes from.
+// Names of spans that have a detail, and of the tags that it comes from.
 const (
 	SpanRequest = "jsonrpc"            // a plugin's request, as the plugin saw it; tag id
 	SpanCommand = "lightningd/jsonrpc" // lightningd's work on a request; tag method
@@ -24,15 +24,15 @@ const (
 	TagQuery  = "query"
 )
 
-// IsQuery tells whether the span is a database statement; its tag is query.
+// IsQuery reports whether spans of that name are database statements. Their tag is
+// TagQuery.
 func IsQuery(span string) bool { return span == "db_exec_prepared" || span == "db_query_prepared" }
 
-// maxSummaries bounds the summaries remembered. A node sends some 400
-// different statements.
+// maxSummaries bounds the cache. A node sends some 400 different statements.
 const maxSummaries = 4096
 
-// Reader finds details and remembers those of statements. It is for one
-// goroutine. The zero Reader is ready.
+// Reader finds details, and caches those of statements. It is not safe for
+// concurrent use. The zero Reader is ready to use.
 type Reader struct{ summaries map[string]string }
 
 // Of returns the detail of s, or "".
@@ -59,7 +59,7 @@ func (r *Reader) summary(query string) string {
 	if r.summaries == nil || len(r.summaries) >= maxSummaries {
 		r.summaries = make(map[string]string)
 	}
-	s := Summary(query)
+	s := summarize(query)
 	r.summaries[query] = s
 	return s
 }

@@ -1,19 +1,20 @@
 package detail
 
 import (
+	"slices"
 	"strings"
 )
 
-// maxSummary is the length, in bytes, that the semantic conventions recommend
-// for db.query.summary at most.
+// maxSummary is the greatest length, in bytes, that the semantic conventions
+// recommend for db.query.summary.
 const maxSummary = 255
 
-// Summary names the verbs and tables of an SQL statement in the form of
+// summarize names the verbs and tables of an SQL statement in the form of
 // db.query.summary: "UPDATE channels", "INSERT forwards SELECT channel_htlcs".
-// It reads words, not grammar, so it never fails on a statement that is cut or
-// no SQL at all; what it does not understand gives the first word or nothing.
-// It has at most 255 bytes.
-func Summary(sql string) string {
+// It looks at words, not at grammar, so it cannot fail on a statement that is cut
+// or is not SQL at all; of what it does not understand it returns the first word
+// or nothing. The summary has at most maxSummary bytes.
+func summarize(sql string) string {
 	s := summary{lexer: lexer{rest: strings.TrimLeft(sql, "( ")}}
 	verb := strings.ToUpper(s.lexer.next())
 	switch verb {
@@ -36,12 +37,12 @@ func Summary(sql string) string {
 	return s.text
 }
 
-// summary is what has been found so far.
+// summary is the state of summarize.
 type summary struct {
 	lexer lexer
 	text  string
-	// table: the next word is a table; list: behind a table of FROM, where a
-	// comma brings another.
+	// table says that the next word is a table, and list that we are behind a table
+	// of FROM, where a comma announces another one.
 	table, list bool
 }
 
@@ -63,8 +64,8 @@ func (s *summary) finish(verb, word string) string {
 	return s.text
 }
 
-// definition reads CREATE, ALTER and DROP: the kind of object and the table it
-// is of. For an index that is the one behind ON.
+// definition reads CREATE, ALTER and DROP: the kind of object and its name, or, if
+// an index is created, the table behind ON.
 func (s *summary) definition(verb string) string {
 	kind := strings.ToUpper(s.lexer.next())
 	for isOneOf(kind, "UNIQUE", "TEMP", "TEMPORARY", "VIRTUAL", "OR", "REPLACE") {
@@ -84,7 +85,7 @@ func (s *summary) definition(verb string) string {
 	return s.finish(kind, word)
 }
 
-// expect notes what follows a keyword.
+// expect sets table and list to what can follow a keyword.
 func (s *summary) expect(keyword string) {
 	s.table = isOneOf(keyword, "FROM", "JOIN", "INTO", "UPDATE")
 	s.list = s.list && !isOneOf(keyword, "WHERE", "ON", "JOIN", "ORDER", "GROUP", "LIMIT", "SET", "VALUES", "SELECT", "RETURNING")
@@ -96,7 +97,7 @@ func (s *summary) body(verb string) {
 	for word := s.lexer.next(); word != ""; word = s.lexer.next() {
 		upper := strings.ToUpper(word)
 		if s.lexer.quoted {
-			upper = "" // a name, whatever it says
+			upper = "" // a name, even if it reads like a keyword
 		}
 		switch {
 		case s.table && upper == "ONLY": // UPDATE ONLY t
@@ -123,15 +124,10 @@ func (s *summary) body(verb string) {
 }
 
 func isOneOf(word string, list ...string) bool {
-	for _, w := range list {
-		if word == w {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(list, word)
 }
 
-// isWord tells a keyword or name from punctuation.
+// isWord reports whether s is a keyword or a name, and not punctuation or a number.
 func isWord(s string) bool { return s != "" && isWordByte(s[0]) && (s[0] < '0' || s[0] > '9') }
 
 func isWordByte(c byte) bool {
@@ -170,8 +166,8 @@ func (l *lexer) skipPast(end string) {
 	_, l.rest, _ = strings.Cut(l.rest, end)
 }
 
-// word takes a word, a quoted name without its quotes (it can be empty), or
-// one byte.
+// word takes a word, a quoted name without its quotes, which may be empty, or one
+// byte of anything else.
 func (l *lexer) word() string {
 	l.quoted = false
 	if closing := closingQuote(l.rest[0]); closing != 0 {

@@ -58,7 +58,7 @@ func TestSummaryOfEveryStatement(t *testing.T) {
 		if l.comment != "" {
 			continue
 		}
-		if got := Summary(l.statement); got != l.summary {
+		if got := summarize(l.statement); got != l.summary {
 			t.Errorf("%s:%d: got %q, want %q, for %s", golden, i+1, got, l.summary, l.statement)
 		}
 	}
@@ -72,7 +72,7 @@ func rewriteGolden(t *testing.T, lines []line) {
 			fmt.Fprintln(&b, l.comment)
 			continue
 		}
-		fmt.Fprintf(&b, "%s\t%s\n", Summary(l.statement), l.statement)
+		fmt.Fprintf(&b, "%s\t%s\n", summarize(l.statement), l.statement)
 	}
 	if err := os.WriteFile(golden, b.Bytes(), 0o644); err != nil {
 		t.Fatal(err)
@@ -101,7 +101,7 @@ func TestRealStatementsAreSummedUpAsVerbsAndTables(t *testing.T) {
 		}
 	}
 	for _, statement := range list {
-		words := strings.Fields(Summary(statement))
+		words := strings.Fields(summarize(statement))
 		if len(words) < 2 || !strings.HasPrefix(strings.ToUpper(statement), words[0]) {
 			t.Errorf("%q does not name what is done to what by %s", words, statement)
 		}
@@ -128,7 +128,7 @@ func TestSummaryAcrossLines(t *testing.T) {
 		{"literal that is not closed", "SELECT id FROM a WHERE x = 'FROM b", "SELECT a"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			if got := Summary(tc.statement); got != tc.want {
+			if got := summarize(tc.statement); got != tc.want {
 				t.Errorf("got %q, want %q", got, tc.want)
 			}
 		})
@@ -154,7 +154,7 @@ func TestSummaryIsBounded(t *testing.T) {
 		{"many tables", "SELECT id FROM " + strings.Repeat("ab, ", 1000) + "c", "SELECT" + strings.Repeat(" ab", 83)},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			if got := Summary(tc.statement); got != tc.want {
+			if got := summarize(tc.statement); got != tc.want {
 				t.Errorf("got %d bytes, %q, want %q", len(got), got, tc.want)
 			}
 		})
@@ -168,7 +168,7 @@ func FuzzSummary(f *testing.F) {
 	f.Add("\xff\xfe FROM \x80")
 	f.Add("SELECT id FROM \"" + strings.Repeat("ü", 200) + "\"")
 	f.Fuzz(func(t *testing.T, statement string) {
-		got := Summary(statement)
+		got := summarize(statement)
 		if len(got) > maxSummary {
 			t.Errorf("%d bytes: %q", len(got), got)
 		}
@@ -178,7 +178,7 @@ func FuzzSummary(f *testing.F) {
 		if strings.Trim(got, " ") != got {
 			t.Errorf("blanks around %q", got)
 		}
-		if again := Summary(statement); again != got {
+		if again := summarize(statement); again != got {
 			t.Errorf("%q, then %q", got, again)
 		}
 	})
@@ -194,7 +194,7 @@ func BenchmarkSummary(b *testing.B) {
 	b.ReportAllocs()
 	i := 0
 	for b.Loop() {
-		Summary(list[i%len(list)])
+		summarize(list[i%len(list)])
 		i++
 	}
 }

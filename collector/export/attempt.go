@@ -26,16 +26,16 @@ import (
 	"clntrace/collector/text"
 )
 
-// attempt is what one export request came to. The SDK's clients return an
-// error only, with the same text for very different ends; the attempt travels
-// in the request's context and is filled in where the answer arrives.
+// attempt is the outcome of one export request. The SDK's clients return only an
+// error, with the same text for very different outcomes. So the attempt travels in
+// the request's context, and is filled in where the answer arrives.
 type attempt struct {
-	reached      bool // there was a connection: the answer, or its absence, is about the batch
+	reached      bool // there was a connection, so the batch may be the problem
 	acknowledged bool
-	rejected     int64  // spans the backend refused of a batch it acknowledged
-	message      string // the backend's reason
+	rejected     int64  // spans that the backend refused of a batch that it acknowledged
+	message      string // the backend's reason, or the error
 	retryable    bool
-	retryAfter   time.Duration // the backend's wish; 0: none
+	retryAfter   time.Duration // how long the backend asked us to wait; 0: it did not
 }
 
 type attemptKey struct{}
@@ -52,7 +52,7 @@ func attemptOf(ctx context.Context) *attempt {
 	return new(attempt)
 }
 
-// answered notes a backend's acknowledgement.
+// answered records a backend's acknowledgement.
 func (a *attempt) answered(response *coltracepb.ExportTraceServiceResponse) {
 	a.acknowledged = true
 	if partial := response.GetPartialSuccess(); partial != nil {
@@ -60,7 +60,7 @@ func (a *attempt) answered(response *coltracepb.ExportTraceServiceResponse) {
 	}
 }
 
-// rejectedOf is how many spans of a batch of that many were rejected.
+// rejectedOf is how many of a batch of that many spans were rejected.
 func (a *attempt) rejectedOf(spans int64) int64 { return min(max(a.rejected, 0), spans) }
 
 // observeGRPC is the unary interceptor that fills in attempts.
@@ -80,7 +80,7 @@ func observeGRPC(ctx context.Context, method string, req, reply any, cc *grpc.Cl
 	switch s.Code() { // the list of the OTLP specification
 	case codes.Canceled, codes.DeadlineExceeded, codes.Aborted, codes.OutOfRange, codes.Unavailable, codes.DataLoss:
 		a.retryable = true
-	case codes.ResourceExhausted: // only with a RetryInfo
+	case codes.ResourceExhausted: // retryable only with a RetryInfo
 	default:
 		a.retryable = false
 	}
@@ -119,7 +119,7 @@ func (o observeHTTP) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	response.Body = io.NopCloser(bytes.NewReader(body))
 	if refusal := NotOTLP(response); refusal != nil {
-		a.message = refusal.Error() // an answer, so for the transport no error
+		a.message = refusal.Error() // to a transport, any answer is a success
 		return response, nil        //nolint:nilerr // see above
 	}
 	if response.StatusCode/100 == 2 {
@@ -137,9 +137,9 @@ func (o observeHTTP) RoundTrip(req *http.Request) (*http.Response, error) {
 	return response, nil
 }
 
-// NotOTLP says why an HTTP answer is none of an OTLP endpoint; nil: it may be
-// one. It is strict with what a login page or a proxy sends, and with nothing
-// else: many backends answer without a content type, or with an odd one.
+// NotOTLP says why an HTTP answer cannot be that of an OTLP endpoint; nil: it may
+// be. It refuses only what login pages and proxies send, because many backends
+// answer without a content type, or with an odd one.
 func NotOTLP(response *http.Response) error {
 	status := fmt.Sprintf("HTTP %d %s", response.StatusCode, http.StatusText(response.StatusCode))
 	mediaType, _, _ := mime.ParseMediaType(response.Header.Get("Content-Type")) // as in reason
@@ -152,8 +152,8 @@ func NotOTLP(response *http.Response) error {
 	return nil
 }
 
-// target returns the host that a redirect leads to, in parentheses, or "". The
-// rest of its address may hold a secret.
+// target returns the host that a redirect leads to, in parentheses, or "". The rest
+// of the URL may contain a secret.
 func target(response *http.Response) string {
 	to, err := response.Location()
 	if err != nil || to.Host == "" {
@@ -162,11 +162,11 @@ func target(response *http.Response) string {
 	return " (" + (&url.URL{Scheme: to.Scheme, Host: to.Host}).String() + ")"
 }
 
-// maxReason bounds the text of a backend in the log and in tracestats.
+// maxReason bounds what a backend says in the log and in tracestats.
 const maxReason = 300 // bytes
 
-// Brief is what a backend, or a proxy before it, says, as a part of one line.
-// It may be a whole page.
+// Brief makes what a backend or a proxy says, which may be a whole page, fit into a
+// line: at most maxReason bytes.
 func Brief(s string) string {
 	line := text.Plain(strings.Join(strings.Fields(s), " "))
 	if len(line) <= maxReason {
@@ -176,11 +176,11 @@ func Brief(s string) string {
 	return text.Clip(line, maxReason-len(more)) + more
 }
 
-// reason returns what an OTLP backend says about a refusal, behind a colon, or
-// "" where the answer is not from one.
+// reason returns what an OTLP backend says about a refusal, after a colon, or "" if
+// it says nothing that we can read.
 func reason(contentType string, body []byte) string {
 	var s statuspb.Status
-	mediaType, _, _ := mime.ParseMediaType(contentType) // an odd one is none that we know
+	mediaType, _, _ := mime.ParseMediaType(contentType) // on errors it is none that we know
 	var err error
 	switch mediaType {
 	case "application/x-protobuf":
@@ -194,7 +194,7 @@ func reason(contentType string, body []byte) string {
 	return ": " + s.GetMessage()
 }
 
-// retryAfter reads the header of that name: seconds or a date.
+// retryAfter reads a Retry-After header: seconds or a date; 0 for anything else.
 func retryAfter(value string, now time.Time) time.Duration {
 	if seconds, err := strconv.Atoi(value); err == nil {
 		return time.Duration(max(seconds, 0)) * time.Second

@@ -24,7 +24,7 @@ func export1(t *testing.T, cfg Config) (*testPipeline, stats.Export) {
 	p := newTestPipeline(t).start(cfg)
 	p.SetNode(Node{})
 	p.send(newSpan(1, "a"))
-	if left := p.shutdown(10 * time.Second); left != 0 {
+	if left := p.shutdown(time.Minute); left != 0 {
 		t.Errorf("%d spans are left", left)
 	}
 	report, _ := p.Status()

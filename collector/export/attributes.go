@@ -24,7 +24,7 @@ const (
 	keyNetwork      = attribute.Key("cln.network")
 )
 
-// redacted replaces a value that the operator does not want to leave the node.
+// redacted replaces values that the operator does not want to leave the node.
 const redacted = "[redacted]"
 
 const (
@@ -32,12 +32,12 @@ const (
 	rpcSystemValue = "jsonrpc"
 )
 
-// describe fills in the name, attributes and links of s. What is derived from a redacted tag
-// is redacted like the tag itself.
-func (s *Span) describe(p *Policy, database attribute.KeyValue) {
-	most := 2 // attributes besides the tags: what a span is about
+// describe fills in the name, attributes and links of s. What is derived from a
+// redacted tag is redacted too.
+func (s *readOnlySpan) describe(p *Policy, database attribute.KeyValue) {
+	most := 2 // attributes besides the tags, for what a span is about
 	if s.in.Request != "" || s.in.Truncated {
-		most = 6 // and its relations
+		most = 6 // and for its relations
 	}
 	list := make([]attribute.KeyValue, 0, len(s.in.Tags)+most)
 	for i := range s.in.Tags {
@@ -66,8 +66,8 @@ func (s *Span) describe(p *Policy, database attribute.KeyValue) {
 	s.links = links(s.in.Links)
 }
 
-// describeRelations adds what correlating found out.
-func (s *Span) describeRelations(list []attribute.KeyValue, p *Policy) []attribute.KeyValue {
+// describeRelations adds what the correlator has found out.
+func (s *readOnlySpan) describeRelations(list []attribute.KeyValue, p *Policy) []attribute.KeyValue {
 	if s.in.Request != "" {
 		list = append(list, keyRequestRoot.String(p.show(detail.TagID, s.in.Request)))
 	}
@@ -86,7 +86,7 @@ func (s *Span) describeRelations(list []attribute.KeyValue, p *Policy) []attribu
 	return list
 }
 
-// links gives relations the form of the SDK.
+// links converts relations to the SDK's form.
 func links(relations []correlate.Link) []sdktrace.Link {
 	if len(relations) == 0 {
 		return nil
@@ -111,8 +111,8 @@ func appendRPC(list []attribute.KeyValue, method string) []attribute.KeyValue {
 	return list
 }
 
-// databaseSystem is db.system.name for the scheme of lightningd's wallet
-// option, and invalid when that is not known.
+// databaseSystem returns db.system.name for the scheme of lightningd's wallet
+// option, or an invalid attribute if the scheme is unknown.
 func databaseSystem(scheme string) attribute.KeyValue {
 	switch scheme {
 	case "sqlite3":

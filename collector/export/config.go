@@ -4,7 +4,7 @@ import "time"
 
 // Config says where spans go, which of them, and in what form.
 type Config struct {
-	// Endpoint is where batches go; its Off form counts spans and exports none.
+	// Endpoint is where batches go. If it is Off, spans are counted and not exported.
 	Endpoint Endpoint
 	Protocol Protocol
 	// Headers are sent with every export request. Their values are secrets.
@@ -32,10 +32,11 @@ type Config struct {
 	SpoolSize int    // MiB on disk at most, 0: no spool
 }
 
-// DefaultSpoolDir is in the working directory.
+// DefaultSpoolDir is where the spool is if nothing else is set, in the working
+// directory.
 const DefaultSpoolDir = "clntrace-spool"
 
-// Node is who the spans' node is. Empty fields are unknown.
+// Node identifies the node whose spans these are. Empty fields are unknown.
 type Node struct {
 	ID, Alias, Network, Version string
 	// Database is the scheme of lightningd's wallet option, "sqlite3" or "postgres".

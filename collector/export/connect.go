@@ -22,17 +22,17 @@ import (
 	"google.golang.org/grpc/encoding/gzip"
 )
 
-// maxReconnectDelay bounds gRPC's own back-off, which goes up to two minutes:
-// the time that a backend would be back and nobody looks.
+// maxReconnectDelay bounds gRPC's own back-off. It would go up to two minutes, for
+// which nobody would notice that the backend is back.
 const maxReconnectDelay = 5 * time.Second
 
-// link is a client of one endpoint.
+// link is the SDK's client for one endpoint.
 type link struct {
 	client otlptrace.Client
 	conn   *grpc.ClientConn // nil for HTTP
 }
 
-// connect prepares a link; nothing is dialled yet.
+// connect prepares a link, without dialing. The link is nil if the endpoint is off.
 func connect(cfg Config) (*link, error) {
 	if cfg.Endpoint.Off() {
 		return nil, nil
@@ -56,14 +56,14 @@ func connectGRPC(cfg Config) (*link, error) {
 	if err != nil {
 		return nil, err
 	}
-	// Headers and timeout are always given, or the SDK would take them from
-	// the environment behind our options' back.
+	// Headers and timeout are always set: if they were not, the SDK would take them
+	// from the environment, against our options.
 	return &link{conn: conn, client: otlptracegrpc.NewClient(
 		otlptracegrpc.WithGRPCConn(conn),
 		otlptracegrpc.WithHeaders(cfg.Headers),
 		otlptracegrpc.WithTimeout(cfg.Timeout),
-		// Requests are kept far below the SDK's limit anyway; to hold each one
-		// against it takes a tenth of all our time.
+		// No limit: our requests are far below the SDK's, and measuring each of them
+		// takes a tenth of all our CPU time.
 		otlptracegrpc.WithMaxRequestSize(0),
 		otlptracegrpc.WithRetry(otlptracegrpc.RetryConfig{Enabled: false}),
 	)}, nil
@@ -81,8 +81,8 @@ func connectHTTP(cfg Config) (*link, error) {
 	return &link{client: otlptracehttp.NewClient(
 		otlptracehttp.WithEndpointURL(cfg.Endpoint.tracesURL()),
 		otlptracehttp.WithHTTPClient(HTTPClient(cfg, observeHTTP{transport})),
-		// As above: these are given, or the environment gives them. TLS is the
-		// transport's; what the environment says of it would fail http://.
+		// Set for the same reason as above. TLS is up to the transport; what the
+		// environment says about it would make http:// endpoints fail.
 		otlptracehttp.WithHeaders(cfg.Headers),
 		otlptracehttp.WithTLSClientConfig(nil),
 		otlptracehttp.WithEncoding(otlptracehttp.EncodingProtobuf),
@@ -91,7 +91,8 @@ func connectHTTP(cfg Config) (*link, error) {
 	)}, nil
 }
 
-// DialGRPC prepares a connection to cfg's endpoint; nothing is dialled yet.
+// DialGRPC prepares a connection to cfg's endpoint, without dialing. The error says
+// which file of cfg cannot be used.
 func DialGRPC(cfg Config, more ...grpc.DialOption) (*grpc.ClientConn, error) {
 	tlsConfig, err := loadTLS(cfg)
 	if err != nil {
@@ -124,7 +125,8 @@ func DialGRPC(cfg Config, more ...grpc.DialOption) (*grpc.ClientConn, error) {
 	return conn, nil
 }
 
-// HTTPTransport is a transport for requests to cfg's endpoint.
+// HTTPTransport returns a transport for requests to cfg's endpoint. The error says
+// which file of cfg cannot be used.
 func HTTPTransport(cfg Config) (*http.Transport, error) {
 	tlsConfig, err := loadTLS(cfg)
 	if err != nil {
@@ -146,8 +148,8 @@ func HTTPTransport(cfg Config) (*http.Transport, error) {
 	return transport, nil
 }
 
-// HTTPClient is a client for requests to cfg's endpoint. It follows no
-// redirect: the headers, with their secrets, are for that endpoint alone, and a
+// HTTPClient returns a client for requests to cfg's endpoint. It follows no
+// redirects: the headers, which may be secrets, are for that endpoint alone, and a
 // POST that becomes a GET delivers nothing.
 func HTTPClient(cfg Config, transport http.RoundTripper) *http.Client {
 	return &http.Client{
@@ -156,22 +158,22 @@ func HTTPClient(cfg Config, transport http.RoundTripper) *http.Client {
 	}
 }
 
-// close ends the link after the request under way, or at the end of ctx.
+// close closes the link after the request under way, or when ctx is done.
 func (l *link) close(ctx context.Context) {
-	_ = l.client.Stop(ctx) // the context's error, and the caller set that
+	_ = l.client.Stop(ctx) // can only be the error of ctx, which the caller knows
 	if l.conn != nil {
-		_ = l.conn.Close() // only fails when closed before
+		_ = l.conn.Close() // fails only if it was closed before
 	}
 }
 
-// Where OTLP over HTTP takes spans and metrics.
+// Where spans and metrics go in OTLP over HTTP.
 const (
 	tracesPath  = "/v1/traces"
 	metricsPath = "/v1/metrics"
 )
 
-// tracesURL is where OTLP over HTTP takes spans: below the endpoint, unless it
-// names the whole path already.
+// tracesURL is where spans go in OTLP over HTTP: below the endpoint, unless that
+// already is the whole path.
 func (e Endpoint) tracesURL() string {
 	if e.whole {
 		return e.url("/" + strings.TrimPrefix(e.path, "/"))
@@ -179,12 +181,12 @@ func (e Endpoint) tracesURL() string {
 	return e.url(e.base() + tracesPath)
 }
 
-// MetricsURL is where OTLP over HTTP takes metrics: beside the spans.
+// MetricsURL is where metrics go in OTLP over HTTP: beside the spans.
 func (e Endpoint) MetricsURL() string { return e.url(e.base() + metricsPath) }
 
-// base is the path below which each signal has its own. A path that is for
-// spans alone and not the usual one does not say where metrics go: to the usual
-// place then.
+// base is the path below which each signal has its own path. If the endpoint is for
+// spans alone, and not at the usual path, it does not say where metrics go; then
+// they go to their usual path.
 func (e Endpoint) base() string {
 	base, usual := strings.CutSuffix(e.path, tracesPath)
 	if e.whole && !usual {

@@ -25,14 +25,15 @@ import (
 
 const (
 	firstRetry = 500 * time.Millisecond
-	maxRetry   = 5 * time.Second // an endpoint that is back is noticed within this
+	maxRetry   = 5 * time.Second // how long it takes at most to notice that an endpoint is back
 	// maxRetryAfter bounds the wait that a backend can ask for.
 	maxRetryAfter = time.Minute
-	// outageLogGap keeps an endpoint that comes and goes, or that has a new
-	// reason for each refusal, from filling the log.
+	// outageLogGap is the least time between two log lines of a kind, so that an
+	// endpoint that comes and goes, or that gives a new reason for each refusal,
+	// does not fill the log.
 	outageLogGap = time.Minute
-	// crowdCheck is how often a batch that waits for another looks whether
-	// memory is filling up behind it.
+	// crowdCheck is how often a batch that waits checks whether memory is filling up
+	// behind it.
 	crowdCheck = 100 * time.Millisecond
 )
 
@@ -41,14 +42,14 @@ const (
 	StateOff         = "off"
 	StateWaiting     = "waiting" // nothing has been sent yet
 	StateConnected   = "connected"
-	StateRefusing    = "refusing" // the last batch was refused for good
+	StateRefusing    = "refusing" // it refused the last batch for good
 	StateUnreachable = "unreachable"
 )
 
-// noReason stands for that of an endpoint that rejects spans without a word.
+// noReason is the reason if an endpoint rejects spans without giving one.
 const noReason = "it does not say why, perhaps its log does"
 
-// errStopped ends deliveries when their time at shutdown is over.
+// errStopped is the end of deliveries whose time at shutdown is over.
 var errStopped = errors.New("stopped before the endpoint took the spans")
 
 // ledger is where spans are booked.
@@ -57,9 +58,9 @@ type ledger interface {
 	Inherit(spans int64)
 }
 
-// delivery is the OTLP client that the SDK's exporter uploads to. A batch that
-// the endpoint has neither taken nor refused for good goes to the spool. Where
-// there is none, the batch waits in memory and is tried again.
+// delivery is the OTLP client to which the SDK's exporter uploads. A batch that the
+// endpoint has neither taken nor refused for good goes to the spool. If there is
+// no usable spool, the batch waits in memory and is tried again.
 type delivery struct {
 	ledger  ledger
 	log     *slog.Logger
@@ -69,8 +70,8 @@ type delivery struct {
 
 	spool   atomic.Pointer[spool.Spool] // nil: none
 	backlog drainage
-	slot    chan struct{}  // of the one new batch that is being sent
-	work    sync.WaitGroup // what runs beside the SDK's processor
+	slot    chan struct{}  // held by the one new batch that is being sent
+	work    sync.WaitGroup // goroutines beside the SDK's processor
 	left    atomic.Int64   // spans given up after UploadTraces had returned
 
 	mu        sync.Mutex
@@ -78,12 +79,12 @@ type delivery struct {
 	to        Config        // of link
 	changed   chan struct{} // closed when link is replaced, and when an outage ends
 	report    stats.Export
-	since     time.Time // of the outage; zero: none
-	notBefore time.Time // the endpoint's wish for the next attempt
-	told      bool      // the outage is in the log
+	since     time.Time // when the outage began; zero: there is none
+	notBefore time.Time // when the endpoint wants the next attempt
+	told      bool      // the outage has been logged
 	toldAt    time.Time // when an outage was last logged
 	refusal   string    // the last reason logged for a refusal
-	refusalAt time.Time // when that was
+	refusalAt time.Time // when it was logged
 	totalMS   float64
 	took      *hdrhistogram.Histogram // µs, of acknowledged requests
 }
@@ -99,7 +100,8 @@ func newDelivery(stop context.Context, l ledger, log *slog.Logger, crowded func(
 	}
 }
 
-// use sends what follows, the batch under way included, to cfg's endpoint.
+// use makes cfg's endpoint the one for everything that follows, further attempts
+// at the batch under way included. An error means that nothing has changed.
 func (d *delivery) use(cfg Config) error {
 	next, err := d.connect(cfg)
 	if err != nil {
@@ -111,7 +113,7 @@ func (d *delivery) use(cfg Config) error {
 	d.since, d.notBefore, d.told = time.Time{}, time.Time{}, false
 	d.report.Endpoint, d.report.Protocol = cfg.Endpoint.String(), string(cfg.Protocol)
 	d.report.State, d.report.LastError, d.report.Refusal = StateWaiting, "", ""
-	d.refusal, d.refusalAt = "", time.Time{} // what the new one refuses is news
+	d.refusal, d.refusalAt = "", time.Time{} // log what the new endpoint refuses
 	if cfg.Endpoint.Off() {
 		d.report.State = StateOff
 	}
@@ -121,7 +123,7 @@ func (d *delivery) use(cfg Config) error {
 		go last.close(context.Background()) // after its request, which has a timeout
 	}
 	if cfg.Endpoint.PlaintextRemote() {
-		d.log.Warn(fmt.Sprintf("spans go to %s unencrypted; use https:// if the network between is not yours", cfg.Endpoint))
+		d.log.Warn(fmt.Sprintf("spans go to %s unencrypted; use https:// unless you trust the network in between", cfg.Endpoint))
 	}
 	return nil
 }
@@ -132,10 +134,10 @@ func (d *delivery) current() (*link, <-chan struct{}) {
 	return d.link, d.changed
 }
 
-// Start does nothing: links are started as they come.
+// Start does nothing: each link is started when it is made.
 func (d *delivery) Start(context.Context) error { return nil }
 
-// Stop closes the link after what is under way.
+// Stop closes the link, after everything under way has ended.
 func (d *delivery) Stop(ctx context.Context) error {
 	d.work.Wait() // ends when stop does
 	if l, _ := d.current(); l != nil {
@@ -144,9 +146,9 @@ func (d *delivery) Stop(ctx context.Context) error {
 	return nil
 }
 
-// UploadTraces sees to a batch and books where its spans ended. When it
-// returns, the batch has been delivered, is in the spool, or, if memory was
-// filling up behind it, is being sent still. The error is errStopped, or nil.
+// UploadTraces delivers a batch and books its spans. When it returns the batch has
+// been delivered or refused, is in the spool, or, if memory was filling up, is
+// still being sent. The error is errStopped, or nil.
 func (d *delivery) UploadTraces(_ context.Context, batch []*tracepb.ResourceSpans) error {
 	spans := countSpans(batch)
 	if kept := d.takeSlot(batch, spans); kept {
@@ -161,8 +163,8 @@ func (d *delivery) UploadTraces(_ context.Context, batch []*tracepb.ResourceSpan
 	return d.await(ended, spans)
 }
 
-// takeSlot waits until no other new batch is being sent. It does not wait
-// while memory is filling up: then the spool keeps the batch.
+// takeSlot waits until no other new batch is being sent. While memory is filling up
+// it does not wait, but puts the batch into the spool if it can, and returns true.
 func (d *delivery) takeSlot(batch []*tracepb.ResourceSpans, spans int64) (kept bool) {
 	for {
 		select {
@@ -181,8 +183,8 @@ func (d *delivery) takeSlot(batch []*tracepb.ResourceSpans, spans int64) (kept b
 	}
 }
 
-// await waits for an upload, but not while memory is filling up and the spool
-// can take what comes: then the upload goes on by itself.
+// await waits for an upload. If memory is filling up and the spool can take what
+// comes, it does not wait any longer, and the upload goes on in the background.
 func (d *delivery) await(ended <-chan error, spans int64) error {
 	ticker := time.NewTicker(crowdCheck)
 	defer ticker.Stop()
@@ -230,7 +232,7 @@ func (d *delivery) upload(batch []*tracepb.ResourceSpans, spans int64) error {
 	}
 }
 
-// keep puts a batch into the spool and tells whether it could.
+// keep puts a batch into the spool, and reports whether it could.
 func (d *delivery) keep(batch []*tracepb.ResourceSpans, spans int64) (kept bool) {
 	s := d.spool.Load()
 	if s == nil {
@@ -243,7 +245,7 @@ func (d *delivery) keep(batch []*tracepb.ResourceSpans, spans int64) (kept bool)
 		}
 	}()
 	body, err := proto.Marshal(&coltracepb.ExportTraceServiceRequest{ResourceSpans: batch})
-	return err == nil && s.Put(spans, body) == nil // which says itself why it cannot
+	return err == nil && s.Put(spans, body) == nil // Put logs why it cannot
 }
 
 func newBackOff() *backoff.ExponentialBackOff {
@@ -255,23 +257,24 @@ func newBackOff() *backoff.ExponentialBackOff {
 	return b
 }
 
-// away tells that the last attempt has found the endpoint unreachable.
+// away reports whether the last attempt found the endpoint unreachable.
 func (d *delivery) away() bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return !d.since.IsZero()
 }
 
-// retryIn is how long to leave an endpoint alone that is away: as long as it
-// asked for, and at least as wait says, whose jitter may exceed its maximum.
+// retryIn is how long to wait before the next attempt at an endpoint that is away:
+// as long as wait says, or as the endpoint has asked for if that is longer.
 func (d *delivery) retryIn(wait *backoff.ExponentialBackOff) time.Duration {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	// The back-off's jitter can exceed its own maximum.
 	return max(min(wait.NextBackOff(), maxRetry), time.Until(d.notBefore))
 }
 
-// try sends a batch once. A defect on the way, in our code or in the SDK's,
-// counts as a refusal for good: the next attempt would end the same way.
+// try sends a batch once. A panic on the way, in our code or in the SDK's, counts as
+// a refusal for good, because the next attempt would end the same way.
 func (d *delivery) try(ctx context.Context, l *link, batch []*tracepb.ResourceSpans) (result *attempt, err error) {
 	ctx, result = withAttempt(ctx)
 	defer func() {
@@ -289,8 +292,8 @@ func (d *delivery) try(ctx context.Context, l *link, batch []*tracepb.ResourceSp
 	return result, err
 }
 
-// pause waits, and ends early when there is another endpoint to try, or the
-// same one is back. It is not ok if ctx ended it.
+// pause waits, but not longer than until there is another endpoint or the same one
+// is back. It is not ok if ctx is done.
 func (d *delivery) pause(ctx context.Context, wait time.Duration, changed <-chan struct{}) (ok bool) {
 	timer := time.NewTimer(wait)
 	defer timer.Stop()
@@ -303,24 +306,24 @@ func (d *delivery) pause(ctx context.Context, wait time.Duration, changed <-chan
 	return true
 }
 
-// verdict is what an attempt means for its batch.
+// verdict is what the outcome of an attempt means for its batch.
 type verdict int
 
 const (
-	taken    verdict = iota // by the endpoint
-	unwanted                // refused for good
+	taken    verdict = iota // the endpoint took it
+	unwanted                // the endpoint refused it for good
 	waiting                 // the endpoint is away
-	// void: the answer says nothing about the endpoint that is in use now, or
+	// void means that the answer says nothing about the endpoint now in use, or that
 	// there is no time left.
 	void
 )
 
-// final tells that the batch is booked and needs no further attempt.
+// final reports whether the batch is booked and needs no further attempt.
 func (v verdict) final() bool { return v == taken || v == unwanted }
 
-// settle notes what an attempt over l, that ctx could end, says about the
-// endpoint, and books the batch where that is final. from is the entry that
-// takes its spans from where they were.
+// settle records what an attempt over l says about the endpoint, and books the
+// batch if the verdict is final. ctx is the one that could end the attempt, and
+// from the ledger entry that takes the spans from where they were.
 func (d *delivery) settle(ctx context.Context, l *link, from stats.Counts, spans int64, result *attempt, err error) verdict {
 	if result.message == "" && err != nil && !result.acknowledged {
 		result.message = Brief(err.Error())
@@ -339,9 +342,8 @@ func (d *delivery) settle(ctx context.Context, l *link, from stats.Counts, spans
 	return v
 }
 
-// note is the part of settle that must not see another endpoint come into use
-// half way: what one says would be told of the other. It returns what is to be
-// logged.
+// note is the part of settle during which no other endpoint may come into use, or
+// it would be blamed for what this one says. It returns the lines to log.
 func (d *delivery) note(ctx context.Context, l *link, spans int64, result *attempt) (v verdict, lines []string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -359,14 +361,14 @@ func (d *delivery) note(ctx context.Context, l *link, spans int64, result *attem
 		return void, nil
 	case !result.retryable:
 		d.report.State = StateRefusing
-		d.recovered() // an answer is an answer
+		d.recovered() // a refusal is an answer, too
 		return unwanted, d.complain(fmt.Sprintf("%s refused a batch of %s for good", d.report.Endpoint, text.Number(spans, "span", "spans")), spans, result.message, now)
 	}
 	return waiting, d.unreachable(result, now)
 }
 
-// noteTaken notes that the endpoint in use took a batch, all or in part. d.mu
-// is held.
+// noteTaken records that the endpoint in use took a batch, or a part of it. The
+// caller holds d.mu.
 func (d *delivery) noteTaken(spans int64, result *attempt, now time.Time) (lines []string) {
 	d.report.State = StateConnected
 	if d.recovered() {
@@ -385,9 +387,10 @@ func (d *delivery) noteTaken(spans int64, result *attempt, now time.Time) (lines
 	return lines
 }
 
-// complain notes why spans were lost, if any were, which is to be logged behind
-// what happened unless it is the reason logged last, or another has been logged
-// just before. d.mu is held.
+// complain records a reason, and that spans were lost for it if any were. It
+// returns the line to log, what followed by the reason, unless that reason was the
+// last one logged or another was logged less than outageLogGap ago. The caller
+// holds d.mu.
 func (d *delivery) complain(what string, lost int64, reason string, now time.Time) (lines []string) {
 	d.report.LastError = reason
 	if lost > 0 {
@@ -404,10 +407,10 @@ func (d *delivery) complain(what string, lost int64, reason string, now time.Tim
 	return []string{what + ": " + d.to.ExplainRefusal(reason) + note}
 }
 
-// confess tells of a defect of ours that costs no span.
+// confess reports a panic that costs no span.
 func (d *delivery) confess(found error) { d.lose(0, found) }
 
-// lose books spans that a defect of ours keeps from ever being delivered.
+// lose books spans that cannot be delivered because of a panic, and reports it.
 func (d *delivery) lose(spans int64, found error) {
 	what := "exporting"
 	if spans > 0 {
@@ -422,7 +425,7 @@ func (d *delivery) lose(spans int64, found error) {
 	}
 }
 
-// unreachable notes that the endpoint is away. d.mu is held.
+// unreachable records that the endpoint is away. The caller holds d.mu.
 func (d *delivery) unreachable(result *attempt, now time.Time) (lines []string) {
 	if d.since.IsZero() {
 		d.since = now
@@ -436,8 +439,8 @@ func (d *delivery) unreachable(result *attempt, now time.Time) (lines []string) 
 	return []string{fmt.Sprintf("%s does not take spans, they wait: %s", d.report.Endpoint, d.to.ExplainOutage(result.message))}
 }
 
-// recovered ends an outage, if there is one, and tells whether its end is to
-// be logged. d.mu is held.
+// recovered ends an outage, if there is one, and reports whether its end should be
+// logged. The caller holds d.mu.
 func (d *delivery) recovered() (tell bool) {
 	if d.since.IsZero() {
 		return false
@@ -458,11 +461,12 @@ func (d *delivery) count(update func(*stats.Export)) {
 func (d *delivery) timed(took time.Duration) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	_ = d.took.RecordValue(min(took.Microseconds(), d.took.HighestTrackableValue())) // in range, then it cannot fail
+	_ = d.took.RecordValue(min(took.Microseconds(), d.took.HighestTrackableValue())) // cannot fail within its range
 	d.totalMS += took.Seconds() * 1000
 }
 
-// status returns the state of the endpoint and since when it is unreachable.
+// status returns the state of the endpoint, and since when it has been unreachable;
+// zero if it is not.
 func (d *delivery) status() (stats.Export, time.Time) {
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -207,7 +207,7 @@ func TestErrorsAreToldUnderTheirOwnEndpointsName(t *testing.T) {
 	p.SetNode(Node{})
 	p.number(0, 8)
 	told := 0
-	for i := range 4000 {
+	for i := 0; i < 4000 || told == 0; i++ {
 		cfg.Endpoint = mustParse(t, "http://127.0.0.1:"+ports[i%len(ports)])
 		if err := p.Reconfigure(cfg, true); err != nil {
 			t.Fatal(err)
@@ -224,9 +224,6 @@ func TestErrorsAreToldUnderTheirOwnEndpointsName(t *testing.T) {
 		}
 	}
 	p.shutdown(time.Second)
-	if told == 0 {
-		t.Error("no endpoint has said anything")
-	}
 }
 
 // A defect in the way of a batch costs that batch at most, never the process.

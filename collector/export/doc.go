@@ -1,22 +1,24 @@
-// Package export turns spans into OTLP and sees to it that they arrive.
+// Package export turns spans into OTLP and makes sure that they arrive, or are
+// counted.
 //
-// A span goes through Pipeline.Submit (which decides whether it is exported),
-// the SDK's batch processor, the exporter (which names its process and node),
-// the SDK's OTLP exporter, and the delivery, which is the SDK's OTLP client
-// with the patience that client lacks: it books every span where it ended, and
-// what the endpoint has not taken goes to the spool.
+// A span passes through Pipeline.Submit, which decides whether it is exported; the
+// SDK's batch processor; the exporter, which fills in its process and node; the
+// SDK's OTLP exporter; and the delivery, which wraps the SDK's OTLP client. The
+// SDK drops what it cannot deliver without saying what; the delivery retries, puts
+// into the spool what the endpoint does not take, and books for every span what
+// became of it.
 //
-// While the endpoint is away only the oldest batch of the spool is tried, with
-// back-off; new batches go behind it. Once that one is through, new batches
-// are sent directly again, beside the backlog, which goes oldest first and at
-// a pace that leaves the endpoint time for others.
+// While the endpoint is away only the oldest batch in the spool is tried, with
+// back-off; new batches join the spool. As soon as one has got through, new
+// batches are sent directly again. The backlog is sent beside them, oldest first,
+// and slowly enough to leave the endpoint time for others.
 //
-// It gets Spans of correlate and gives OTLP requests, and books each span where
-// it ended. A span enters only with a reservation (Reserve): there are as many
-// as the queue's size says, and they have maxQueueBytes together. A request has
-// maxRequestBytes at most, below what receivers accept by default.
+// The package takes Spans of correlate, gives OTLP requests, and books each span.
+// A span enters only with a reservation (Reserve). There are as many of these as
+// the queue's size says, with maxQueueBytes in all. A request has at most
+// maxRequestBytes, below what receivers accept by default.
 //
-// Read pipeline.go first, then span.go and attributes.go (what a span becomes),
+// Read pipeline.go first, then span.go and attributes.go (what becomes of a span),
 // delivery.go, attempt.go and drain.go (how it arrives), and endpoint.go and
 // connect.go (where). The next room is spool.
 package export

@@ -15,23 +15,22 @@ import (
 )
 
 const (
-	// drainRate bounds the backlog's share of an endpoint that has just come
-	// back: 64 MiB in 16 s.
+	// drainRate bounds the load that the backlog puts on an endpoint that has just
+	// come back: 64 MiB take 16 s.
 	drainRate = 4 << 20 // bytes a second
-	// drainGap is the least pause between two batches of the backlog. The
-	// pause is also as long as the last one took, so that a slow endpoint has
-	// half of its time for others.
+	// drainGap is the shortest pause between two batches of the backlog. The pause
+	// is also at least as long as the last batch took, so that half of a slow
+	// endpoint's time is left for others.
 	drainGap = 10 * time.Millisecond
-	// spoolCheck is how often a spool that could not be opened is tried: its
-	// last owner may need up to 5 s to end.
+	// spoolCheck is how often opening a spool is tried again. Its last owner may
+	// need up to 5 s to end.
 	spoolCheck = 2 * time.Second
-	// maxInARow is how often one batch is sent in vain to an endpoint that can
-	// be reached before another gets a chance in between: it may be the batch
-	// that is too much for it.
+	// maxInARow is how often one batch is sent in vain, to an endpoint that can be
+	// reached, before others are tried in between: that batch may be the problem.
 	maxInARow = 10
 )
 
-// drainage is what ends the draining of the spool.
+// drainage holds the contexts that end the draining of the spool.
 type drainage struct {
 	ending context.Context // done: take no further batch
 	end    context.CancelFunc
@@ -63,8 +62,8 @@ func (d *delivery) openSpool(cfg Config) {
 	d.work.Go(func() { d.drain(s) })
 }
 
-// spoolChanged books what happens in the spool. A span that somebody else has
-// taken from it, with its file, counts as dropped like those of a full one.
+// spoolChanged books what happens in the spool. Spans whose file somebody else has
+// removed count as dropped, like those that a full spool drops.
 func (d *delivery) spoolChanged(c spool.Change) {
 	if c.Found > 0 {
 		d.ledger.Inherit(c.Found)
@@ -76,8 +75,8 @@ func (d *delivery) spoolChanged(c spool.Change) {
 	}
 }
 
-// endDrain leaves the rest of the spool to the next run. The attempt under way
-// may end by itself, unless it is one of many in vain.
+// endDrain leaves the rest of the spool to the next run. The attempt under way may
+// end by itself, unless the endpoint is away.
 func (d *delivery) endDrain() {
 	d.backlog.end()
 	if d.away() {
@@ -91,8 +90,8 @@ func (d *delivery) closeSpool() {
 	}
 }
 
-// drain sends what is in the spool, until endDrain. While the endpoint is away
-// it is the only one to ask whether it is back.
+// drain sends what is in the spool, until endDrain. While the endpoint is away only
+// drain tries whether it is back.
 func (d *delivery) drain(s *spool.Spool) {
 	wait := newBackOff()
 	for d.backlog.ending.Err() == nil {
@@ -103,11 +102,11 @@ func (d *delivery) drain(s *spool.Spool) {
 	}
 }
 
-// drainSome sends the next batch, or waits until there may be one. The error is
-// a defect.
+// drainSome sends the next batch, or waits until there may be one. An error means
+// that it panicked.
 func (d *delivery) drainSome(s *spool.Spool, wait *backoff.ExponentialBackOff) (found error) {
 	defer func() { found = defect.Of(recover()) }()
-	_ = s.Open() // its Status tells what is wrong
+	_ = s.Open() // its Status says what is wrong
 	for d.backlog.ending.Err() == nil && s.LookInto() {
 	}
 	l, changed := d.current()
@@ -129,8 +128,8 @@ func (d *delivery) drainSome(s *spool.Spool, wait *backoff.ExponentialBackOff) (
 	return nil
 }
 
-// take takes the oldest batch, or, when that has been sent in vain for long,
-// the next one every other time.
+// take takes the oldest batch, or every other time the next one if the oldest has
+// been sent in vain too often.
 func take(s *spool.Spool, away bool) *spool.Batch {
 	b := s.Next(0)
 	if b != nil && away && b.Attempts >= maxInARow && b.Attempts%2 == 1 {
@@ -152,8 +151,8 @@ func (d *delivery) idle(s *spool.Spool, changed <-chan struct{}) {
 	}
 }
 
-// deliver sends a batch of the spool and returns how long to leave the
-// endpoint alone before the next.
+// deliver sends a batch of the spool, and returns how long to wait before the next
+// one.
 func (d *delivery) deliver(s *spool.Spool, l *link, b *spool.Batch) time.Duration {
 	var request coltracepb.ExportTraceServiceRequest
 	if err := proto.Unmarshal(b.Body, &request); err != nil {
@@ -173,7 +172,7 @@ func (d *delivery) deliver(s *spool.Spool, l *link, b *spool.Batch) time.Duratio
 		return 0
 	case waiting:
 		if !away && b.Attempts >= maxInARow {
-			s.Postpone(b) // others were taken since it was tried first
+			s.Postpone(b) // the endpoint takes others, but not this one
 		} else {
 			s.Release(b, result.reached)
 		}

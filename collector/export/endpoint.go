@@ -32,7 +32,7 @@ type Endpoint struct {
 	raw  string
 	host string // host:port, or the path of a unix socket
 	path string // of the URL, for http/protobuf
-	// whole tells that path is where spans go, not what that is below of.
+	// whole says that spans go to path itself, and not to /v1/traces below it.
 	whole bool
 	tls   bool
 	unix  bool
@@ -41,7 +41,8 @@ type Endpoint struct {
 // OffEndpoint exports nothing.
 var OffEndpoint = Endpoint{}
 
-// DefaultEndpoint is where an OpenTelemetry Collector on this host listens.
+// DefaultEndpoint is where an OpenTelemetry Collector on this host listens by
+// default.
 func DefaultEndpoint(p Protocol) Endpoint {
 	host := "localhost:4317"
 	if p == ProtocolHTTP {
@@ -50,7 +51,7 @@ func DefaultEndpoint(p Protocol) Endpoint {
 	return Endpoint{raw: "http://" + host, host: host}
 }
 
-// errEndpointForm is the tail of every endpoint error: what is allowed.
+// errEndpointForm says what is allowed; it ends every error about an endpoint.
 var errEndpointForm = errors.New("allowed are http://host:port, https://host:port, unix:///path, host:port, or off")
 
 // ParseEndpoint reads an endpoint as an operator writes it: http://host:port
@@ -121,17 +122,18 @@ func isLoopback(host string) bool {
 	return ip != nil && ip.IsLoopback()
 }
 
-// ForTracesAlone is e as the OpenTelemetry specification has it for a variable
-// that is about traces alone: with http/protobuf the URL is used as it is.
+// ForTracesAlone returns e as if it came from the variable that is for traces alone:
+// with http/protobuf, the OpenTelemetry specification says, its URL is used as it
+// is.
 func (e Endpoint) ForTracesAlone() Endpoint {
 	e.whole = strings.Contains(e.raw, "://") && !e.unix
 	return e
 }
 
-// HasPath tells that e names more than a host, which gRPC has no use for.
+// HasPath reports whether e has a path, for which gRPC has no use.
 func (e Endpoint) HasPath() bool { return strings.Trim(e.path, "/") != "" }
 
-// Off tells that nothing is to be exported.
+// Off reports whether nothing is to be exported.
 func (e Endpoint) Off() bool { return e.raw == "" }
 
 // String is the endpoint as it was written.
@@ -142,7 +144,7 @@ func (e Endpoint) String() string {
 	return e.raw
 }
 
-// PlaintextRemote tells that spans would cross a network unencrypted.
+// PlaintextRemote reports whether spans would cross a network unencrypted.
 func (e Endpoint) PlaintextRemote() bool {
 	if e.Off() || e.tls || e.unix {
 		return false

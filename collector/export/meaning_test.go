@@ -31,7 +31,7 @@ func BenchmarkMeaning(b *testing.B) {
 		var d zipkin.Decoder
 		i := 0
 		for b.Loop() {
-			s := &Span{in: decode(&d, i)}
+			s := &readOnlySpan{in: decode(&d, i)}
 			for _, tag := range s.in.Tags {
 				s.attributes = append(s.attributes, attribute.String(tag.Key, tag.Value))
 			}
@@ -54,7 +54,7 @@ func BenchmarkMeaning(b *testing.B) {
 			if i++; i%64 == 0 {
 				c.Expire(now)
 				for _, s := range c.Ready() {
-					(&Span{in: s}).describe(policy, database)
+					(&readOnlySpan{in: s}).describe(policy, database)
 				}
 			}
 		}

@@ -22,24 +22,24 @@ import (
 const (
 	// nodeWait is how long spans wait for the node's id after Start.
 	nodeWait = 5 * time.Second
-	// maxQueueBytes bounds the spans in memory besides their number, for a
-	// hostile sender can make each of them ten times the usual size.
+	// maxQueueBytes bounds the memory of queued spans. Their number alone does not:
+	// a hostile sender can make each of them ten times as large as usual.
 	maxQueueBytes = 32 << 20
-	// maxRequestBytes keeps requests below the 4 MiB that a gRPC server
-	// accepts unless told otherwise; it would refuse a larger one for good.
+	// maxRequestBytes keeps requests below the 4 MiB that gRPC servers accept by
+	// default; they would refuse a larger one for good.
 	maxRequestBytes = 2500 << 10
 )
 
-// Pipeline is the way of spans from the collector to the endpoint.
+// Pipeline takes spans from the collector to the endpoint.
 type Pipeline struct {
-	// Yield, if set, is told after each request how long that took, and may
-	// wait, for others to have the processor. Set it before Start.
+	// Yield, if set, is called after each request with the time that it took. It may
+	// block, to leave the processor to others. Set it before Start.
 	Yield func(worked time.Duration)
 
 	ledger   ledger
 	scope    instrumentation.Scope
 	delivery *delivery
-	abort    context.CancelFunc // of all deliveries
+	abort    context.CancelFunc // ends all deliveries
 
 	limit        atomic.Int64 // spans in memory at most
 	waiting      atomic.Int64 // spans in memory
@@ -64,12 +64,12 @@ func NewPipeline(l ledger, log *slog.Logger, version string) *Pipeline {
 	return p
 }
 
-// DefaultQueueSize is how many spans wait in memory at most unless configured
-// otherwise: 4 s of the highest peak seen.
+// DefaultQueueSize is how many spans wait in memory at most, by default: 4 s of the
+// highest peak seen.
 const DefaultQueueSize = 65536
 
-// Reserve takes room for s in memory, if there is. The room is given back when
-// the span has left by one of the ways that begin with Submit.
+// Reserve reserves memory for s, and reports whether there was any. Submit, or what
+// it starts, gives it back.
 func (p *Pipeline) Reserve(s *correlate.Span) bool {
 	if p.waiting.Load() >= p.limit.Load() {
 		return false
@@ -89,14 +89,14 @@ func (p *Pipeline) unreserve(s *correlate.Span) {
 	p.waitingBytes.Add(int64(-ownSize(s) - p.shared.release(s)))
 }
 
-// crowded tells that half of the memory for spans is in use: there is still
-// time to put batches on disk before spans must be dropped.
+// crowded reports whether more than half of the memory for spans is in use. Then
+// there is still time to put batches on disk before spans have to be dropped.
 func (p *Pipeline) crowded() bool {
 	return p.waiting.Load() > p.limit.Load()/2 || p.waitingBytes.Load() > maxQueueBytes/2
 }
 
-// Start makes the Pipeline ready for Submit. The error names what of cfg
-// cannot be used; nothing is exported then.
+// Start makes the Pipeline ready for Submit. An error says what in cfg cannot be
+// used, and means that nothing is exported.
 func (p *Pipeline) Start(cfg Config) error {
 	err := p.delivery.use(cfg)
 	if err != nil {
@@ -110,18 +110,18 @@ func (p *Pipeline) Start(cfg Config) error {
 	p.limit.Store(int64(cfg.QueueSize))
 	p.exporter = newExporter(p, cfg)
 	p.processor = sdktrace.NewBatchSpanProcessor(p.exporter,
-		// Room for all that Reserve has let in, so that the SDK never drops a
-		// span: it would not say so.
+		// Room for everything that Reserve admits, so that the SDK never drops a
+		// span: it would not tell us.
 		sdktrace.WithMaxQueueSize(max(cfg.QueueSize, DefaultQueueSize)),
 		sdktrace.WithMaxExportBatchSize(cfg.BatchSize),
 		sdktrace.WithBatchTimeout(cfg.BatchDelay),
-		sdktrace.WithExportTimeout(0), // the delivery has its own
+		sdktrace.WithExportTimeout(0), // none: the delivery has its own
 	)
 	return err
 }
 
-// Submit sends spans on their way to the endpoint, or books why they are not
-// sent. They are booked as pending and have a reservation. It does not wait.
+// Submit queues spans for the endpoint, or books why they are not sent. They must
+// have a reservation and be booked as pending. Submit does not block.
 func (p *Pipeline) Submit(spans []*correlate.Span, now time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -133,7 +133,7 @@ func (p *Pipeline) Submit(spans []*correlate.Span, now time.Time) {
 		case !p.policy.samples(s):
 			moved.SampledOut++
 		default:
-			p.processor.OnEnd(&Span{in: s})
+			p.processor.OnEnd(&readOnlySpan{in: s})
 			continue
 		}
 		moved.Pending--
@@ -144,8 +144,9 @@ func (p *Pipeline) Submit(spans []*correlate.Span, now time.Time) {
 	}
 }
 
-// Reconfigure puts into effect what of cfg can change while running. The error
-// names what cannot be used; then nothing has changed.
+// Reconfigure applies what in cfg can change at run time, and connects anew if
+// connection is set. An error says what cannot be used, and means that nothing has
+// changed.
 func (p *Pipeline) Reconfigure(cfg Config, connection bool) error {
 	if connection {
 		if err := p.delivery.use(cfg); err != nil {
@@ -161,7 +162,7 @@ func (p *Pipeline) Reconfigure(cfg Config, connection bool) error {
 	return nil
 }
 
-// SetNode names the node and lets the spans go that wait for it.
+// SetNode says which node the spans are from, and releases those that wait for it.
 func (p *Pipeline) SetNode(n Node) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -170,18 +171,18 @@ func (p *Pipeline) SetNode(n Node) {
 	}
 }
 
-// Policy returns what is in effect now.
+// Policy returns the policy now in effect; nil before Start.
 func (p *Pipeline) Policy() *Policy {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.policy
 }
 
-// Status returns the state of the endpoint and since when it is unreachable;
+// Status returns the state of the endpoint, and since when it has been unreachable;
 // zero if it is not.
 func (p *Pipeline) Status() (stats.Export, time.Time) { return p.delivery.status() }
 
-// Spool returns the state of the spool; its Limit is 0 if there is to be none.
+// Spool returns the state of the spool. Its Limit is 0 if there is none.
 func (p *Pipeline) Spool() spool.Status {
 	if s := p.delivery.spool.Load(); s != nil {
 		return s.Status()
@@ -189,12 +190,12 @@ func (p *Pipeline) Spool() spool.Status {
 	return spool.Status{}
 }
 
-// spoolTime is kept of the time for the end, to spool what the endpoint has
-// not taken by then: a full memory takes a third of it on a slow disk.
+// spoolTime is the part of the time for the shutdown that is kept for spooling what
+// the endpoint has not taken. On a slow disk, a full memory takes a third of it.
 const spoolTime = time.Second
 
-// Shutdown exports what is left for as long as ctx lasts, spools the rest, and
-// returns how many spans it had to leave.
+// Shutdown exports what is left until ctx is nearly done, spools the rest, and
+// returns how many spans could be neither exported nor spooled.
 func (p *Pipeline) Shutdown(ctx context.Context) (undelivered int64) {
 	p.mu.Lock()
 	processor := p.processor
@@ -206,8 +207,8 @@ func (p *Pipeline) Shutdown(ctx context.Context) (undelivered int64) {
 	if processor == nil {
 		return p.waiting.Load()
 	}
-	// When attempts must end, batches are spooled or fail at once, and so the
-	// processor is through with its queue in a moment that it is given.
+	// After abort, batches are spooled or fail at once, so the processor needs only
+	// a moment more for the rest of its queue.
 	left := remaining(ctx)
 	defer context.AfterFunc(ctx, p.abort)()
 	defer time.AfterFunc(left-min(spoolTime, left/5), p.abort).Stop()
@@ -215,7 +216,7 @@ func (p *Pipeline) Shutdown(ctx context.Context) (undelivered int64) {
 	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), left+moment)
 	defer cancel()
 	p.delivery.endDrain()
-	_ = processor.Shutdown(grace) // what is left tells more than its error
+	_ = processor.Shutdown(grace) // the number of spans left says more than its error
 	p.delivery.closeSpool()
 	return p.waiting.Load() + p.delivery.left.Load()
 }
@@ -228,8 +229,8 @@ func remaining(ctx context.Context) time.Duration {
 	return enough
 }
 
-// exporter is what the SDK's batch processor exports to: it waits for the
-// node's id, fills in what depends on the node, and keeps requests small.
+// exporter is what the SDK's batch processor exports to. It waits for the node's id,
+// fills in what depends on the node, and keeps requests small enough.
 type exporter struct {
 	pipeline *Pipeline
 	next     *otlptrace.Exporter
@@ -266,8 +267,8 @@ func (e *exporter) setNode(n Node) {
 	e.open()
 }
 
-// ExportSpans exports spans in as many requests as their size asks for. It
-// returns no error: what becomes of spans is booked by the delivery.
+// ExportSpans exports spans in as many requests as their size requires. It returns
+// no error, because the delivery books what becomes of the spans.
 func (e *exporter) ExportSpans(ctx context.Context, spans []sdktrace.ReadOnlySpan) error {
 	<-e.ready
 	for len(spans) > 0 {
@@ -275,7 +276,7 @@ func (e *exporter) ExportSpans(ctx context.Context, spans []sdktrace.ReadOnlySpa
 		n := e.prepare(spans)
 		if err := e.export(ctx, spans[:n]); err == nil {
 			for _, s := range spans[:n] {
-				e.pipeline.unreserve(s.(*Span).in) // nothing else is ever submitted
+				e.pipeline.unreserve(s.(*readOnlySpan).in) // Submit queues no other type
 			}
 		}
 		spans = spans[n:]
@@ -286,8 +287,8 @@ func (e *exporter) ExportSpans(ctx context.Context, spans []sdktrace.ReadOnlySpa
 	return nil
 }
 
-// export sends one request. A defect in making it must not end the process:
-// the SDK calls us in a goroutine of its own.
+// export sends one request. The SDK calls us in a goroutine of its own, where a
+// panic would end the process.
 func (e *exporter) export(ctx context.Context, spans []sdktrace.ReadOnlySpan) (err error) {
 	defer func() {
 		if found := defect.Of(recover()); found != nil {
@@ -298,14 +299,14 @@ func (e *exporter) export(ctx context.Context, spans []sdktrace.ReadOnlySpan) (e
 	return e.next.ExportSpans(ctx, spans)
 }
 
-// prepare fills in as many spans as fit one request, and returns their number.
+// prepare fills in as many spans as fit into one request, and returns their number.
 func (e *exporter) prepare(spans []sdktrace.ReadOnlySpan) (n int) {
 	p := e.policy.Load()
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	request := 0
 	for _, ro := range spans {
-		s := ro.(*Span)
+		s := ro.(*readOnlySpan)
 		request += requestSize(s.in)
 		if n > 0 && request > maxRequestBytes {
 			break
@@ -316,8 +317,9 @@ func (e *exporter) prepare(spans []sdktrace.ReadOnlySpan) (n int) {
 	return n
 }
 
-// fillIn fills in one span. One that meets a defect goes as it is. e.mu is held.
-func (e *exporter) fillIn(s *Span, p *Policy) {
+// fillIn fills in one span. If that panics, the span is exported as it is. The
+// caller holds e.mu.
+func (e *exporter) fillIn(s *readOnlySpan, p *Policy) {
 	defer func() {
 		if found := defect.Of(recover()); found != nil {
 			s.attributes, s.links = nil, nil

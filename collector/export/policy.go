@@ -12,8 +12,8 @@ import (
 	"clntrace/collector/detail"
 )
 
-// Policy decides which spans are exported and what they may show. A nil Policy
-// exports and shows all.
+// Policy decides which spans are exported, and what of them may be shown. A nil
+// Policy exports and shows everything.
 type Policy struct {
 	off     bool
 	sampler sdktrace.Sampler // nil: all
@@ -29,8 +29,8 @@ func newPolicy(cfg Config) *Policy {
 	return p
 }
 
-// compilePatterns returns an expression that matches a name if one of the
-// patterns does; * stands for any text.
+// compilePatterns returns an expression that matches what any of the patterns
+// matches, in which * stands for any text.
 func compilePatterns(patterns []string) *regexp.Regexp {
 	if len(patterns) == 0 {
 		return nil
@@ -42,16 +42,16 @@ func compilePatterns(patterns []string) *regexp.Regexp {
 	return regexp.MustCompile(`^(?:` + strings.Join(parts, "|") + `)$`)
 }
 
-// filters tells that s is counted and not exported.
+// filters reports whether s is counted and not exported.
 func (p *Policy) filters(s *correlate.Span) bool {
 	return p != nil && (p.off || p.drops(s.Name) || s.Synthetic && p.drops(detail.SpanRequest))
 }
 
-// drops tells that the operator does not want spans of that name. A root that
-// was added for requests goes with them: alone it says nothing.
+// drops reports whether the operator does not want spans of that name. The root that
+// was added to requests goes with them (see filters): alone it says nothing.
 func (p *Policy) drops(name string) bool { return p.drop != nil && p.drop.MatchString(name) }
 
-// samples tells that s belongs to the share of traces that is exported.
+// samples reports whether s belongs to the share of traces that is exported.
 func (p *Policy) samples(s *correlate.Span) bool {
 	if p == nil || p.sampler == nil {
 		return true
@@ -62,7 +62,7 @@ func (p *Policy) samples(s *correlate.Span) bool {
 	return result.Decision == sdktrace.RecordAndSample
 }
 
-// show returns what a tag's value may be seen as.
+// show returns the value of a tag, or redacted if the tag is.
 func (p *Policy) show(tag, value string) string {
 	if p != nil && len(p.redact) > 0 && slices.Contains(p.redact, tag) {
 		return redacted
@@ -70,8 +70,8 @@ func (p *Policy) show(tag, value string) string {
 	return value
 }
 
-// Name returns the name of s as it may be seen. The one of an added root is
-// the method from the requests' id.
+// Name returns the name of s as it may be shown. That of an added root is the method
+// in the requests' id, and redacted like it.
 func (p *Policy) Name(s *correlate.Span) string {
 	if s.Synthetic {
 		return p.show(detail.TagID, s.Name)
@@ -79,7 +79,7 @@ func (p *Policy) Name(s *correlate.Span) string {
 	return s.Name
 }
 
-// Detail returns the detail of s as it may be seen outside of the process.
+// Detail returns the detail of s as it may be shown: redacted if its tag is.
 func (p *Policy) Detail(s *correlate.Span) string {
 	switch {
 	case s.Detail == "":

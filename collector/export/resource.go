@@ -13,12 +13,11 @@ import (
 	"clntrace/collector/process"
 )
 
-// maxResources bounds the resources remembered, as package process bounds the
-// processes.
+// maxResources bounds the cache, as package process bounds that of identities.
 const maxResources = 1024
 
-// resources makes one OTLP resource for each process and remembers them. It is
-// for one goroutine.
+// resources makes and caches an OTLP resource for each process. It is not safe for
+// concurrent use.
 type resources struct {
 	cfg       Config
 	node      Node
@@ -48,13 +47,14 @@ func ResourceOf(cfg Config, node Node, p *process.Identity) *resource.Resource {
 	return newResources(cfg, node).of(p)
 }
 
-// attributes lists those of a process. The operator's own come after the
-// node's and so replace them; they cannot make all processes one.
+// attributes lists the attributes of a process's resource. Those of the operator
+// come after the node's and so replace them, but cannot replace what tells
+// processes apart.
 func (r *resources) attributes(p *process.Identity) []attribute.KeyValue {
 	var list []attribute.KeyValue
 	add := func(key attribute.Key, value string) {
 		if value != "" {
-			// One string that is not UTF-8 would fail a whole batch.
+			// A single string that is not UTF-8 would make a whole batch fail.
 			list = append(list, key.String(strings.ToValidUTF8(value, "\ufffd")))
 		}
 	}

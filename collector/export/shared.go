@@ -8,22 +8,22 @@ import (
 	"clntrace/collector/detail"
 )
 
-// sharedTexts are the statements of the spans in memory. The decoder gives
-// equal ones the same string, so each is in memory once; but what a hostile
-// sender makes different each time must not count as shared.
+// sharedTexts counts the users of each statement in memory. The decoder gives equal
+// statements the same string, so each is in memory, and must be reserved, only once.
+// Statements that a hostile sender makes all different are not shared.
 type sharedTexts struct {
 	mu    sync.Mutex
-	users map[*byte]int // by where the text is
+	users map[*byte]int // by the address of the text
 }
 
-// hold notes that s is in memory and returns the bytes that this adds.
+// hold records that s is in memory, and returns how many bytes that adds.
 func (t *sharedTexts) hold(s *correlate.Span) (added int) { return t.change(s, 1) }
 
-// release notes that s has left memory and returns the bytes that this frees.
+// release records that s has left memory, and returns how many bytes that frees.
 func (t *sharedTexts) release(s *correlate.Span) (freed int) { return t.change(s, -1) }
 
-// change gives each statement of s that many users more, and returns the bytes
-// of those that now have their first or have lost their last.
+// change adds by to the users of each statement of s, and returns the bytes of those
+// that have got their first user or lost their last.
 func (t *sharedTexts) change(s *correlate.Span, by int) (bytes int) {
 	for i := range s.Tags {
 		tag := &s.Tags[i]
@@ -37,7 +37,8 @@ func (t *sharedTexts) change(s *correlate.Span, by int) (bytes int) {
 	return bytes
 }
 
-// count tells whether text had no user before or has none now.
+// count adds by to the users of text, and reports whether it had none before or has
+// none now.
 func (t *sharedTexts) count(text *byte, by int) (edge bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

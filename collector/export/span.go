@@ -16,11 +16,12 @@ import (
 	"clntrace/collector/zipkin"
 )
 
-// Span is a span of another process in the form that the SDK exports. What
-// depends on the node and on the policy (resource, name, attributes) is filled in when it is exported.
-type Span struct {
-	// ReadOnlySpan is nil. It lends its unexported method, without which no
-	// type outside of the SDK is a span; all others are overridden.
+// readOnlySpan is a span of another process in the form that the SDK exports. What
+// depends on the node and on the policy (resource, name, attributes) is filled in
+// when it is exported.
+type readOnlySpan struct {
+	// ReadOnlySpan is nil. It is embedded for its unexported method, without which a
+	// type outside of the SDK cannot be a span. All other methods are overridden.
 	sdktrace.ReadOnlySpan
 
 	in *correlate.Span
@@ -32,19 +33,19 @@ type Span struct {
 	links      []sdktrace.Link
 }
 
-var _ sdktrace.ReadOnlySpan = (*Span)(nil)
+var _ sdktrace.ReadOnlySpan = (*readOnlySpan)(nil)
 
-// What a span takes in memory besides its text, which the sender decides on: a
-// datagram has room for 2 kB of it, or for 300 tags without.
+// What a span takes in memory besides its text. The text is up to the sender: a
+// datagram has room for 2 kB of it, or for 300 tags without any.
 const (
-	allocated = 16 // bytes, what Go rounds sizes like those of spans up to
+	allocated = 16 // bytes, to multiples of which Go rounds up sizes like these
 	fixedSize = (int(unsafe.Sizeof(correlate.Span{}))+allocated-1)/allocated*allocated +
-		(int(unsafe.Sizeof(Span{}))+allocated-1)/allocated*allocated +
+		(int(unsafe.Sizeof(readOnlySpan{}))+allocated-1)/allocated*allocated +
 		int(unsafe.Sizeof(sdktrace.ReadOnlySpan(nil))) // in the SDK's queue
 	tagSize = int(unsafe.Sizeof(zipkin.Tag{}))
 )
 
-// ownSize estimates the bytes that s alone takes in memory: all but the text
+// ownSize estimates how many bytes s alone takes in memory: everything but the text
 // of statements, which many spans share.
 func ownSize(s *correlate.Span) int {
 	n := fixedSize + len(s.Name) + len(s.Detail) + tagSize*len(s.Tags)
@@ -57,8 +58,8 @@ func ownSize(s *correlate.Span) int {
 	return n
 }
 
-// requestSize estimates the bytes of s in an export request, rather too many.
-// There nothing is shared.
+// requestSize estimates, rather too high, how many bytes s takes in an export
+// request, where nothing is shared.
 func requestSize(s *correlate.Span) int {
 	const fixed, link = 500, 100
 	n := fixed + len(s.Name) + len(s.Detail) + len(s.Request) + tagSize*len(s.Tags) + link*len(s.Links)
@@ -68,19 +69,19 @@ func requestSize(s *correlate.Span) int {
 	return n
 }
 
-// Name is the span's name as it may be seen.
-func (s *Span) Name() string { return s.name }
+// Name is the span's name as it may be shown.
+func (s *readOnlySpan) Name() string { return s.name }
 
-// SpanContext holds the ids. It is always sampled, or the SDK would skip it.
-func (s *Span) SpanContext() trace.SpanContext {
+// SpanContext holds the ids. It is always sampled, or the SDK would skip the span.
+func (s *readOnlySpan) SpanContext() trace.SpanContext {
 	return trace.NewSpanContext(trace.SpanContextConfig{
 		TraceID: s.in.TraceID, SpanID: s.in.ID, TraceFlags: trace.FlagsSampled,
 	})
 }
 
-// Parent is the parent's context, invalid for a root. A span that lost its
-// trace id is a root too: its parent is in a trace that nobody knows.
-func (s *Span) Parent() trace.SpanContext {
+// Parent is the parent's context, invalid for a root. A span whose trace id was cut
+// off is a root too, because its parent is in a trace that nobody knows.
+func (s *readOnlySpan) Parent() trace.SpanContext {
 	if !s.in.ParentID.IsValid() || s.in.Truncated {
 		return trace.SpanContext{}
 	}
@@ -90,7 +91,7 @@ func (s *Span) Parent() trace.SpanContext {
 }
 
 // SpanKind follows from what the span is about.
-func (s *Span) SpanKind() trace.SpanKind {
+func (s *readOnlySpan) SpanKind() trace.SpanKind {
 	switch {
 	case s.in.Name == detail.SpanCommand, s.in.Synthetic:
 		return trace.SpanKindServer
@@ -101,22 +102,22 @@ func (s *Span) SpanKind() trace.SpanKind {
 }
 
 // StartTime is when the span began.
-func (s *Span) StartTime() time.Time { return s.in.Start() }
+func (s *readOnlySpan) StartTime() time.Time { return s.in.Start() }
 
 // EndTime is when the span ended.
-func (s *Span) EndTime() time.Time { return s.in.End() }
+func (s *readOnlySpan) EndTime() time.Time { return s.in.End() }
 
-// Attributes are the span's tags and what is known besides.
-func (s *Span) Attributes() []attribute.KeyValue { return s.attributes }
+// Attributes are the span's tags and what else is known of it.
+func (s *readOnlySpan) Attributes() []attribute.KeyValue { return s.attributes }
 
 // Links are the spans of other traces that belong to this one.
-func (s *Span) Links() []sdktrace.Link { return s.links }
+func (s *readOnlySpan) Links() []sdktrace.Link { return s.links }
 
-// Events are none: lightningd has no such thing.
-func (s *Span) Events() []sdktrace.Event { return nil }
+// Events returns none: lightningd has no such thing.
+func (s *readOnlySpan) Events() []sdktrace.Event { return nil }
 
 // Status is Error when the sender said so.
-func (s *Span) Status() sdktrace.Status {
+func (s *readOnlySpan) Status() sdktrace.Status {
 	if s.in.Failed() {
 		return sdktrace.Status{Code: codes.Error}
 	}
@@ -124,7 +125,7 @@ func (s *Span) Status() sdktrace.Status {
 }
 
 // InstrumentationScope names clntrace and its version.
-func (s *Span) InstrumentationScope() instrumentation.Scope {
+func (s *readOnlySpan) InstrumentationScope() instrumentation.Scope {
 	if s.scope == nil {
 		return instrumentation.Scope{}
 	}
@@ -134,19 +135,21 @@ func (s *Span) InstrumentationScope() instrumentation.Scope {
 // InstrumentationLibrary is InstrumentationScope under its old name.
 //
 //nolint:staticcheck // the interface demands the deprecated type
-func (s *Span) InstrumentationLibrary() instrumentation.Library { return s.InstrumentationScope() }
+func (s *readOnlySpan) InstrumentationLibrary() instrumentation.Library {
+	return s.InstrumentationScope()
+}
 
 // Resource is the process that sent the span.
-func (s *Span) Resource() *resource.Resource { return s.resource }
+func (s *readOnlySpan) Resource() *resource.Resource { return s.resource }
 
 // DroppedAttributes is 0: none are.
-func (s *Span) DroppedAttributes() int { return 0 }
+func (s *readOnlySpan) DroppedAttributes() int { return 0 }
 
 // DroppedLinks is 0: none are.
-func (s *Span) DroppedLinks() int { return 0 }
+func (s *readOnlySpan) DroppedLinks() int { return 0 }
 
 // DroppedEvents is 0: there are none.
-func (s *Span) DroppedEvents() int { return 0 }
+func (s *readOnlySpan) DroppedEvents() int { return 0 }
 
 // ChildSpanCount is 0: it is not known, and OTLP does not carry it.
-func (s *Span) ChildSpanCount() int { return 0 }
+func (s *readOnlySpan) ChildSpanCount() int { return 0 }

@@ -17,17 +17,17 @@ import (
 	"clntrace/collector/export"
 )
 
-// link is an exporter to one endpoint.
+// link is the SDK's exporter for one endpoint.
 type link struct {
 	sdkmetric.Exporter
 	endpoint export.Endpoint
 	hangUp   func()
 }
 
-// connect prepares a link; nothing is dialled yet, and nothing is for an
-// endpoint that is off. Nothing is tried twice: the next figures hold all that
-// those before did. Headers and timeout are always given, or the SDK would take
-// them from the environment behind our options' back.
+// connect prepares a link, without dialing. The link is nil if the endpoint is off.
+// There are no retries, because the next request contains everything that this one
+// did. Headers and timeout are always set: if they were not, the SDK would take
+// them from the environment, against our options.
 func connect(cfg export.Config) (*link, error) {
 	switch {
 	case cfg.Endpoint.Off():
@@ -79,7 +79,7 @@ func connectHTTP(cfg export.Config) (*link, error) {
 	return &link{e, cfg.Endpoint, transport.CloseIdleConnections}, nil
 }
 
-// otlpOnly is a transport that takes no answer but an OTLP endpoint's.
+// otlpOnly is a transport that accepts only answers of an OTLP endpoint.
 type otlpOnly struct{ next http.RoundTripper }
 
 func (o otlpOnly) RoundTrip(req *http.Request) (*http.Response, error) {
@@ -88,24 +88,24 @@ func (o otlpOnly) RoundTrip(req *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	if err := export.NotOTLP(response); err != nil {
-		_ = response.Body.Close() // nothing of it is of use
+		_ = response.Body.Close() // the body is not used
 		return nil, err
 	}
 	return response, nil
 }
 
-// close ends the link after the request under way, which the SDK waits for
-// whatever ctx says.
+// close closes the link after the request under way. The SDK waits for that even
+// when ctx is done.
 func (l *link) close(ctx context.Context) {
-	_ = l.Shutdown(ctx) // the context's error, and the caller set that
+	_ = l.Shutdown(ctx) // can only be the error of ctx, which the caller knows
 	l.hangUp()
 }
 
-// exporter is what the SDK's reader exports to: it sends to whatever endpoint
-// is in use, and says once what is wrong with it.
+// exporter is what the SDK's reader exports to. It sends to the endpoint that is in
+// use, and logs once what is wrong with it.
 type exporter struct {
 	log     *slog.Logger
-	closing sync.WaitGroup // links that were replaced
+	closing sync.WaitGroup // links that are being closed
 
 	mu       sync.Mutex
 	link     *link // nil: off
@@ -116,7 +116,7 @@ type exporter struct {
 
 var _ sdkmetric.Exporter = (*exporter)(nil)
 
-// use sends what follows over next.
+// use makes next the link for everything that follows, and closes the last one.
 func (e *exporter) use(next *link) {
 	e.mu.Lock()
 	last := e.link
@@ -139,17 +139,18 @@ func (e *exporter) outage() (since time.Time, reason string) {
 	return e.since, e.reason
 }
 
-// Temporality is cumulative: a request that is lost loses nothing.
+// Temporality is cumulative, so that a lost request loses nothing.
 func (e *exporter) Temporality(kind sdkmetric.InstrumentKind) metricdata.Temporality {
 	return sdkmetric.CumulativeTemporalitySelector(kind)
 }
 
-// Aggregation is the SDK's default, where no view says otherwise.
+// Aggregation is the SDK's default, unless a view says otherwise.
 func (e *exporter) Aggregation(kind sdkmetric.InstrumentKind) sdkmetric.Aggregation {
 	return sdkmetric.DefaultAggregationSelector(kind)
 }
 
-// Export sends metrics. It returns no error: the SDK would print it each time.
+// Export sends metrics. It returns no error, because the SDK would print it each
+// time.
 func (e *exporter) Export(ctx context.Context, rm *metricdata.ResourceMetrics) error {
 	e.mu.Lock()
 	l, r := e.link, e.resource
@@ -157,15 +158,16 @@ func (e *exporter) Export(ctx context.Context, rm *metricdata.ResourceMetrics) e
 	if l == nil {
 		return nil
 	}
-	// The SDK has its resource once and for all; the node's id comes later.
+	// The SDK's own resource is fixed before the node's id is known.
 	rm.Resource = r
 	startBeforeEnd(rm)
 	e.note(l, l.Export(ctx, rm))
 	return nil
 }
 
-// startBeforeEnd gives the points that seem to end before they start, for the
-// system's clock was set back, a start that by OTLP's data model is unknown.
+// startBeforeEnd corrects data points that seem to end before they start, because
+// the system's clock was set back: start and end become the same, which in OTLP's
+// data model means that the start is unknown.
 func startBeforeEnd(rm *metricdata.ResourceMetrics) {
 	for _, scope := range rm.ScopeMetrics {
 		for _, m := range scope.Metrics {
@@ -183,19 +185,20 @@ func startBeforeEnd(rm *metricdata.ResourceMetrics) {
 	}
 }
 
-// mendStart compares what will be sent: After would ask the monotonic clock.
+// mendStart compares the times as they will be sent. After would compare the
+// monotonic clock instead.
 func mendStart(start *time.Time, end time.Time) {
 	if start.UnixNano() > end.UnixNano() {
 		*start = end
 	}
 }
 
-// note remembers how an export over l ended and logs when that changes.
+// note records how an export over l ended, and logs if that has changed.
 func (e *exporter) note(l *link, err error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.link != l {
-		return // replaced while it was at it
+		return // it was replaced meanwhile
 	}
 	was := !e.since.IsZero()
 	switch {
@@ -211,10 +214,11 @@ func (e *exporter) note(l *link, err error) {
 	}
 }
 
-// ForceFlush does nothing: nothing is held back.
+// ForceFlush does nothing, because nothing is held back.
 func (e *exporter) ForceFlush(context.Context) error { return nil }
 
-// Shutdown hangs up, after the requests under way or at the end of ctx.
+// Shutdown closes all links after the requests under way. It returns the error of
+// ctx if that is done first.
 func (e *exporter) Shutdown(ctx context.Context) error {
 	e.mu.Lock()
 	last := e.link

@@ -29,25 +29,25 @@ const (
 )
 
 const (
-	// interval is how often metrics are sent, besides at the end.
+	// interval is how often metrics are sent. They are also sent at the end.
 	interval = 30 * time.Second
-	// maxBuckets and maxScale are the sizes of histograms that the OpenTelemetry
-	// specification has by default: even where durations go from 1 µs to 1 h,
-	// a percentile is off by 9 % at most.
+	// maxBuckets and maxScale are the defaults of the OpenTelemetry specification
+	// for exponential histograms. Even with durations from 1 µs to 1 h percentiles
+	// are off by at most 9 %.
 	maxBuckets = 160
 	maxScale   = 20
-	// maxPoints bounds the data points of one request. One with all buckets in
-	// use takes some 1.5 kB, and a gRPC server accepts 4 MiB.
+	// maxPoints bounds the data points of one request. A point that uses all
+	// buckets takes some 1.5 kB, and gRPC servers accept 4 MiB by default.
 	maxPoints = 1000
 )
 
-// Options is what Metrics are made of.
+// Options is what Start needs.
 type Options struct {
 	Config  export.Config
 	Version string // of clntrace
 	Logger  *slog.Logger
 	Counts  func() stats.Counts // of everything since the start
-	// SpoolBytes is the size of the spool on disk.
+	// SpoolBytes returns the size of the spool on disk.
 	SpoolBytes func() int64
 }
 
@@ -61,8 +61,8 @@ type Metrics struct {
 	service  string // name for all; empty: each process has its own
 }
 
-// Start begins to send metrics. The error names what of the configuration
-// cannot be used.
+// Start begins to send metrics. The error says what in the configuration cannot be
+// used.
 func Start(o Options) (*Metrics, error) {
 	m := &Metrics{
 		options: o, exporter: &exporter{log: o.Logger},
@@ -77,7 +77,7 @@ func Start(o Options) (*Metrics, error) {
 	m.provider = sdkmetric.NewMeterProvider(
 		sdkmetric.WithReader(reader),
 		sdkmetric.WithCardinalityLimit(maxSeries+spareSeries),
-		sdkmetric.WithExemplarFilter(exemplar.AlwaysOffFilter), // the spans measured are not the SDK's own
+		sdkmetric.WithExemplarFilter(exemplar.AlwaysOffFilter), // exemplars would need spans of our own
 		sdkmetric.WithView(sdkmetric.NewView(
 			sdkmetric.Instrument{Name: durationName},
 			sdkmetric.Stream{Aggregation: sdkmetric.AggregationBase2ExponentialHistogram{MaxSize: maxBuckets, MaxScale: maxScale}},
@@ -125,7 +125,7 @@ func (m *Metrics) define() error {
 	return nil
 }
 
-// outcome is an end that datagrams or spans can come to.
+// outcome is something that can become of datagrams or spans.
 type outcome struct {
 	attribute metric.MeasurementOption
 	count     func(*stats.Counts) int64
@@ -141,8 +141,8 @@ var datagramOutcomes = []outcome{
 	newOutcome("malformed", func(c *stats.Counts) int64 { return c.Malformed }),
 }
 
-// spanOutcomes are the final ones, which only grow. What is pending or spooled
-// has metrics of its own.
+// spanOutcomes are the final ones, whose counts only grow. Pending and spooled
+// spans have metrics of their own.
 var spanOutcomes = []outcome{
 	newOutcome("exported", func(c *stats.Counts) int64 { return c.Exported }),
 	newOutcome("sampled_out", func(c *stats.Counts) int64 { return c.SampledOut }),
@@ -152,8 +152,8 @@ var spanOutcomes = []outcome{
 	newOutcome("rejected_by_backend", func(c *stats.Counts) int64 { return c.RejectedByBackend }),
 }
 
-// Use sends what follows to cfg's endpoint. The error names what of cfg cannot
-// be used; then nothing has changed.
+// Use sends everything that follows to cfg's endpoint. An error says what in cfg
+// cannot be used, and means that nothing has changed.
 func (m *Metrics) Use(cfg export.Config) error {
 	next, err := connect(cfg)
 	if err != nil {
@@ -165,16 +165,16 @@ func (m *Metrics) Use(cfg export.Config) error {
 
 // SetNode names the node.
 func (m *Metrics) SetNode(n export.Node) {
-	n.Version = m.options.Version                                                    // of what the metrics are from
+	n.Version = m.options.Version                                                    // the metrics are clntrace's, not lightningd's
 	self := process.Identity{Name: "clntrace", Known: true, PID: int32(os.Getpid())} //nolint:gosec // pids fit
 	m.exporter.setResource(export.ResourceOf(m.options.Config, n, &self))
 }
 
-// Outage tells since when the endpoint takes no metrics, and why; zero if it
-// does.
+// Outage returns since when the endpoint takes no metrics, and why. since is zero
+// if it does take them.
 func (m *Metrics) Outage() (since time.Time, reason string) { return m.exporter.outage() }
 
-// Shutdown sends the last figures, for as long as ctx lasts.
+// Shutdown sends the final figures and stops, at the latest when ctx is done.
 func (m *Metrics) Shutdown(ctx context.Context) {
-	_ = m.provider.Shutdown(ctx) // its error was logged by the exporter
+	_ = m.provider.Shutdown(ctx) // the exporter has logged its error
 }

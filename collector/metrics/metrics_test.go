@@ -108,7 +108,7 @@ func listenHTTP(t testing.TB) *receiver {
 // config is one for r.
 func config(t testing.TB, r *receiver) export.Config {
 	t.Helper()
-	cfg := export.Config{Protocol: export.ProtocolGRPC, Timeout: 5 * time.Second}
+	cfg := export.Config{Protocol: export.ProtocolGRPC, Timeout: time.Minute}
 	if r != nil {
 		var err error
 		if cfg.Endpoint, err = export.ParseEndpoint(r.endpoint); err != nil {

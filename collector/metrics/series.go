@@ -13,14 +13,14 @@ import (
 )
 
 const (
-	// maxSeries bounds the histograms as tracestats bounds its rows: a node
-	// knows some 450 operations, and only a hostile sender makes more.
+	// maxSeries bounds the histograms, as tracestats bounds its rows: a node has
+	// some 450 operations, and only a hostile sender makes more than this.
 	maxSeries = stats.MaxOperations
-	// spareSeries are the two for operations beyond maxSeries, the one that the
-	// SDK reserves for its own overflow, which so never comes, and the one by
-	// which the SDK stays below its limit.
+	// spareSeries are two for the operations beyond maxSeries (failed or not), one
+	// that the SDK reserves for its own overflow and so never uses, and one because
+	// the SDK stays one below its limit.
 	spareSeries = 4
-	// otherSpan is the name under which the operations beyond are counted.
+	// otherSpan is the span name under which the operations beyond are counted.
 	otherSpan = "(other)"
 )
 
@@ -30,11 +30,11 @@ type operation struct {
 	failed                bool
 }
 
-// series is how the SDK knows the series of an operation. To find its
-// attributes anew for each span would cost more than all the rest.
+// series identifies the series of an operation to the SDK. Building the attributes
+// for each span would cost more than everything else here.
 type series []metric.RecordOption
 
-// Observe counts spans. It is for one goroutine.
+// Observe counts spans. It is not safe for concurrent use.
 func (m *Metrics) Observe(spans []stats.Observation) {
 	ctx := context.Background()
 	for i := range spans {
@@ -54,7 +54,7 @@ func (m *Metrics) of(s *stats.Observation) series {
 			return known
 		}
 	}
-	// Copies, for the text may be a part of something much longer.
+	// Copies, because the strings may be parts of much longer ones.
 	key.process, key.span, key.detail = strings.Clone(key.process), strings.Clone(key.span), strings.Clone(key.detail)
 	made := series{metric.WithAttributeSet(attribute.NewSet(m.attributes(key)...))}
 	m.series[key] = made

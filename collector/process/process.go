@@ -1,11 +1,12 @@
-// Package process says which program a process id belongs to.
+// Package process finds out which program a process id belongs to.
 //
-// A datagram carries the sender's pid, supplied by the kernel, and often
-// arrives when the sender has gone: so what /proc said is kept, and so is the
-// process's start time, by which a reused pid is told from its predecessor.
+// The kernel supplies the sender's pid with each datagram, but the sender has
+// often exited by the time the datagram is decoded. So what /proc said is cached,
+// together with the process's start time, which tells a reused pid from the
+// process that had it before.
 //
-// It gets the pid of a datagram and gives an Identity. The maxIdentities that
-// were seen last are remembered, each asked for anew after recheck.
+// The package takes the pid of a datagram and gives an Identity. It caches the
+// maxIdentities that were used last, and looks at /proc again after recheck.
 //
 // The next room is request.
 package process
@@ -27,13 +28,12 @@ import (
 // their *Identity is the same.
 type Identity struct {
 	PID  int32  // 0: unknown
-	Name string // base name of the executable, or what the datagram said of it
-	// Known tells that Name was read from the system.
+	Name string // base name of the executable, or the service name of the datagram
+	// Known says that Name was read from /proc.
 	Known bool
 	// StartTime is in clock ticks since boot, as in /proc/PID/stat; 0: unknown.
 	StartTime uint64
-	// ParentPID and ParentStartTime are those of the process that started it;
-	// 0: unknown.
+	// ParentPID and ParentStartTime are those of its parent process; 0: unknown.
 	ParentPID       int32
 	ParentStartTime uint64
 }
@@ -41,9 +41,9 @@ type Identity struct {
 const (
 	// maxIdentities bounds the cache: a node runs some 30 processes at once.
 	maxIdentities = 1024
-	// recheck is how long a pid is taken to be the process it was, without a
-	// look at /proc. Pids are handed out in turn, so that even where there are
-	// only 32,768 of them none comes again so soon.
+	// recheck is how long a pid is taken for the same process without a look at
+	// /proc. The kernel hands out pids in turn, so even where there are only 32,768
+	// of them none is reused so soon.
 	recheck = 250 * time.Millisecond
 )
 
@@ -52,13 +52,13 @@ type entry struct {
 	checked  time.Time
 }
 
-// Resolver resolves pids and remembers them. It is for one goroutine.
+// Resolver resolves pids and caches the results. It is not safe for concurrent use.
 type Resolver struct {
 	proc    string // where procfs is mounted
 	entries *simplelru.LRU[key, *entry]
 }
 
-// key is a pid, or where that tells nothing the name that the sender gives itself.
+// key is a pid or, where that is unknown, the datagram's service name.
 type key struct {
 	pid  int32
 	name string
@@ -73,9 +73,9 @@ func NewResolver(dir string) *Resolver {
 	return &Resolver{proc: dir, entries: entries}
 }
 
-// Resolve returns the process that has pid at the time now. Where the system
-// tells nothing (another pid namespace, an exited process never seen before)
-// its name is fallback.
+// Resolve returns the process that has pid at the time now. Its name is fallback
+// if /proc does not know it: it is in another pid namespace, or has exited and was
+// never seen before.
 func (r *Resolver) Resolve(pid int32, fallback string, now time.Time) *Identity {
 	k := key{pid: pid}
 	if pid <= 0 {

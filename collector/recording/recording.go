@@ -1,9 +1,9 @@
 // Package recording reads trace datagrams that were recorded from a real
-// lightningd, and brings two recordings along: the demo plays them, and tests
-// and benchmarks measure with them.
+// lightningd, and contains two recordings: the demo plays them, and tests and
+// benchmarks use them.
 //
-// It gets nothing and gives Datagrams: 604 of a first start and 156 of a
-// payment, some 60 KiB within the binary. Next: package demo.
+// It takes nothing and gives Datagrams: 604 of a first start and 156 of a payment,
+// which take some 60 KiB in the binary. Next: package demo.
 package recording
 
 import (
@@ -40,7 +40,7 @@ func Startup() ([]Datagram, error) { return Read(bytes.NewReader(startup)) }
 // Xpay returns the 156 spans of a payment.
 func Xpay() ([]Datagram, error) { return Read(bytes.NewReader(xpay)) }
 
-// Load reads a recording from a file; for its form see Read.
+// Load reads a recording from a file, in the format that Read expects.
 func Load(path string) ([]Datagram, error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -50,7 +50,8 @@ func Load(path string) ([]Datagram, error) {
 	return Read(f)
 }
 
-// Read reads a recording: gzip'd, a JSON object a line, in the order of arrival.
+// Read reads a recording: a gzip file with a JSON object on each line, in the order
+// of arrival.
 func Read(r io.Reader) ([]Datagram, error) {
 	unzipped, err := gzip.NewReader(r)
 	if err != nil {

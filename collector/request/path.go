@@ -1,15 +1,15 @@
 // Package request reads the ids that C plugins give their JSON-RPC requests:
-// paths that show who asked whom, such as
+// paths that show which process asked which, such as
 //
 //	cli:xpay#4021/cln:xpay#824/cln-xpay:getroutes#459/cln:getroutes#828/cln-askrene:listpeerchannels#55
 //
-// Each component is process:method#number. A component of the process cln is
-// lightningd handing the request to the plugin that serves it, and its number
-// is unique in one run of lightningd. The first component is the client's and
-// may be anything, slashes included.
+// Each component is process:method#number. A component of the process cln means
+// that lightningd passed the request on to the plugin that serves it; its number
+// is unique in one run of lightningd. The first component is chosen by the client
+// and may be anything, slashes included.
 //
-// It gets the id of a span and gives parts of it. It keeps nothing, and no text
-// can make it fail: a path of another form gives empty parts.
+// The package takes the id of a span and gives parts of it. It keeps nothing, and
+// no text can make it fail: of a path in another form the parts are empty.
 //
 // The next room is detail.
 package request
@@ -25,17 +25,18 @@ func (p Path) Last() (process, method string) {
 	return parse(string(p[strings.LastIndexByte(string(p), '/')+1:]))
 }
 
-// FirstComponent returns what a user, a timer or a notification asked for.
+// FirstComponent returns the first component: what a user, a timer or a
+// notification asked for.
 func (p Path) FirstComponent() string {
 	first, _, _ := strings.Cut(string(p), "/")
 	return first
 }
 
-// Root returns the part of p that names what the user or a timer asked for:
-// up to and including the first component of lightningd's own (cln:…#…), which
-// is unique in a run. A timer or notification of a plugin begins inside the
-// plugin: its root is the first two components, and so is that of a path which
-// has no component of lightningd's. It is empty if p is too short to have one.
+// Root returns the part of p that identifies what the user or a timer asked for:
+// up to and including the first component of lightningd's own (cln:…#…), which is
+// unique in a run. A timer or a notification begins inside a plugin, so its root is
+// the first two components, as it is for a path without any component of
+// lightningd's. The root is empty if p is too short to have one.
 func (p Path) Root() Path {
 	var second Path // the first two components
 	first := p.FirstComponent()
@@ -56,9 +57,9 @@ func (p Path) Root() Path {
 	return second
 }
 
-// Parent returns the path of the request inside which p was asked: p without
-// its last two components (lightningd handing the request on, and the one who
-// asked). It is empty if p has no more than root.
+// Parent returns the path of the request during which p was made: p without its
+// last two components, lightningd passing on that request and its server asking
+// for p. It is empty if p is not longer than root.
 func (p Path) Parent(root Path) Path {
 	if len(p) <= len(root) {
 		return ""

@@ -11,22 +11,23 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// MaxPath is the longest path of a unix socket on Linux, in bytes; others have
-// less. lightningd cuts longer ones without a word.
+// MaxPath is the longest path of a unix socket on Linux, in bytes; other systems
+// allow less. lightningd silently cuts longer ones.
 const MaxPath = 107
 
-// Remedies that errors share. The socket is tried again from time to time, so
-// that what is mended on the disk needs no restart.
+// Remedies that several errors share. Binding is tried again every few seconds, so
+// what is put right on the disk needs no restart.
 const (
-	// Elsewhere is what helps in any case, for a collector that lightningd starts.
+	// Elsewhere is the remedy that always helps if lightningd starts the collector.
 	Elsewhere = "set CLN_TRACE_SOCKET to another path in lightningd's environment and restart the node"
 	noticed   = " (that is noticed within seconds), or " + Elsewhere
 )
 
-// ErrLive tells that another process is listening on the path.
-var ErrLive = errors.New("another process is listening on it")
+// errLive means that another process is listening on the path.
+var errLive = errors.New("another process is listening on it")
 
-// bind makes a socket at path. Its errors say what to do.
+// bind makes a socket at path, open to all users if it is public. Its errors say
+// what to do.
 func bind(path string, public bool) (*boundSocket, error) {
 	if err := checkPath(path); err != nil {
 		return nil, err
@@ -34,7 +35,7 @@ func bind(path string, public bool) (*boundSocket, error) {
 	if err := clearPath(path); err != nil {
 		return nil, err
 	}
-	limit := queueLimit() // it is copied into the socket when that is made
+	limit := queueLimit() // the kernel copies it into the socket when that is made
 	fd, err := openBound(path)
 	if err != nil {
 		return nil, explain(path, err)
@@ -64,7 +65,7 @@ func checkPath(path string) error {
 	return nil
 }
 
-// clearPath makes sure that nothing is at path, and removes only a socket on
+// clearPath makes sure that there is nothing at path. It removes only a socket on
 // which nobody listens.
 func clearPath(path string) error {
 	info, err := os.Lstat(path)
@@ -81,11 +82,11 @@ func clearPath(path string) error {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil
 	case (err == nil || errors.Is(err, unix.EPROTOTYPE)) && foreign(info):
-		return fmt.Errorf("the trace socket %s is taken, %w: one of user %d, who may be getting this node's spans; take a directory where only the node's user may write, and "+Elsewhere, path, ErrLive, owner(info))
+		return fmt.Errorf("the trace socket %s is taken, %w: one of user %d, who may be getting this node's spans; take a directory where only the node's user may write, and "+Elsewhere, path, errLive, owner(info))
 	case err == nil || errors.Is(err, unix.EPROTOTYPE): // EPROTOTYPE: a live stream socket
-		return fmt.Errorf("the trace socket %s is taken, %w; stop it"+noticed, path, ErrLive)
+		return fmt.Errorf("the trace socket %s is taken, %w; stop it"+noticed, path, errLive)
 	case errors.Is(err, unix.EPERM): // unix_may_send of the kernel's af_unix.c
-		return fmt.Errorf("the trace socket %s is taken, %w and hears one sender only (%w); stop it"+noticed, path, ErrLive, err)
+		return fmt.Errorf("the trace socket %s is taken, %w and hears one sender only (%w); stop it"+noticed, path, errLive, err)
 	case errors.Is(err, fs.ErrPermission):
 		return fmt.Errorf("%s is a socket of another user (%w); remove it"+noticed, path, err)
 	default:
@@ -97,7 +98,7 @@ func clearPath(path string) error {
 	return nil
 }
 
-// owner is the user whose file that is.
+// owner returns the id of the user who owns the file.
 func owner(info fs.FileInfo) uint32 {
 	if st, ok := info.Sys().(*syscall.Stat_t); ok {
 		return st.Uid
@@ -105,7 +106,7 @@ func owner(info fs.FileInfo) uint32 {
 	return uint32(os.Geteuid()) //nolint:gosec // a uid has 32 bits
 }
 
-// foreign tells whether the file is neither root's nor ours.
+// foreign reports whether the file belongs to a user other than root and us.
 func foreign(info fs.FileInfo) bool {
 	uid := owner(info)
 	return uid != 0 && uid != uint32(os.Geteuid()) //nolint:gosec // a uid has 32 bits
@@ -125,15 +126,15 @@ func kind(m fs.FileMode) string {
 	return "a device"
 }
 
-// explain says what an error of the system means for the user.
+// explain says what an error of the system means, and what to do about it.
 func explain(path string, err error) error {
 	dir := filepath.Dir(path)
 	if absolute, err := filepath.Abs(dir); err == nil {
-		dir = absolute // of a relative path nobody knows what to
+		dir = absolute // the user need not know what a path is relative to
 	}
 	switch {
 	case errors.Is(err, unix.EADDRINUSE):
-		return fmt.Errorf("the trace socket %s is taken, %w; stop it"+noticed, path, ErrLive)
+		return fmt.Errorf("the trace socket %s is taken, %w; stop it"+noticed, path, errLive)
 	case errors.Is(err, fs.ErrNotExist) && !exists(dir):
 		return fmt.Errorf("the directory %s of the trace socket does not exist; create it"+noticed, dir)
 	case errors.Is(err, unix.ENOTDIR):
@@ -149,7 +150,7 @@ func exists(path string) bool {
 	return err == nil
 }
 
-// boundSocket is a socket with a thread that reads it.
+// boundSocket is a socket that is bound, and read until close.
 type boundSocket struct {
 	fd         int
 	file       file
@@ -159,7 +160,7 @@ type boundSocket struct {
 	done                chan struct{}
 }
 
-// read reads into queue until close.
+// read moves datagrams into queue until close.
 func (s *boundSocket) read(queue *ring, pressure *pressure) {
 	defer close(s.done)
 	newReader(s.fd, int(s.wakeRead.Fd()), s.queueLimit, queue, pressure).run()
@@ -167,7 +168,7 @@ func (s *boundSocket) read(queue *ring, pressure *pressure) {
 
 // close reads what is left and closes the socket.
 func (s *boundSocket) close() {
-	_ = s.wakeWrite.Close() // the reading thread sees the end of the pipe
+	_ = s.wakeWrite.Close() // which the reading thread notices
 	<-s.done
 	_ = s.wakeRead.Close()
 	_ = unix.Close(s.fd)

@@ -110,8 +110,8 @@ func TestWhatIsInTheWayIsLeftAloneAndNamed(t *testing.T) {
 func TestLiveIsAnErrorToTellApart(t *testing.T) {
 	path := filepath.Join(tempDir(t), "t")
 	listenAt(t, path, unix.SOCK_DGRAM)
-	if _, err := bind(path, false); !errors.Is(err, ErrLive) {
-		t.Errorf("got %v, want %v", err, ErrLive)
+	if _, err := bind(path, false); !errors.Is(err, errLive) {
+		t.Errorf("got %v, want %v", err, errLive)
 	}
 }
 

@@ -2,14 +2,14 @@ package socket
 
 import "math"
 
-// of is what a datagram with a payload of n bytes takes of its sender's buffer,
-// in bytes.
+// of returns how much of its sender's buffer a datagram with a payload of n bytes
+// takes, in bytes.
 func (c *charges) of(n int) int {
 	return c.steps[min((n+chargeStep-1)/chargeStep, len(c.steps)-1)]
 }
 
-// fewest is how many datagrams fill a sender's buffer at least: of the size at
-// which lightningd cuts them.
+// fewest returns the smallest number of datagrams that fill a sender's buffer:
+// those of the size at which lightningd cuts them.
 func (c *charges) fewest() int {
 	const largest = 2047
 	if c.buffer == 0 {
@@ -18,18 +18,18 @@ func (c *charges) fewest() int {
 	return c.buffer / c.of(largest)
 }
 
-// account is what the senders of one drain have waiting in their buffers: the
-// first ones of it, and one that fills its own is not likely to come late.
+// account adds up what the senders of one drain have had waiting. It follows only
+// the first few senders, among whom one that fills its buffer is likely to be.
 type account struct {
 	senders [4]struct {
 		pid  int32
 		held int // bytes
 	}
-	full bool // one of them has filled its own
+	full bool // one of them has filled its buffer
 }
 
-// add adds a datagram, and tells whether the first of the senders has filled
-// its buffer with it.
+// add adds a datagram, and reports whether a sender, the first one of this drain,
+// has filled its buffer with it.
 func (a *account) add(d *Datagram, c *charges) (full bool) {
 	if !d.Known || c.buffer == 0 || a.full {
 		return false
@@ -41,7 +41,7 @@ func (a *account) add(d *Datagram, c *charges) (full bool) {
 		}
 		s.pid = d.PID
 		s.held += c.of(len(d.Payload))
-		// The kernel lets one in while there is any room.
+		// The kernel accepts a datagram while there is any room at all.
 		a.full = s.held >= c.buffer
 		return a.full
 	}

@@ -73,9 +73,7 @@ func fill(t *testing.T, size, most int, crowded uint64) (sent int) {
 	for ; sent < most && unix.Sendto(fd, make([]byte, size), unix.MSG_DONTWAIT, nil) == nil; sent++ {
 	}
 	queue, p := newRing(), new(pressure)
-	go s.read(queue, p)
-	<-queue.ready
-	s.close()
+	s.readAtOnce(queue, p)
 	if got := p.crowded.Load(); most < 1<<20 && (got != crowded || p.full.Load() != 0) {
 		t.Errorf("%d of %d bytes: a sender's buffer was full %d times, want %d, and the queue %d times", sent, size, got, crowded, p.full.Load())
 	}

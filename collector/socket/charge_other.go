@@ -4,7 +4,7 @@ package socket
 
 const chargeStep = maxDatagram
 
-// charges is unknown: nobody says who sent a datagram here.
+// charges are unknown, because the senders of datagrams are.
 type charges struct {
 	buffer int
 	steps  [2]int

@@ -1,26 +1,27 @@
 // Package socket receives datagrams on a unix socket, with the credentials of
 // their senders where the system supplies them.
 //
-// The senders never wait: a datagram for which the kernel's queue has no room
-// is gone, and nobody is told. So one thread does nothing but empty that queue
-// (reader) into a larger one of our own (ring), and whoever decodes takes from
-// there. To wake and be woken costs more than to read, for the senders too: the
-// reader lets datagrams gather where the queue is long enough, and wakes the
-// decoder every handOverTime.
-// It tells by Flooded when that is not enough. A Receiver keeps its socket in
-// place: it binds anew when somebody removes the file, and leaves alone what is
-// not its own.
+// Senders never wait: a datagram for which the kernel's queue has no room is lost,
+// and nobody is told. So one thread (reader) does nothing but move datagrams from
+// that queue into a larger one of our own (ring), from which the decoder takes
+// them. Waking a thread costs more than reading a datagram, for the sender too, so
+// where the queue is long enough the reader lets datagrams gather, and it wakes
+// the decoder only every handOverTime. Flooded says when datagrams still come too
+// fast.
 //
-// What the reader finds tells what the kernel has refused: it finds the queue
-// at its limit, or, by what the kernel charges for a datagram (charges), the
-// buffer of a sender. Status counts both.
+// The kernel does not say what it has refused, but the reader sees the signs: the
+// queue at its limit or, computed from what the kernel charges for each datagram
+// (charges), a sender's buffer that is full. Status counts both.
 //
-// It gets a path and gives Datagrams, by Take. The ring has ringSize bytes and
-// takes datagrams of up to maxDatagram; what finds no room there is counted in
-// Status, and so are the senders who are refused.
+// A Receiver keeps its socket in place: it binds again if the file is removed, and
+// never touches a file that is not its own.
 //
-// Linux supplies credentials and lets a batch be read in one call
-// (socket_linux.go); elsewhere the senders are not known (socket_other.go).
+// The package takes a path and gives Datagrams, by Take. The ring has ringSize
+// bytes, for datagrams of up to maxDatagram bytes. Status counts those for which
+// it had no room, and those of users who may not send.
+//
+// Linux supplies credentials and reads many datagrams in one call
+// (socket_linux.go); elsewhere the senders are unknown (socket_other.go).
 //
 // The next room is zipkin.
 package socket

@@ -6,14 +6,14 @@ import (
 	"os"
 )
 
-// errNotOurs tells that somebody has replaced the socket's file.
+// errNotOurs means that the socket's file has been replaced.
 var errNotOurs = errors.New("the file is no longer ours")
 
-// inPlace tells whether path is still the file f.
+// inPlace reports whether path is still the file f.
 func (f file) inPlace(path string) bool {
 	now, err := identify(path)
 	if err != nil {
-		// Where we may not look, assume the best: the socket still works.
+		// If we may not look, assume that it is: the socket itself still works.
 		return !errors.Is(err, fs.ErrNotExist)
 	}
 	return now == f
@@ -22,6 +22,6 @@ func (f file) inPlace(path string) bool {
 // remove removes path if it is still the file f.
 func (f file) remove(path string) {
 	if now, err := identify(path); err == nil && now == f {
-		_ = os.Remove(path) // then it stays behind, stale, and the next start replaces it
+		_ = os.Remove(path) // if that fails a stale socket remains, which the next start replaces
 	}
 }

@@ -9,53 +9,54 @@ import (
 )
 
 const (
-	// checkInterval is how often a Receiver looks whether its socket is still
-	// in place, and tries again where it could not bind.
+	// checkInterval is how often a Receiver checks that its socket is still in
+	// place, and tries again if it could not bind.
 	checkInterval = 5 * time.Second
-	// drainTime bounds the reading of what is left when a socket is closed: its
-	// file is gone by then, so only a sender who does not know our rules can
-	// still fill it.
+	// drainTime bounds how long a socket that is being closed is read. Its file is
+	// gone by then, so that only a sender that stays connected, as lightningd does
+	// not, can still send to it.
 	drainTime = 200 * time.Millisecond
 )
 
-// Status is how a Receiver does.
+// Status is the state of a Receiver.
 type Status struct {
 	Path      string
 	Listening bool
 	Problem   string // why not, and what to do; empty when listening
-	// QueueLimit is how many datagrams the kernel keeps at most, less one; 0:
-	// unknown. It was fixed when the socket was made.
+	// QueueLimit is net.unix.max_dgram_qlen when the socket was made: one less than
+	// the number of datagrams that the kernel queues. 0: unknown.
 	QueueLimit int
 	// QueueFull counts the drains that found the kernel's queue at its limit.
 	QueueFull uint64
-	// SenderFull counts the drains that found a sender's own buffer full, which
-	// holds SenderBuffer bytes (0: unknown) and ends before a long queue does.
+	// SenderFull counts the drains that found a sender's own buffer full. The buffer
+	// has SenderBuffer bytes (0: unknown) and is full before a long queue is.
 	SenderFull   uint64
 	SenderBuffer int
-	// Dropped counts datagrams that were received and found no room, and
-	// DroppedBytes their bytes.
+	// Dropped counts datagrams that were received and for which the ring had no
+	// room, and DroppedBytes their bytes.
 	Dropped, DroppedBytes uint64
-	// Refused counts datagrams of users who may not send.
+	// Refused counts datagrams of users who may not send, and RefusedBytes their
+	// bytes.
 	Refused, RefusedBytes uint64
-	// Closed tells why the users of Allow cannot send; empty if they can.
+	// Closed says why the users of Allow cannot send; empty if they can.
 	Closed string
 }
 
-// Receiver listens on a path, for as long as that path is its own.
+// Receiver listens on a path, while the socket there is its own.
 type Receiver struct {
 	path     string
 	log      *slog.Logger
 	queue    *ring
 	pressure pressure
 
-	reading chan func() // what the reading thread does
-	thread  chan int    // its id
+	reading chan func() // work for the reading thread
+	thread  chan int    // holds that thread's id
 
 	mu      sync.Mutex
 	socket  *boundSocket // nil: not listening
 	problem error        // why not
-	limit   int          // of the socket, or of the last one
-	public  bool         // the socket is to be open to all users
+	limit   int          // queue limit of the socket, or of the last one
+	public  bool         // the socket should be open to all users
 	shut    error        // why it is not
 
 	closing   chan struct{}
@@ -63,8 +64,8 @@ type Receiver struct {
 	closeOnce sync.Once
 }
 
-// Open binds a socket at path, or says in Status why it cannot and tries again
-// from time to time.
+// Open binds a socket at path. If that fails, Status says why, and the Receiver
+// tries again every checkInterval.
 func Open(path string, log *slog.Logger) *Receiver {
 	r := &Receiver{
 		path: path, log: log, queue: newRing(),
@@ -77,26 +78,25 @@ func Open(path string, log *slog.Logger) *Receiver {
 	return r
 }
 
-// Ready holds a token when it is worth calling Take.
+// Ready delivers a token when it is worth calling Take.
 func (r *Receiver) Ready() <-chan struct{} { return r.queue.ready }
 
-// Take appends to into datagrams received since it was last called, most at
-// most. If there are more, or as soon as there are, Ready has a token; open
-// tells whether that can be. Take and Release are for one goroutine.
+// Take appends to into at most that many datagrams of those received since the
+// last call. Ready has a token if there are more, or as soon as there are; open
+// reports whether there can be any. Take and Release are for one goroutine.
 func (r *Receiver) Take(into []Datagram, most int) (list []Datagram, open bool) {
 	return r.queue.take(into, most)
 }
 
-// Release gives back the room of all that was taken; those datagrams are no
-// longer valid.
+// Release gives back the room of all datagrams taken, which become invalid.
 func (r *Receiver) Release() { r.queue.release() }
 
-// Flooded tells that senders are being refused at this moment because datagrams
-// come faster than they can be read. What can wait should: it takes the
-// processor from the reading.
+// Flooded reports whether datagrams come faster than they can be read, so that
+// senders are being refused. Work that can wait should wait then: it takes the
+// processor away from the reading thread.
 func (r *Receiver) Flooded() bool { return r.pressure.flooded.Load() }
 
-// Status tells how the Receiver does.
+// Status returns the state of the Receiver.
 func (r *Receiver) Status() Status {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -115,8 +115,9 @@ func (r *Receiver) Status() Status {
 	return s
 }
 
-// Allow sets the users whose datagrams are accepted. If there are others than
-// ourselves and root the socket is opened to all, for the kernel knows no list.
+// Allow sets the users whose datagrams are accepted. open makes the socket
+// writable for all users, which users other than root and our own need: file modes
+// know no lists.
 func (r *Receiver) Allow(users map[uint32]bool, open bool) {
 	r.queue.allowed.Store(&users)
 	r.mu.Lock()
@@ -126,10 +127,10 @@ func (r *Receiver) Allow(users map[uint32]bool, open bool) {
 	}
 }
 
-// widen opens the socket to all users. Where that fails check tries again.
+// widen opens the socket to all users. If that fails, check tries again.
 func (r *Receiver) widen() {
 	if r.socket == nil {
-		return // it will be made so
+		return // bind will do it
 	}
 	before := r.shut
 	r.shut = r.socket.file.openToAll(r.path)
@@ -138,15 +139,15 @@ func (r *Receiver) widen() {
 	}
 }
 
-// Close removes the socket if it is still the Receiver's own, and returns when
-// what had been sent by then is there to Take.
+// Close removes the socket, if it is still the Receiver's own, and returns when
+// everything that had been sent by then can be taken.
 func (r *Receiver) Close() {
 	r.closeOnce.Do(func() { close(r.closing) })
 	<-r.closed
 }
 
-// readingThread is the thread that does all the reading. It is locked to its
-// goroutine, and ends with it.
+// readingThread is the goroutine that does all the reading, on a thread of its own
+// that ends with it.
 func (r *Receiver) readingThread() {
 	runtime.LockOSThread()
 	r.thread <- threadID()
@@ -155,16 +156,16 @@ func (r *Receiver) readingThread() {
 	}
 }
 
-// Prefer gives the reading thread precedence over all others of the process:
-// what they do can wait, and the senders cannot. That takes no privilege, for
-// it is the others that step back, behind the node's own processes as well.
+// Prefer gives the reading thread precedence over all others of the process: their
+// work can wait, and senders cannot. It needs no privilege, because it lowers the
+// priority of the others, below that of the node's own processes too.
 func (r *Receiver) Prefer() error {
 	id := <-r.thread
 	r.thread <- id
-	// To come back from a system call, and to wait in one that the runtime does
-	// not know of, takes one of its processors; with one more than it has there
-	// is one left for all others. It no longer follows a change of the
-	// container's share of the machine then.
+	// Returning from a system call needs one of the runtime's processors, and
+	// waiting in one that the runtime does not know of occupies one. With one more
+	// than it would have there is always one for the other goroutines. The price is
+	// that GOMAXPROCS no longer follows changes of the container's CPU limit.
 	runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + 1)
 	return stepBack(id)
 }
@@ -187,7 +188,7 @@ func (r *Receiver) keep() {
 	}
 }
 
-// check binds if there is no socket, or if it is not in place any more.
+// check binds if there is no socket, or if its file is no longer in place.
 func (r *Receiver) check() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -204,7 +205,7 @@ func (r *Receiver) check() {
 	}
 	before := r.problem
 	s, err := bind(r.path, r.public)
-	r.shut = nil // bind does both or none
+	r.shut = nil // bind opens a public socket to all, or fails
 	if err == nil {
 		r.socket, r.limit = s, s.queueLimit
 		r.reading <- func() { s.read(r.queue, &r.pressure) }
@@ -213,8 +214,8 @@ func (r *Receiver) check() {
 	r.say(lost, before)
 }
 
-// say logs what has changed, in one line: whether the socket was lost, and the
-// problem before.
+// say logs in one line what has changed: lost says that there was a socket, before
+// is the problem that there was.
 func (r *Receiver) say(lost bool, before error) {
 	switch {
 	case lost && r.problem == nil:

@@ -7,49 +7,50 @@ import (
 )
 
 const (
-	// maxDatagram is what is read of one datagram, in bytes; lightningd sends
-	// 2,048 at most, and more tells that it is not lightningd's.
+	// maxDatagram is how much is read of a datagram, in bytes. lightningd sends at
+	// most 2,048, so a longer one is not lightningd's.
 	maxDatagram = 4096
-	// ringSize bounds what waits to be decoded, in bytes: 50,000 spans, 3 s of
-	// the highest peak that a real node has shown. A power of two.
+	// ringSize bounds what waits to be decoded, in bytes: 50,000 spans, or 3 s at
+	// the highest peak seen on a real node. It must be a power of two.
 	ringSize = 16 << 20
-	// rewindAt is the part of the ring that is used while the decoder keeps up,
-	// in bytes. The rest is not even in memory before it is needed. It is also
-	// all the room there is from a rewind until the decoder has seen that.
+	// rewindAt is how much of the ring is used while the decoder keeps up, in
+	// bytes. The pages behind it stay untouched, and so out of memory, until they
+	// are needed. After a rewind it is also all the room there is until the decoder
+	// has followed.
 	rewindAt = 4 << 20
-	// wakeAt is how much may wait before the decoder is woken although more is
-	// coming, in bytes. To wake it takes as long as to read ten datagrams.
+	// wakeAt is how much may wait, in bytes, before the decoder is woken although
+	// more is coming. Waking it takes as long as reading ten datagrams.
 	wakeAt = 128 << 10
 )
 
 // Datagram is one message and who sent it.
 type Datagram struct {
 	Payload []byte // valid until Release
-	// PID and UID are the sender's, if Known. PID is 0 for a process outside of
-	// our pid namespace.
+	// PID and UID are the sender's, if Known. PID is 0 if the process is not in our
+	// pid namespace.
 	PID   int32
 	UID   uint32
 	Known bool
-	// Oversize tells that Payload is only the beginning.
+	// Oversize says that Payload is only the beginning of the datagram.
 	Oversize bool
 }
 
-// ring is the queue between the reading thread and the decoder, bounded in
-// bytes. It has no lock: the decoder steps back behind everybody (see Prefer),
-// and a lock that it held when it lost the processor would stop the reader.
+// ring is the queue between the reading thread and the decoder, bounded in bytes.
+// It has no lock: the decoder runs at a low priority (see Prefer), and a lock that
+// it held while it did not get the processor would stop the reader.
 //
-// It holds records: a header, then the payload, padded to alignment. head and
-// tail count bytes since the beginning; only the reader moves head, only the
+// It contains records: a header and the payload, padded to alignment. head and
+// tail count bytes since the start. Only the reader moves head, and only the
 // decoder tail.
 type ring struct {
-	ready  chan struct{} // one token: it is worth calling take
+	ready  chan struct{} // a token: it is worth calling take
 	closed atomic.Bool   // nothing more will be put
 
 	head     atomic.Uint64
 	_        [7]uint64 // each on a cache line of its own
 	tail     atomic.Uint64
 	_        [7]uint64
-	sleeping atomic.Bool                     // the decoder has found nothing more and waits for a token
+	sleeping atomic.Bool                     // the decoder has taken everything and waits for a token
 	dropped  atomic.Uint64                   // datagrams for which there was no room
 	lost     atomic.Uint64                   // their bytes
 	refused  atomic.Uint64                   // datagrams of users who may not send
@@ -57,18 +58,18 @@ type ring struct {
 	allowed  atomic.Pointer[map[uint32]bool] // users who may; nil: all
 
 	bytes []byte
-	taken uint64 // by the decoder, up to here
+	taken uint64 // used by the decoder alone: what it has taken ends here
 
-	// Of the reader alone:
-	flushed uint64    // what the decoder was told of, up to here
-	since   time.Time // when the first was put that it was not
+	// Used by the reader alone:
+	flushed uint64    // what the decoder has been told of ends here
+	since   time.Time // when the first record behind that was put
 	senders senders
 }
 
-// senders remembers processes that have sent lately, by pid.
+// senders remembers the pids of processes that have sent lately.
 type senders [64]int32
 
-// isNew tells whether pid is none that it remembers.
+// isNew reports whether pid is not remembered, and remembers it.
 func (s *senders) isNew(pid int32) bool {
 	place := &s[uint32(pid)%uint32(len(s))] //nolint:gosec // never negative
 	known := *place == pid
@@ -79,11 +80,11 @@ func (s *senders) isNew(pid int32) bool {
 // A record begins with its payload's size, flags, pid and uid, 4 bytes each.
 const (
 	headerSize = 16
-	alignment  = headerSize // so that what is left before the end has room for a header
+	alignment  = headerSize // so that there is always room for a header before the end
 
 	flagKnown    = 1 << 0
 	flagOversize = 1 << 1
-	flagSkip     = 1 << 2 // no datagram: go on at the start of the ring
+	flagSkip     = 1 << 2 // not a datagram: continue at the start of the ring
 )
 
 func newRing() *ring {
@@ -97,10 +98,10 @@ func recordSize(n int) uint64 {
 	return uint64(headerSize + (n+alignment-1)&^(alignment-1)) //nolint:gosec // never negative
 }
 
-// put appends n datagrams, and counts those for which there is no room and
-// those of users who may not send: they shall not take room from others. The
-// decoder may hear of them only at the next flush, but at once of a new sender,
-// who may not live for long: then nobody could say any more who it was.
+// put appends n datagrams. It counts those for which there is no room, and those of
+// users who may not send, which must not take room from others. The decoder may
+// learn of the new ones only at the next flush; but it is told at once of a new
+// sender, whose name can be found out only while the process exists.
 func (r *ring) put(n int, datagram func(i int) Datagram, now time.Time) {
 	head := r.head.Load()
 	if head == r.flushed {
@@ -129,16 +130,16 @@ func (r *ring) put(n int, datagram func(i int) Datagram, now time.Time) {
 	}
 }
 
-// age is how long the oldest datagram waits that the decoder was not told of;
-// 0: there is none.
+// age is how long ago the first datagram was put of which the decoder has not been
+// told; 0: there is none.
 func (r *ring) age(now time.Time) time.Duration {
 	if r.head.Load() == r.flushed {
 		return 0
 	}
-	return max(now.Sub(r.since), 1) // not every clock has moved on since it came
+	return max(now.Sub(r.since), 1) // the clock may not have moved on since
 }
 
-// flush lets the decoder know what has been put.
+// flush tells the decoder of everything that has been put.
 func (r *ring) flush() {
 	r.flushed = r.head.Load()
 	if r.head.Load() != r.tail.Load() && r.sleeping.CompareAndSwap(true, false) {
@@ -149,7 +150,7 @@ func (r *ring) flush() {
 func (r *ring) wake() {
 	select {
 	case r.ready <- struct{}{}:
-	default: // a token is there that nobody has taken yet
+	default: // there is a token already
 	}
 }
 
@@ -159,15 +160,15 @@ func (r *ring) close() {
 	r.wake()
 }
 
-// write puts d at head and returns where the next record goes. Without room
-// for d that is head.
+// write puts d at head and returns where the next record goes, which is head if
+// there is no room for d.
 func (r *ring) write(head uint64, d *Datagram) (next uint64, ok bool) {
 	tail := r.tail.Load()
 	size := recordSize(len(d.Payload))
 	left := ringSize - head%ringSize // before the end
 	skip := uint64(0)
 	if left < size || (head == tail && head%ringSize >= rewindAt) {
-		skip = left // and begin anew
+		skip = left // and continue at the start
 	}
 	if head+skip+size-tail > ringSize {
 		return head, false
@@ -196,10 +197,11 @@ func (r *ring) writeHeader(at uint64, size, flags, pid, uid uint32) {
 	binary.NativeEndian.PutUint32(h[12:], uid)
 }
 
-// take appends to into the datagrams that wait, most at most. If there are more,
-// or as soon as there are, ready has a token; open tells whether that can be.
+// take appends to into at most that many of the datagrams that wait. ready has a
+// token if there are more, or as soon as there are; open reports whether there can
+// be any.
 func (r *ring) take(into []Datagram, most int) (list []Datagram, open bool) {
-	closed := r.closed.Load() // before head, which does not move any more then
+	closed := r.closed.Load() // before head, which is final once this is set
 	head := r.head.Load()
 	for n := 0; n < most && r.taken != head; {
 		h := r.bytes[r.taken%ringSize:]
@@ -221,8 +223,8 @@ func (r *ring) take(into []Datagram, most int) (list []Datagram, open bool) {
 		return into, true
 	}
 	r.sleeping.Store(true)
-	// Between the look at head and going to sleep more may have come, and have
-	// been flushed in vain.
+	// More may have come after head was loaded, and a flush before sleeping was set
+	// has woken nobody.
 	if r.head.Load() != head && r.sleeping.CompareAndSwap(true, false) {
 		r.wake()
 	}

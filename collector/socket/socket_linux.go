@@ -12,12 +12,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// batchLen is how many datagrams one system call can bring. A queue of the
-// default limit (10) is empty after one.
+// batchLen is how many datagrams one system call can receive. One call empties a
+// queue with the default limit (10).
 const batchLen = 64
 
-// queueLimit reads how many datagrams a unix socket made now will hold, less
-// one (the kernel refuses when there are more than that); 0: unknown.
+// queueLimit reads net.unix.max_dgram_qlen, which applies to sockets made from now
+// on; 0: unknown. The queue holds one datagram more than that: the kernel refuses
+// another one only when there are more than the limit.
 func queueLimit() int {
 	text, err := os.ReadFile("/proc/sys/net/unix/max_dgram_qlen")
 	if err != nil {
@@ -30,8 +31,8 @@ func queueLimit() int {
 	return n
 }
 
-// openBound makes a datagram socket that brings credentials and binds it to
-// path, readable and writable by its owner only.
+// openBound makes a datagram socket that delivers credentials and binds it to path,
+// readable and writable by its owner only.
 func openBound(path string) (fd int, err error) {
 	fd, err = newSocket()
 	if err != nil {
@@ -45,13 +46,12 @@ func openBound(path string) (fd int, err error) {
 }
 
 func prepareAndBind(fd int, path string) error {
-	// Credentials come with datagrams that are sent after this, so it is
-	// asked for before anybody can send one.
+	// Only datagrams sent after this carry credentials, so it comes before bind.
 	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_PASSCRED, 1); err != nil {
 		return os.NewSyscallError("setsockopt", err)
 	}
-	// bind gives the file the mode of the socket: there is no moment in which
-	// it is wider, and no need to change the umask of all threads.
+	// bind gives the file the mode of the socket. So it is at no moment wider than
+	// that, and there is no need to change the umask, which all threads share.
 	if err := unix.Fchmod(fd, 0o600); err != nil {
 		return os.NewSyscallError("fchmod", err)
 	}
@@ -63,8 +63,8 @@ func newSocket() (int, error) {
 	return fd, os.NewSyscallError("socket", err)
 }
 
-// probe tries to connect to path: nil if somebody listens, ECONNREFUSED if
-// nobody does.
+// probe tries to connect to path. The error is nil if somebody listens there, and
+// ECONNREFUSED if nobody does.
 func probe(path string) error {
 	fd, err := newSocket()
 	if err != nil {
@@ -74,8 +74,8 @@ func probe(path string) error {
 	return os.NewSyscallError("connect", withAddress(unix.SYS_CONNECT, fd, path))
 }
 
-// withAddress calls bind or connect with a path. The usual wrappers take a
-// leading @ for the abstract namespace; for lightningd it is a file name.
+// withAddress calls bind or connect with a path. The usual wrappers map a leading @
+// to the abstract namespace; to lightningd it is part of a file name.
 func withAddress(call uintptr, fd int, path string) error {
 	address := unix.RawSockaddrUnix{Family: unix.AF_UNIX}
 	for i := range len(path) {
@@ -89,8 +89,8 @@ func withAddress(call uintptr, fd int, path string) error {
 	return nil
 }
 
-// file tells one socket file from another that came to have its name. Inode
-// numbers are used again at once, so the time of birth is part of it.
+// file identifies a socket file, to tell it from a later one of the same name.
+// Inode numbers are reused at once, so the time of creation is part of it.
 type file struct {
 	device uint64
 	inode  uint64
@@ -110,8 +110,8 @@ func fileOf(st *unix.Statx_t) file {
 	return file{unix.Mkdev(st.Dev_major, st.Dev_minor), st.Ino, unix.StatxTimestamp{Sec: st.Btime.Sec, Nsec: st.Btime.Nsec}}
 }
 
-// openToAll makes the file writable for every user. It works on the very file
-// that it has looked at, so that nobody can put another in its place.
+// openToAll makes the file writable for all users. It changes the very file that it
+// has checked, even if another one takes its place meanwhile.
 func (f file) openToAll(path string) error {
 	fd, err := unix.Open(path, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -128,9 +128,9 @@ func (f file) openToAll(path string) error {
 	return os.Chmod(fmt.Sprintf("/proc/self/fd/%d", fd), 0o666)
 }
 
-// doze waits for at most d, without telling the Go runtime. The runtime can
-// still stop us, for poll ends with EINTR when a signal comes. Where it runs
-// one thread at a time it is told: all others would wait with us.
+// doze waits for at most d, without the knowledge of the Go runtime. The runtime
+// can still preempt us, because poll ends with EINTR when it sends its signal. If
+// the runtime has only one processor it is told, or no goroutine could run.
 func doze(fds []unix.PollFd, d time.Duration) (int, error) {
 	timeout := unix.NsecToTimespec(max(d, 0).Nanoseconds())
 	if runtime.GOMAXPROCS(0) == 1 {
@@ -153,11 +153,11 @@ type mmsg struct {
 // controlLen is room for one message with credentials.
 var controlLen = unix.CmsgSpace(unix.SizeofUcred)
 
-// spread keeps the beginnings of the buffers apart in the processor's caches,
-// in bytes: at a distance of a power of two they would all displace each other.
+// spread is added to the size of each buffer, in bytes: if their starts were a
+// power of two apart, they would displace each other from the processor's caches.
 const spread = 192
 
-// linuxBatcher receives with recvmmsg into buffers that it keeps.
+// linuxBatcher receives with recvmmsg, into buffers that it reuses.
 type linuxBatcher struct {
 	fd       int
 	messages [batchLen]mmsg
@@ -183,8 +183,8 @@ func (b *linuxBatcher) receive() (int, error) {
 		b.messages[i].header.SetControllen(controlLen)
 	}
 	for {
-		// It does not wait, so it need not tell the scheduler: that would let
-		// another goroutine have the processor while the queue fills.
+		// The call does not block, so the scheduler need not know of it: it might
+		// give our processor to another goroutine while the queue fills.
 		n, _, errno := unix.RawSyscall6(unix.SYS_RECVMMSG, uintptr(b.fd),
 			uintptr(unsafe.Pointer(&b.messages)), batchLen, unix.MSG_DONTWAIT, 0, 0)
 		switch errno {

@@ -11,8 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// This is for trying clntrace out where there is no Linux: datagrams come one
-// by one, and nobody says who sent them.
+// This is for trying out clntrace on systems other than Linux: datagrams are
+// received one by one, and their senders are unknown.
 
 const batchLen = 1
 
@@ -23,7 +23,7 @@ func openBound(path string) (fd int, err error) {
 	if err != nil {
 		return -1, err
 	}
-	// The umask is the whole process's; it is changed for one system call.
+	// The umask is that of the whole process, so it is changed for one call only.
 	old := unix.Umask(0o177)
 	err = unix.Bind(fd, address(path))
 	unix.Umask(old)
@@ -57,13 +57,13 @@ func probe(path string) error {
 }
 
 func address(path string) *unix.SockaddrUnix {
-	if strings.HasPrefix(path, "@") { // a file name for lightningd
+	if strings.HasPrefix(path, "@") { // to lightningd, part of a file name
 		path = "./" + path
 	}
 	return &unix.SockaddrUnix{Name: path}
 }
 
-// file tells one socket file from another that came to have its name.
+// file identifies a socket file, to tell it from a later one of the same name.
 type file struct{ device, inode uint64 }
 
 func identify(path string) (file, error) {
@@ -92,7 +92,7 @@ func doze(fds []unix.PollFd, d time.Duration) (int, error) {
 
 type otherBatcher struct {
 	fd     int
-	buffer [maxDatagram + 1]byte // one more, to see that a datagram is larger
+	buffer [maxDatagram + 1]byte // one byte more, to notice larger datagrams
 	length int
 }
 

@@ -4,5 +4,5 @@ package socket
 
 func threadID() int { return 0 }
 
-// stepBack does nothing: only Linux has a priority for each thread.
+// stepBack does nothing: only Linux has priorities for single threads.
 func stepBack(int) error { return nil }

@@ -9,16 +9,16 @@ import (
 	"clntrace/collector/text"
 )
 
-// Batch is what of the spool is to be delivered in one request.
+// Batch is a part of the spool that is delivered in one request.
 type Batch struct {
 	Spans    int64
 	Body     []byte // a serialized export request
-	Attempts int    // by what Release was told
+	Attempts int    // to deliver it, as counted by Release
 	file     *file
 }
 
-// LookInto counts the spans of one file of an earlier run, and tells whether
-// there may be another. Next does not return such a batch before that.
+// LookInto counts the spans of one file that an earlier run has left, and reports
+// whether there are more such files. Next returns the batch only after that.
 func (s *Spool) LookInto() (more bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -27,8 +27,8 @@ func (s *Spool) LookInto() (more bool) {
 	}
 	s.lookInto()
 	if len(s.found) == 0 {
-		// The limit may have been lowered. What cannot be removed now goes
-		// when there is something to put.
+		// The limit may have been lowered. What cannot be removed now will be tried
+		// again by the next Put.
 		_ = s.makeRoom(0, nil)
 	}
 	s.publish()
@@ -39,7 +39,7 @@ func (s *Spool) LookInto() (more bool) {
 func (s *Spool) lookInto() {
 	f := s.found[0]
 	s.found = s.found[1:]
-	// They are older than all that has been stored since.
+	// It is older than everything that has been stored since.
 	at := slices.IndexFunc(s.files, func(other *file) bool { return other.number > f.number })
 	if at < 0 {
 		at = len(s.files)
@@ -48,9 +48,9 @@ func (s *Spool) lookInto() {
 	s.read(f)
 }
 
-// Next takes the batch at that place in the queue, 0 being the oldest, or the
-// last one if there are not so many; nil if there is none. Until Done, Release
-// or Postpone the next one cannot be taken.
+// Next takes the batch at that place in the queue, where 0 is the oldest, or the
+// last one if there are not so many. It returns nil if there is none, or if another
+// batch is taken: only one can be, until Done, Spoil, Release or Postpone.
 func (s *Spool) Next(place int) *Batch {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -67,7 +67,7 @@ func (s *Spool) Next(place int) *Batch {
 	return nil
 }
 
-// join puts the bodies one behind the other, which makes them one request.
+// join concatenates the bodies, which makes them one request.
 func join(records []record) []byte {
 	if len(records) == 1 {
 		return records[0].body
@@ -83,8 +83,9 @@ func join(records []record) []byte {
 	return b
 }
 
-// read returns the whole records of a file, and mends it and the counts if
-// that is not all it should be. A file without any leaves the queue.
+// read returns the whole records of a file. If they are not what the file should
+// contain, it repairs the file and corrects the counts. A file without any whole
+// record leaves the queue.
 func (s *Spool) read(f *file) []record {
 	data, err := s.dir.read(f.name())
 	var records []record
@@ -114,7 +115,7 @@ func (s *Spool) read(f *file) []record {
 	return records
 }
 
-// drop takes a file out of the queue and tells whether it was in it.
+// drop takes a file out of the queue, and reports whether it was there.
 func (s *Spool) drop(f *file) bool {
 	at := slices.Index(s.files, f)
 	if at >= 0 {
@@ -123,7 +124,7 @@ func (s *Spool) drop(f *file) bool {
 	return at >= 0
 }
 
-// setAside takes a file out of the queue in which nothing is whole.
+// setAside takes a file in which nothing is whole out of the queue.
 func (s *Spool) setAside(f *file, err error) {
 	s.drop(f)
 	what := "nothing in it is whole"
@@ -143,7 +144,7 @@ func (s *Spool) setAside(f *file, err error) {
 	s.log.Warn(fmt.Sprintf("the spool file %s in %s is damaged: %s", f.name(), s.cfg.Dir, what))
 }
 
-// mend leaves in the file what is whole and sets the rest aside.
+// mend sets the whole file aside, and leaves in its place only what is whole.
 func (s *Spool) mend(f *file, records []record, damaged int) {
 	var b []byte
 	for _, r := range records {
@@ -151,7 +152,7 @@ func (s *Spool) mend(f *file, records []record, damaged int) {
 	}
 	what := "set aside as " + f.name() + damagedSuffix
 	if err := s.dir.replace(f.name(), b); err != nil {
-		// It goes with the file once the whole part is delivered.
+		// It is removed with the file, when the whole records have been delivered.
 		what = fmt.Sprintf("lost, it could not be set aside: %v", err)
 	} else {
 		s.addDamaged(&file{number: f.number, size: f.size})
@@ -165,7 +166,7 @@ func (s *Spool) addDamaged(f *file) {
 	s.damaged = append(s.damaged, f)
 	for len(s.damaged) > maxDamaged {
 		if s.forgetDamaged() != nil {
-			return // it counts, and goes when there is no room
+			return // it still counts, and goes when there is no room
 		}
 	}
 }
@@ -179,14 +180,14 @@ func (s *Spool) Done(b *Batch) {
 		if err := s.dir.remove(b.file.name()); err != nil {
 			s.log.Warn(fmt.Sprintf("%v; the next run will send %s again", explain(s.cfg.Dir, err), text.Number(b.Spans, "span", "spans")))
 		} else {
-			_ = s.report(nil) // what was full has room now
+			_ = s.report(nil) // if the spool was full, it no longer is
 		}
 	}
 	s.publish()
 }
 
-// Spoil takes a batch out of the queue that nobody can make sense of, and
-// keeps its file for somebody to look at.
+// Spoil takes a batch that cannot be decoded out of the queue, and sets its file
+// aside.
 func (s *Spool) Spoil(b *Batch, reason error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -198,11 +199,11 @@ func (s *Spool) Spoil(b *Batch, reason error) {
 	s.publish()
 }
 
-// Release puts a batch that was not delivered back into its place. attempted
-// counts it among the batch's Attempts.
+// Release puts a batch that was not delivered back into its place. attempted adds
+// one to its Attempts.
 func (s *Spool) Release(b *Batch, attempted bool) {
 	if attempted {
-		b.file.attempts++ // only whoever has taken it looks
+		b.file.attempts++ // unlocked: only whoever has taken it reads this
 	}
 	s.putBack(b, false)
 }
@@ -215,7 +216,7 @@ func (s *Spool) putBack(b *Batch, last bool) {
 	defer s.mu.Unlock()
 	s.taken = nil
 	switch {
-	case !slices.Contains(s.files, b.file): // its directory was removed meanwhile
+	case !slices.Contains(s.files, b.file): // the directory was removed meanwhile
 		s.count(Change{Dropped: b.Spans})
 	case last:
 		s.drop(b.file)

@@ -1,6 +1,7 @@
 package spool
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -25,24 +26,24 @@ const (
 	tempSuffix    = ".tmp"     // behind fileSuffix
 )
 
-// ours matches the names that this package gives. The number is the place in
-// the queue, and says nothing of what is in the file.
+// ours matches the names that this package gives to files. The number is the place
+// in the queue.
 var ours = regexp.MustCompile(`^([0-9a-f]{16})\.spans(\.damaged|\.tmp)?$`)
 
 func fileName(number uint64) string { return fmt.Sprintf("%016x%s", number, fileSuffix) }
 
-// errInUse: the lock is another's.
+// errInUse means that another process has the lock.
 var errInUse = errors.New("another clntrace uses it; give each its own with clntrace-spool-dir")
 
-// directory is the spool's directory, locked. All its methods take names in
-// it: os.Root sees to it that nothing outside is touched.
+// directory is the spool's directory, locked. Its methods take names in it; os.Root
+// makes sure that nothing outside is touched.
 type directory struct {
 	root *os.Root
 	lock *os.File
 }
 
-// openDirectory makes the directory at path if need be, and locks it. It never
-// waits for the lock.
+// openDirectory makes the directory at path, if there is none, and locks it. It
+// does not wait for the lock.
 func openDirectory(path string) (*directory, error) {
 	if err := os.Mkdir(path, dirMode); err != nil && !errors.Is(err, fs.ErrExist) {
 		return nil, err
@@ -59,8 +60,8 @@ func openDirectory(path string) (*directory, error) {
 	return d, nil
 }
 
-// openOwn opens the directory at path unless somebody else could have put it
-// there: a link would have us write in a place of another's choice.
+// openOwn opens the directory at path, unless another user could have put it there:
+// a link, for one, could make us write to a place of that user's choice.
 func openOwn(path string) (*os.Root, error) {
 	entry, err := os.Lstat(path)
 	if err != nil {
@@ -76,7 +77,7 @@ func openOwn(path string) (*os.Root, error) {
 	if err != nil {
 		return nil, err
 	}
-	// What was opened is asked, not the path again.
+	// Check what was opened, not the path, which may have changed.
 	info, err := root.Stat(".")
 	if err == nil {
 		err = checkOwner(info)
@@ -102,7 +103,7 @@ func checkOwner(info fs.FileInfo) error {
 	return nil
 }
 
-// takeLock keeps a second clntrace out for as long as this process lives.
+// takeLock keeps any other clntrace out, until close or the end of this process.
 func (d *directory) takeLock() error {
 	lock, err := d.root.OpenFile(lockName, os.O_CREATE|os.O_RDWR, fileMode)
 	if err != nil {
@@ -125,13 +126,13 @@ func (d *directory) takeLock() error {
 	return nil
 }
 
-// close gives the directory to others.
+// close releases the directory for others.
 func (d *directory) close() {
 	_ = d.lock.Close() // nothing was written
 	_ = d.root.Close()
 }
 
-// gone tells that path is not this directory any more.
+// gone reports whether path no longer is this directory.
 func (d *directory) gone(path string) bool {
 	entry, err := os.Lstat(path)
 	if err != nil {
@@ -141,13 +142,13 @@ func (d *directory) gone(path string) bool {
 	return err != nil || !os.SameFile(entry, info)
 }
 
-// listing is what of ours lies in a directory, each in the queue's order.
+// listing is our files in a directory, in the order of the queue.
 type listing struct {
 	files, damaged []*file
-	next           uint64 // number that no file has
+	next           uint64 // greater than the number of any file
 }
 
-// list reads the directory. Remains of a repair that was cut short go.
+// list reads the directory, and removes what an interrupted repair has left.
 func (d *directory) list() (listing, error) {
 	all, err := d.root.Open(".")
 	if err != nil {
@@ -173,7 +174,7 @@ func (d *directory) list() (listing, error) {
 		f := &file{number: number, size: info.Size(), sealed: true}
 		switch match[2] {
 		case tempSuffix:
-			_ = d.root.Remove(entry.Name()) // the original is there, and is repaired again
+			_ = d.root.Remove(entry.Name()) // the original is still there, and will be repaired
 		case damagedSuffix:
 			l.damaged = append(l.damaged, f)
 		default:
@@ -185,15 +186,10 @@ func (d *directory) list() (listing, error) {
 	return l, nil
 }
 
-func byNumber(a, b *file) int {
-	if a.number < b.number {
-		return -1
-	}
-	return 1
-}
+func byNumber(a, b *file) int { return cmp.Compare(a.number, b.number) }
 
-// append writes b behind the first size bytes of the file, or into a new file
-// if size is 0. After an error the file is as it was before.
+// append appends b to the file, which has size bytes, or makes the file if size is
+// 0. If it fails it restores the file as it was.
 func (d *directory) append(name string, size int64, b []byte) error {
 	flags := os.O_WRONLY | os.O_APPEND
 	if size == 0 {
@@ -205,7 +201,7 @@ func (d *directory) append(name string, size int64, b []byte) error {
 	}
 	_, err = f.Write(b)
 	if err != nil {
-		// If this fails as well, the reader finds a cut record.
+		// If this fails too, the file ends with a record that is cut.
 		_ = f.Truncate(size)
 	}
 	err = errors.Join(err, f.Close())
@@ -215,14 +211,14 @@ func (d *directory) append(name string, size int64, b []byte) error {
 	return err
 }
 
-// hasSize tells whether the file still has the size that we left it with.
+// hasSize reports whether the file still has the size that we know of.
 func (d *directory) hasSize(name string, size int64) bool {
 	info, err := d.root.Lstat(name)
 	return err == nil && info.Mode().IsRegular() && info.Size() == size
 }
 
-// read returns what is in the file, which must be a regular one: to open
-// anything else may wait for ever.
+// read returns the contents of the file, which must be a regular one: opening
+// anything else may block forever.
 func (d *directory) read(name string) ([]byte, error) {
 	info, err := d.root.Lstat(name)
 	if err != nil {
@@ -234,14 +230,14 @@ func (d *directory) read(name string) ([]byte, error) {
 	return d.root.ReadFile(name)
 }
 
-// replace puts b into the file's place and keeps the file under its damaged
-// name. A kill at any instant leaves the old file or the new one.
+// replace replaces the contents of the file by b, and keeps the old file under its
+// damaged name. A kill at any instant leaves either the old contents or the new.
 func (d *directory) replace(name string, b []byte) error {
 	temp := name + tempSuffix
 	err := d.root.WriteFile(temp, b, fileMode)
 	if err == nil {
 		if err = d.root.Link(name, name+damagedSuffix); errors.Is(err, fs.ErrExist) {
-			err = nil // by an earlier run that was killed here
+			err = nil // an earlier run was killed after this step
 		}
 	}
 	if err == nil {
@@ -253,10 +249,10 @@ func (d *directory) replace(name string, b []byte) error {
 	return err
 }
 
-// setAside gives the file its damaged name.
+// setAside renames the file to its damaged name.
 func (d *directory) setAside(name string) error { return d.root.Rename(name, name+damagedSuffix) }
 
-// remove removes the file; that it is gone already is as good.
+// remove removes the file. It is no error if there is none.
 func (d *directory) remove(name string) error {
 	if err := d.root.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
@@ -277,14 +273,13 @@ func (d *directory) sync(names []string) error {
 	return errors.Join(errs...)
 }
 
-// explain says which directory it is that cannot be used, why, and what to do.
-// Of the errors of package os only the cause is kept: the path is said once.
+// explain says that the directory cannot be used, why, and what to do. Of errors of
+// package os it keeps only the cause, so that the path is named once.
 func explain(dir string, err error) error {
-	cause := reason(err)
-	var pathErr *fs.PathError
-	user := os.Geteuid()
+	cause, user := reason(err), os.Geteuid()
+	pathErr, ok := errors.AsType[*fs.PathError](err)
 	switch {
-	case !errors.As(err, &pathErr): // our own words
+	case !ok: // we have worded it
 	case errors.Is(err, fs.ErrNotExist) && pathErr.Op == "mkdir":
 		cause = fmt.Errorf("there is no directory %s to make it in (%w); make that or set clntrace-spool-dir", filepath.Dir(dir), cause)
 	case errors.Is(err, unix.ENOTDIR):
@@ -299,16 +294,15 @@ func explain(dir string, err error) error {
 	return fmt.Errorf("the spool directory %s cannot be used: %w", dir, cause)
 }
 
-// reason is err without what it was about.
+// reason is err without the operation and the path.
 func reason(err error) error {
-	var pathErr *fs.PathError
-	if errors.As(err, &pathErr) {
+	if pathErr, ok := errors.AsType[*fs.PathError](err); ok {
 		return pathErr.Err
 	}
 	return err
 }
 
-// absolute is the directory as it will be even if the process's own changes.
+// absolute makes dir independent of the working directory.
 func absolute(dir string) string {
 	if abs, err := filepath.Abs(dir); err == nil {
 		return abs

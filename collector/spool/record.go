@@ -14,15 +14,15 @@ import (
 //	12 CRC-32C of the body
 //	16 CRC-32C of the header up to here
 //
-// The header has a checksum of its own so that a length can be trusted: then
-// a damaged body costs one record and not all that follow.
+// The header has a checksum of its own, so that the length can be trusted and a
+// damaged body costs only one record, not all that follow.
 const headerSize = 20
 
 var magic = []byte("cln\x01")
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// record is a batch as it lies in a file.
+// record is a batch in a file.
 type record struct {
 	spans int64
 	body  []byte
@@ -32,16 +32,16 @@ type record struct {
 func appendRecord(b []byte, spans int64, body []byte) []byte {
 	at := len(b)
 	b = append(b, magic...)
-	b = binary.LittleEndian.AppendUint32(b, uint32(spans))     //nolint:gosec // Put has looked
-	b = binary.LittleEndian.AppendUint32(b, uint32(len(body))) //nolint:gosec // Put has looked
+	b = binary.LittleEndian.AppendUint32(b, uint32(spans))     //nolint:gosec // checked by put
+	b = binary.LittleEndian.AppendUint32(b, uint32(len(body))) //nolint:gosec // checked by put
 	b = binary.LittleEndian.AppendUint32(b, crc32.Checksum(body, castagnoli))
 	b = binary.LittleEndian.AppendUint32(b, crc32.Checksum(b[at:], castagnoli))
 	return append(b, body...)
 }
 
-// scan finds the whole records in a file's data, which it shares with them.
-// damaged is how many bytes belong to none. It reads each byte once, whatever
-// they are.
+// scan finds the whole records in the data of a file; they refer to data. damaged is
+// the number of bytes that belong to none. Whatever the data, scan takes linear
+// time.
 func scan(data []byte) (records []record, damaged int) {
 	for len(data) > 0 {
 		spans, length, sum, ok := parseHeader(data)
@@ -73,8 +73,8 @@ func parseHeader(b []byte) (spans int64, length int, sum uint32, ok bool) {
 	return int64(binary.LittleEndian.Uint32(b[4:])), int(binary.LittleEndian.Uint32(b[8:])), binary.LittleEndian.Uint32(b[12:]), true
 }
 
-// nextMagic is where in b, behind its first byte, a record may begin; len(b)
-// if nowhere.
+// nextMagic is where in b, after its first byte, the next record may begin; len(b)
+// if there is no such place.
 func nextMagic(b []byte) int {
 	if at := bytes.Index(b[1:], magic); at >= 0 {
 		return 1 + at

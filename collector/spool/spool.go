@@ -17,41 +17,41 @@ import (
 )
 
 const (
-	// maxFileBytes bounds what is read at once. What is written is smaller by
-	// far: a request is kept below the 4 MiB that a gRPC server accepts.
+	// maxFileBytes bounds the files that are read. Those that we write are much
+	// smaller: requests are kept below the 4 MiB that gRPC servers accept.
 	maxFileBytes = 8 << 20
-	// maxDamaged bounds the files set aside: a few are enough to find out what
+	// maxDamaged bounds the files set aside. A few are enough to find out what
 	// happened, and nobody may ever look.
 	maxDamaged = 8
-	// block is what the smallest file takes on a usual file system, bytes.
+	// block is what the smallest file takes on a usual file system, in bytes.
 	block = 4096
-	// syncDelay is how much a power cut may cost besides what is in memory.
+	// syncDelay bounds what a power cut costs besides what is in memory: the spans
+	// spooled within this time.
 	syncDelay = time.Second
 )
 
-// Config says where the spool is and how large.
+// Config says where the spool is and how large it may be.
 type Config struct {
 	Dir   string
 	Limit int64 // bytes on disk at most
-	// FileSpans and FileBytes are how large a request may be: batches are put
-	// together up to there.
+	// FileSpans and FileBytes bound a request: batches are combined up to these.
 	FileSpans int64
 	FileBytes int64
 }
 
-// Change tells where spans went, for somebody who counts them.
+// Change says what has become of spans, so that they can be counted.
 type Change struct {
 	Stored  int64 // put into the spool
 	Found   int64 // left there by an earlier run
-	Dropped int64 // lost from it: the oldest of a full one, or what others removed or damaged
+	Dropped int64 // lost: the oldest if it was full, or what others removed or damaged
 }
 
 // Status is the state of a Spool.
 type Status struct {
 	Dir          string
-	Bytes, Limit int64 // on disk, what was set aside included
+	Bytes, Limit int64 // on disk, including what was set aside
 	Damaged      int   // files set aside
-	// Problem is why nothing can be spooled, with the remedy; nil if it can.
+	// Problem says why nothing can be spooled, and what to do; nil: it can.
 	Problem error
 }
 
@@ -61,57 +61,57 @@ type file struct {
 	size     int64 // bytes
 	spans    int64
 	attempts int  // to deliver it, in vain
-	sealed   bool // nothing is to be appended
+	sealed   bool // nothing may be appended
 }
 
 func (f *file) name() string { return fileName(f.number) }
 
-// disk is what f takes of the limit, bytes.
+// disk is how much of the limit f takes, in bytes.
 func (f *file) disk() int64 { return blocks(f.size) }
 
 func blocks(size int64) int64 { return (size + block - 1) / block * block }
 
-// Spool is a queue of batches in a directory. It is safe for concurrent use,
-// but only one batch can be taken at a time. Its errors name what was tried;
-// it tries again each time that it is asked.
+// Spool is a queue of batches in a directory. It is safe for concurrent use, but
+// only one batch can be taken at a time. After an error it tries again each time
+// it is asked.
 type Spool struct {
 	cfg    Config
 	log    *slog.Logger
 	count  func(Change)
-	ready  chan struct{} // a token: there may be something to take
+	ready  chan struct{} // a token: there may be something new to take
 	status atomic.Pointer[Status]
 
 	mu       sync.Mutex
 	dir      *directory // nil: not open
 	closed   bool
-	found    []*file // of an earlier run, not looked into yet
-	files    []*file // oldest first
+	found    []*file // left by an earlier run, not yet looked into
+	files    []*file // the queue, oldest first
 	damaged  []*file // oldest first
-	taken    *file   // by Next; may not be dropped
+	taken    *file   // by Next; must not be dropped
 	next     uint64  // number of the next file
 	problem  error
-	unsynced []string
+	unsynced []string    // names of files
 	syncer   *time.Timer // nil: no sync is due
 	syncing  sync.WaitGroup
 }
 
-// New returns a Spool that is not open yet. count is called at each change
-// before anybody else can see it, and must not call the Spool.
+// New returns a Spool that is not open yet. count is called with each change, before
+// anybody else can see it, and must not call the Spool.
 func New(cfg Config, log *slog.Logger, count func(Change)) *Spool {
 	cfg.Dir = absolute(cfg.Dir)
-	// Of a small spool no file is so large that its going empties it.
+	// Even in a small spool there are several files, of which the oldest can go.
 	cfg.FileBytes = min(cfg.FileBytes, cfg.Limit/4, maxFileBytes)
 	s := &Spool{cfg: cfg, log: log, count: count, ready: make(chan struct{}, 1)}
 	s.publish()
 	return s
 }
 
-// Open opens the directory if it is not open. Put does so too.
+// Open opens the directory if it is not open, as Put does too.
 func (s *Spool) Open() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.dir != nil {
-		return nil // says nothing of whether it can be written
+		return nil // which does not mean that it can be written, so report nothing
 	}
 	return s.report(s.open())
 }
@@ -138,7 +138,7 @@ func (s *Spool) open() error {
 	return nil
 }
 
-// Ready is sent a token when there may be something new to take.
+// Ready delivers a token when there may be something new to take.
 func (s *Spool) Ready() <-chan struct{} { return s.ready }
 
 func (s *Spool) wake() {
@@ -164,7 +164,7 @@ func (s *Spool) used() (n int64) {
 	return n
 }
 
-// report keeps err as the state of the spool, and logs it unless it is known.
+// report makes err the state of the spool, and logs it if it is new.
 func (s *Spool) report(err error) error {
 	before := s.problem
 	s.problem = err
@@ -179,8 +179,8 @@ func (s *Spool) report(err error) error {
 	return err
 }
 
-// Put stores a batch: a serialized export request of that many spans. Older
-// batches go if there is no room. After an error the batch is not stored.
+// Put stores a batch: a serialized export request of that many spans. If there is no
+// room older batches are dropped. An error means that the batch is not stored.
 func (s *Spool) Put(spans int64, body []byte) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -201,7 +201,7 @@ func (s *Spool) put(spans int64, body []byte) error {
 		return err
 	}
 	err := s.write(spans, b)
-	if errors.Is(err, fs.ErrNotExist) { // somebody has removed the file or the directory
+	if errors.Is(err, fs.ErrNotExist) { // the file or the directory was removed
 		if s.dir.gone(s.cfg.Dir) {
 			s.abandon()
 		}
@@ -241,7 +241,7 @@ func (s *Spool) write(spans int64, b []byte) error {
 	return nil
 }
 
-// newest is the file that was made last; nil if it is not there any more.
+// newest is the file that was made last; nil if it is no longer in the queue.
 func (s *Spool) newest() *file {
 	if n := len(s.files); n > 0 && s.files[n-1].number == s.next-1 {
 		return s.files[n-1]
@@ -249,11 +249,11 @@ func (s *Spool) newest() *file {
 	return nil
 }
 
-// errNoRoom: all that is left is being delivered.
+// errNoRoom means that only what is being delivered is left.
 var errNoRoom = errors.New("it is full; raise clntrace-spool-size")
 
-// makeRoom removes files until so many bytes fit: damaged ones first, then the
-// oldest; not keep, and not what is being delivered.
+// makeRoom removes files until that many bytes fit: damaged ones first, then the
+// oldest, except keep and the one that is being delivered.
 func (s *Spool) makeRoom(bytes int64, keep *file) error {
 	for used := s.used(); used+bytes > s.cfg.Limit; used = s.used() {
 		if len(s.damaged) > 0 {
@@ -262,7 +262,7 @@ func (s *Spool) makeRoom(bytes int64, keep *file) error {
 			}
 			continue
 		}
-		for len(s.found) > 0 { // its spans must be counted before they can be dropped
+		for len(s.found) > 0 { // spans must be counted before they can be dropped
 			s.lookInto()
 		}
 		at := slices.IndexFunc(s.files, func(f *file) bool { return f != s.taken && f != keep })
@@ -287,7 +287,7 @@ func (s *Spool) forgetDamaged() error {
 	return nil
 }
 
-// abandon gives up a directory that is not there any more, with all in it but
+// abandon gives up a directory that has been removed, and all that was in it except
 // the batch that is being delivered.
 func (s *Spool) abandon() {
 	var lost int64
@@ -302,7 +302,7 @@ func (s *Spool) abandon() {
 	s.dir, s.found, s.files, s.damaged, s.unsynced = nil, nil, nil, nil, nil
 }
 
-// syncLater has the file written to the disk soon.
+// syncLater has the file written to the disk within syncDelay.
 func (s *Spool) syncLater(name string) {
 	if !slices.Contains(s.unsynced, name) {
 		s.unsynced = append(s.unsynced, name)
@@ -316,7 +316,7 @@ func (s *Spool) syncLater(name string) {
 	}
 }
 
-// sync writes to the disk without keeping others from the spool.
+// sync writes files to the disk, without holding the lock meanwhile.
 func (s *Spool) sync() {
 	s.mu.Lock()
 	dir, names := s.dir, s.unsynced
@@ -330,7 +330,7 @@ func (s *Spool) sync() {
 	}
 }
 
-// Close writes everything to the disk and gives the directory to others.
+// Close writes everything to the disk and releases the directory for others.
 func (s *Spool) Close() {
 	s.mu.Lock()
 	s.closed = true

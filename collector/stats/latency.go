@@ -7,32 +7,33 @@ import (
 )
 
 const (
-	// accuracy is the largest relative error of a bin. With what rounding adds
-	// it stays under the 2 % promised.
+	// accuracy is the greatest relative error of a bin. Together with rounding, the
+	// error stays below the 2 % that is promised.
 	accuracy = 0.018
-	// exactUS is below which the whole number nearest to a bin is the duration
-	// itself.
+	// exactUS bounds the durations for which the whole number nearest to the middle
+	// of their bin is exact.
 	exactUS = 0.5 / accuracy
-	// longestUS is what longer spans count as in percentiles, so that a sender's
-	// nonsense takes no memory: 30 days.
+	// longestUS is what longer spans count as in percentiles, so that absurd
+	// durations take no memory: 30 days.
 	longestUS = 30 * 24 * 3600 * 1_000_000
-	// zeroUS is what a span without duration counts as: there is no bin for 0,
-	// and this one rounds to it.
+	// zeroUS is what a duration of 0 counts as: there is no bin for 0, and this
+	// rounds to it.
 	zeroUS = 0.25
-	// binStep is how many bins a window grows by. From zeroUS to longestUS
-	// there are some 840, of 8 bytes each.
+	// binStep is by how many bins a window grows. From zeroUS to longestUS there are
+	// some 840 bins, of 8 bytes each.
 	binStep = 16
 )
 
-// latencyBins are the bins of DDSketch, which are as wide as the accuracy
-// allows everywhere. Its own stores of counts grow as append does, to more than
-// 8 KiB: too much 2,000 times.
+// latencyBins are the bins of DDSketch, all as wide as the accuracy allows. We do
+// not use its stores for the counts: they grow as append does, to more than 8 KiB,
+// which is too much 2,000 times.
 var latencyBins, _ = mapping.NewCubicallyInterpolatedMapping(accuracy) // only fails for an accuracy outside of 0 to 1
 
 // latency is a distribution of durations in µs.
 type latency struct {
 	minUS, maxUS uint64
-	// counts are those of a window of the bins, as wide as it has had to be.
+	// counts are those of a window of the bins, which grows as needed; first is the
+	// index of its first bin.
 	counts []uint64
 	first  int
 }
@@ -48,7 +49,7 @@ func (l *latency) observe(us uint64) {
 	l.counts[bin-l.first]++
 }
 
-// widen makes bin a part of the window.
+// widen extends the window to include bin.
 func (l *latency) widen(bin int) {
 	low := bin &^ (binStep - 1)
 	high := low + binStep
@@ -62,12 +63,12 @@ func (l *latency) widen(bin int) {
 	l.counts, l.first = wider, low
 }
 
-// percentiles returns the 50th, 90th and 99th of count durations, which are all
-// that were observed.
+// percentiles returns the 50th, 90th and 99th percentile in µs. count is the number
+// of durations observed.
 func (l *latency) percentiles(count uint64) (p [3]float64) {
 	var ranks [len(p)]uint64
 	for i, q := range [len(p)]float64{0.5, 0.9, 0.99} {
-		ranks[i] = uint64(math.Ceil(q * float64(count))) // of few, the 99th is the longest
+		ranks[i] = uint64(math.Ceil(q * float64(count))) // if there are few, the 99th is the longest
 	}
 	next, sum := 0, uint64(0)
 	for i, n := range l.counts {
@@ -79,18 +80,18 @@ func (l *latency) percentiles(count uint64) (p [3]float64) {
 	return p
 }
 
-// tidy is a bin's middle as a duration in µs. The middle itself can lie beyond
-// the shortest or longest that was observed.
+// tidy turns the middle of a bin into a duration in µs, rounded, and within the
+// shortest and the longest that were observed.
 func (l *latency) tidy(middle float64) float64 {
 	us := tenths(middle)
 	switch {
 	case middle < exactUS:
 		us = math.Round(middle)
 	case l.maxUS > longestUS && middle >= longestUS*(1-accuracy):
-		us = float64(l.maxUS) // all that is known of those
+		us = float64(l.maxUS) // all that we know of these
 	}
 	return min(max(us, float64(l.minUS)), float64(l.maxUS))
 }
 
-// tenths is more than what any number in a report is good for.
+// tenths rounds to one decimal, which is more precise than any number in a report.
 func tenths(v float64) float64 { return math.Round(v*10) / 10 }

@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// Counts are datagrams and spans by where they are. As an entry for the
-// Ledger they are changes, so that a span that leaves Pending for Exported is
+// Counts are numbers of datagrams and spans, by where they are. An entry for the
+// Ledger is a change: a span that goes from Pending to Exported is
 // Counts{Pending: -1, Exported: 1}.
 type Counts struct {
 	Received, Bytes, Refused, Malformed, Accepted int64
@@ -42,7 +42,7 @@ func (c Counts) Add(d Counts) Counts {
 	}
 }
 
-// Balanced tells whether every datagram and every span of c is in exactly one
+// Balanced reports whether every datagram and every span of c is in exactly one
 // place.
 func (c Counts) Balanced() bool {
 	return c.Received == c.Refused+c.Malformed+c.Accepted &&
@@ -53,14 +53,13 @@ func (c Counts) Balanced() bool {
 // rateWindow is the time over which Ledger.Rate averages.
 const rateWindow = 60 // seconds
 
-// Ledger holds the counts. Each entry must be balanced in itself; then the sum
-// is at every moment. The zero Ledger is ready, and safe for concurrent use.
+// Ledger adds up counts. Each entry must be balanced, and then so is their sum at
+// every moment. The zero Ledger is ready to use, and safe for concurrent use.
 type Ledger struct {
-	mu     sync.Mutex
-	counts Counts
-	// accepted spans by second, a ring
-	perSecond [rateWindow]int64
-	second    int64 // since first
+	mu        sync.Mutex
+	counts    Counts
+	perSecond [rateWindow]int64 // accepted spans in each of the last seconds, a ring
+	second    int64             // of the last entry, since first
 	first     time.Time
 }
 
@@ -75,16 +74,16 @@ func (l *Ledger) Book(entry Counts, now time.Time) {
 	}
 }
 
-// Inherit counts spans that an earlier run has left in the spool. They were
-// received then, and are no part of the Rate.
+// Inherit counts spans that an earlier run has left in the spool. They are not part
+// of the Rate.
 func (l *Ledger) Inherit(spans int64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.counts = l.counts.Add(Counts{Received: spans, Accepted: spans, Spooled: spans})
 }
 
-// advance moves the ring on to now. It counts from the first entry on, for then
-// a system clock that is set changes nothing.
+// advance moves the ring on to now. It counts seconds from the first entry, by the
+// monotonic clock, so it does not matter if the system's clock is set.
 func (l *Ledger) advance(now time.Time) {
 	if l.first.IsZero() {
 		l.first = now
@@ -106,8 +105,8 @@ func (l *Ledger) Counts() Counts {
 	return l.counts
 }
 
-// Rate returns accepted spans a second over the last minute, or since the
-// first one if that is later.
+// Rate returns accepted spans per second over the last minute, or since the first
+// one if that is less than a minute ago.
 func (l *Ledger) Rate(now time.Time) float64 {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -12,27 +12,27 @@ import (
 )
 
 const (
-	// MaxOperations bounds the table: a node knows some 450 operations, and
-	// only a hostile sender makes more.
+	// MaxOperations bounds the table. A node has some 450 operations; only a hostile
+	// sender makes more than this.
 	MaxOperations = 2000
-	// maxProcesses bounds the senders remembered: some 30 run at once, and each
-	// start of the node adds as many.
+	// maxProcesses bounds the senders kept. Some 30 run at once, and each start of
+	// the node adds as many.
 	maxProcesses = 1000
 	// otherDetail stands for all operations beyond MaxOperations.
 	otherDetail = "(other)"
 	// rowsAtOnce is how many operations a report reads before it lets spans be
-	// observed again: some 0.1 ms of percentiles.
+	// observed again. Their percentiles take some 0.1 ms.
 	rowsAtOnce = 100
 )
 
-// maxText bounds each name of an operation: those of lightningd have 60 bytes
-// at most, a datagram has room for 2,000.
+// maxText bounds each name of an operation. Those of lightningd have at most 60
+// bytes, while a datagram has room for 2,000.
 const maxText = 200 // bytes
 
 // Clip returns the part of a name that tells operations apart.
 func Clip(s string) string { return text.Clip(s, maxText) }
 
-// Observation is one span, as the statistics see it.
+// Observation is what the statistics use of a span.
 type Observation struct {
 	Process  *process.Identity
 	Span     string
@@ -96,7 +96,7 @@ func (t *Operations) operation(s *Observation) *operation {
 			return op
 		}
 	}
-	// Copies, for the text may be a part of something much longer.
+	// Copies, because the strings may be parts of much longer ones.
 	key = operationKey{strings.Clone(key.process), strings.Clone(key.span), strings.Clone(key.detail)}
 	op := &operation{latency: newLatency()}
 	t.operations[key] = op
@@ -149,8 +149,8 @@ func (t *Operations) Processes() []Process {
 	return list
 }
 
-// Operations answers q. With q.Reset the counts begin anew in the same
-// instant, so that no span is missed or reported twice.
+// Operations answers q. If q.Reset is set the table is emptied in the same instant,
+// so that no span is missed or reported twice.
 func (t *Operations) Operations(q Query) []Operation {
 	list := t.rows(q.Reset)
 	if part := strings.ToLower(q.Match); part != "" {
@@ -173,7 +173,7 @@ type entry struct {
 	*operation
 }
 
-// entries lists the table. After a reset nothing but the list refers to them.
+// entries lists the table, and empties it if reset is set.
 func (t *Operations) entries(reset bool) []entry {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -187,9 +187,8 @@ func (t *Operations) entries(reset bool) []entry {
 	return list
 }
 
-// rows reads the table, a few operations at a time, for spans are waiting to
-// be observed. Each row is right in itself, the last ones a little newer than
-// the first.
+// rows reads the table a few operations at a time, because spans are waiting to be
+// observed. Each row is consistent; the last ones are a little newer than the first.
 func (t *Operations) rows(reset bool) []Operation {
 	entries := t.entries(reset)
 	list := make([]Operation, 0, len(entries))

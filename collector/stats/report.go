@@ -2,8 +2,8 @@ package stats
 
 import "time"
 
-// Report is the answer to tracestats. Its JSON form is a contract: names and
-// units are those of the README.
+// Report is the answer to tracestats. Its JSON form is a contract, described in the
+// README.
 type Report struct {
 	Version       string      `json:"version"`
 	UptimeSeconds int64       `json:"uptime_seconds"`
@@ -22,7 +22,7 @@ type Report struct {
 	Match string `json:"-"`
 }
 
-// Status is the state of the whole in one word.
+// Status is the state of the collector in one word.
 type Status string
 
 // The states a collector can be in.
@@ -32,7 +32,7 @@ const (
 	StatusBackendUnreachable Status = "backend_unreachable" // spans are kept or dropped until it is back
 )
 
-// Socket tells how the trace socket does.
+// Socket is the state of the trace socket.
 type Socket struct {
 	Path            string `json:"path"`
 	State           string `json:"state"`             // "listening" or "not listening"
@@ -51,7 +51,7 @@ type Datagrams struct {
 	Accepted  uint64 `json:"accepted"`
 }
 
-// Spans counts where accepted spans are:
+// Spans counts spans by where they are:
 // Accepted + Synthesized = Exported + Pending + Spooled + SampledOut +
 // Filtered + DroppedQueueFull + DroppedSpoolFull + RejectedByBackend.
 type Spans struct {
@@ -64,13 +64,13 @@ type Spans struct {
 	DroppedSpoolFull  uint64  `json:"dropped_spool_full"`  // lost: no room on disk
 	RejectedByBackend uint64  `json:"rejected_by_backend"` // lost: refused for good
 	Synthesized       uint64  `json:"synthesized"`         // roots of requests, which nobody sent
-	Truncated         uint64  `json:"truncated"`           // came cut
-	Repaired          uint64  `json:"repaired"`            // cut ones that got their trace id back
+	Truncated         uint64  `json:"truncated"`           // came cut, without their trace id
+	Repaired          uint64  `json:"repaired"`            // of these, got their trace id back
 	MissingParents    uint64  `json:"missing_parents"`     // whose parent has not come within 60 s
 	RatePerSecond     float64 `json:"rate_per_second"`     // accepted spans, over the last minute
 }
 
-// Export tells how the endpoint does.
+// Export is the state of the export and its endpoint.
 type Export struct {
 	Endpoint    string     `json:"endpoint"`
 	Protocol    string     `json:"protocol"`
@@ -93,8 +93,8 @@ type Process struct {
 	LastSeen time.Time `json:"last_seen"`
 }
 
-// Operation is what one kind of process does under one span name, apart for
-// each RPC method or SQL summary.
+// Operation sums up the spans that have the same process name, span name and
+// detail (RPC method or SQL summary).
 type Operation struct {
 	Process string  `json:"process"`
 	Span    string  `json:"span"`
@@ -125,7 +125,7 @@ const (
 // SortKeys lists every SortKey, the default first.
 var SortKeys = []SortKey{SortTotal, SortCount, SortAvg, SortP99, SortMax, SortErrors}
 
-// Query says what a Report is to hold.
+// Query says which operations a Report shows.
 type Query struct {
 	Limit int     // rows of operations at most
 	Sort  SortKey // empty: SortTotal
@@ -133,7 +133,7 @@ type Query struct {
 	Reset bool    // start the operations anew after this report
 }
 
-// DatagramsOf is the part of c that counts datagrams.
+// DatagramsOf returns the part of c that counts datagrams.
 func DatagramsOf(c Counts) Datagrams {
 	return Datagrams{
 		Received: count(c.Received), Bytes: count(c.Bytes), Refused: count(c.Refused),
@@ -141,7 +141,7 @@ func DatagramsOf(c Counts) Datagrams {
 	}
 }
 
-// SpansOf is the part of c that counts spans.
+// SpansOf returns the part of c that counts spans.
 func SpansOf(c Counts) Spans {
 	return Spans{
 		Exported: count(c.Exported), Pending: count(c.Pending), Spooled: count(c.Spooled),

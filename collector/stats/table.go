@@ -14,21 +14,21 @@ import (
 )
 
 const (
-	tableWidth = 80 // columns of a terminal that nobody has widened
+	tableWidth = 80 // columns of a usual terminal
 	labelWidth = 9
-	// textWidth is one less than there is, for the library lets a wide rune
-	// stand out by one.
+	// textWidth is one column less than there is, because the library lets a wide
+	// rune exceed the width by one.
 	textWidth = tableWidth - labelWidth - 1
 	// processWidth is the width of the longest common names of plugins.
 	processWidth = 12
-	// maxSenders bounds the senders named: some 30 run at once, under two dozen
-	// names. maxSender is the width of a name; those of lightningd have 20.
+	// maxSenders bounds the senders listed: some 30 run at once, with two dozen
+	// names. maxSender is the greatest width of a name; those of lightningd have 20.
 	maxSenders = 40
 	maxSender  = 40
 )
 
-// WriteTable writes r as aligned text for a terminal of 80 columns: whether
-// all is well, what is not, and where the time went.
+// WriteTable writes r as aligned text for a terminal of 80 columns: whether all is
+// well, what is not, and where the time went. Its error is that of w.
 func (r Report) WriteTable(w io.Writer) error {
 	var b strings.Builder
 	writeParagraph(&b, "clntrace "+r.Version+": "+r.verdict())
@@ -57,7 +57,7 @@ func (r Report) WriteTable(w io.Writer) error {
 	return err
 }
 
-// verdict says in one line if all is well.
+// verdict says in one line whether all is well.
 func (r Report) verdict() string {
 	text := string(r.Status)
 	switch n := len(r.Warnings); {
@@ -152,7 +152,7 @@ func (r Report) exportLine() string {
 	return line
 }
 
-// processesLine names the senders, processes of one name together.
+// processesLine lists the senders. Processes of the same name are added up.
 func (r Report) processesLine() string {
 	var names []string
 	spans := make(map[string]uint64)
@@ -198,8 +198,9 @@ func (r Report) operationsTable() string {
 	return strings.Join(lines, "\n")
 }
 
-// operationRows returns the cells of the table, and the width that the others
-// leave to the names of operations: 23 at least, for counts take 6 and times 5.
+// operationRows returns the cells of the table, and the width that the other
+// columns leave to the names of operations: at least 23 columns, because counts
+// take at most 6 and times at most 5.
 func (r Report) operationRows(header table.Row) (rows []table.Row, width int) {
 	widths := make([]int, len(header))
 	note := func(row table.Row) {
@@ -225,8 +226,8 @@ func (r Report) operationRows(header table.Row) (rows []table.Row, width int) {
 	return rows, width
 }
 
-// what names an operation in few columns: a statement's summary says already
-// that it is the database, and the process that it is lightningd.
+// what names an operation in few columns. It leaves out what is obvious: the span
+// name of a database statement, and "lightningd/" where the process says it.
 func (o Operation) what() string {
 	switch {
 	case o.Detail == "":
@@ -255,7 +256,7 @@ type counter struct {
 	name string
 }
 
-// nonZero lists the counters that have counted, each behind separator.
+// nonZero lists the counters that are not 0, each after the separator.
 func nonZero(separator string, counters ...counter) string {
 	var b strings.Builder
 	for _, c := range counters {
@@ -266,7 +267,7 @@ func nonZero(separator string, counters ...counter) string {
 	return b.String()
 }
 
-// number writes a count in 6 columns at most.
+// number writes a count in at most 6 columns.
 func number(n uint64) string {
 	const exact = 1_000_000
 	if n < exact {
@@ -279,8 +280,8 @@ func number(n uint64) string {
 	return fmt.Sprintf("%.1f%c", v, "MGTPE"[unit])
 }
 
-// ms writes a time given in milliseconds with a unit that suits it, in 5
-// columns at most.
+// ms writes a time given in milliseconds, with a suitable unit, in at most 5
+// columns.
 func ms(v float64) string {
 	const (
 		second = 1000
@@ -319,7 +320,7 @@ func bytes(n uint64) string {
 	return fmt.Sprintf("%.1f MB", float64(n)/(k*k))
 }
 
-// uptime writes seconds in the two units that matter.
+// uptime writes seconds in the two largest units that apply.
 func uptime(s int64) string {
 	const minute, hour, day = 60, 3600, 86400
 	switch {

@@ -1,5 +1,5 @@
-// Package text makes text that somebody else wrote fit for where it goes: a
-// bounded table, a terminal, one line of a log; and counts for people.
+// Package text makes text from outside fit for bounded tables, terminals and log
+// lines, and writes counts for people.
 package text
 
 import (
@@ -9,7 +9,7 @@ import (
 	"unicode/utf8"
 )
 
-// Number is n with what is said of one, or of many.
+// Number writes n followed by one or many, whichever fits n.
 func Number[N int | int64 | uint64](n N, one, many string) string {
 	if n == 1 {
 		return "1 " + one
@@ -17,8 +17,8 @@ func Number[N int | int64 | uint64](n N, one, many string) string {
 	return strconv.FormatInt(int64(n), 10) + " " + many
 }
 
-// Clip returns the beginning of s, most bytes at most, without half a
-// character at its end. It is a part of s still, and keeps all of s in memory.
+// Clip returns at most the first most bytes of s, without a partial character at
+// the end. The result shares the memory of s, and keeps all of it alive.
 func Clip(s string, most int) string {
 	if len(s) <= most {
 		return s
@@ -30,8 +30,8 @@ func Clip(s string, most int) string {
 	return s[:end]
 }
 
-// Plain replaces what a terminal or lightning-cli would not show as it is: the
-// latter shows <, > and & as u003c and the like. White space becomes blanks.
+// Plain replaces what a terminal or lightning-cli would not show as it is;
+// lightning-cli shows <, > and & as u003c and so on. White space becomes blanks.
 func Plain(s string) string {
 	return strings.Map(func(r rune) rune {
 		switch {

@@ -5,8 +5,8 @@ import (
 	"encoding/hex"
 )
 
-// The fixed parts of a datagram, in the order trace_emit of common/trace.c
-// writes them.
+// The fixed parts of a datagram, in the order in which trace_emit of
+// common/trace.c writes them.
 const (
 	beforeID       = `[{"id":"`
 	beforeName     = `","name":"`
@@ -24,19 +24,19 @@ const (
 	traceIDLen = 32 // hex digits
 )
 
-// tagSlab is how many tags are allocated at once. A slab lives as long as the
-// last of its spans, so it is kept small enough to go with one export batch.
+// tagSlab is how many tags are allocated at once. A slab lives as long as any of
+// its spans, so it is small enough to be freed with one export batch.
 const tagSlab = 256
 
-// Decoder decodes datagrams. It shares strings between spans, so it is for one
-// goroutine. The zero Decoder is ready.
+// Decoder decodes datagrams. It shares strings between spans, so it is not safe
+// for concurrent use. The zero Decoder is ready to use.
 type Decoder struct {
 	texts interner
 	slab  []Tag
 }
 
-// Decode reads datagram into s, which keeps nothing of datagram. The error is
-// one of this package's Err values.
+// Decode decodes datagram into s, which does not refer to datagram afterwards. The
+// error is one of this package's Err values.
 func (d *Decoder) Decode(datagram []byte, s *Span) error {
 	*s = Span{}
 	if !d.decodeTrace(datagram, s) {
@@ -48,7 +48,8 @@ func (d *Decoder) Decode(datagram []byte, s *Span) error {
 	return s.check()
 }
 
-// decodeTrace reads the form of common/trace.c and tells whether datagram has it.
+// decodeTrace decodes the form of common/trace.c and reports whether datagram has
+// it.
 func (d *Decoder) decodeTrace(datagram []byte, s *Span) bool {
 	b, ok := bytes.CutPrefix(datagram, []byte(beforeID))
 	if !ok || len(b) < spanIDLen || !decodeHex(s.ID[:], b[:spanIDLen]) {
@@ -71,7 +72,7 @@ func (d *Decoder) decodeTrace(datagram []byte, s *Span) bool {
 	if s.Duration, b, ok = cutNumber(b); !ok {
 		return false
 	}
-	// From here on a datagram that was cut still makes a span.
+	// From here on even a datagram that was cut is a span.
 	body, whole := cutTraceID(b, s)
 	if !whole {
 		if body, s.Truncated = bytes.CutSuffix(b, []byte{0}); !s.Truncated {
@@ -82,7 +83,7 @@ func (d *Decoder) decodeTrace(datagram []byte, s *Span) bool {
 	return d.decodeBody(body, s) || s.Truncated
 }
 
-// cutTraceID takes the trace id from the end of b, where only it can stand.
+// cutTraceID takes the trace id from the end of b, the only place where it can be.
 func cutTraceID(b []byte, s *Span) (body []byte, ok bool) {
 	at := len(b) - len(end) - traceIDLen
 	if at < len(beforeTraceID) || string(b[at+traceIDLen:]) != end {
@@ -92,8 +93,8 @@ func cutTraceID(b []byte, s *Span) (body []byte, ok bool) {
 	return body, ok && decodeHex(s.TraceID[:], b[at:at+traceIDLen])
 }
 
-// cutUnclosedTraceID serves the span of which the cut took the closing
-// brackets at most: nothing of it is lost.
+// cutUnclosedTraceID is for a span of which the cut took no more than the closing
+// brackets, so that nothing of it is lost.
 func cutUnclosedTraceID(b []byte, s *Span) (body []byte, ok bool) {
 	b, ok = bytes.CutSuffix(b, []byte{0})
 	if !ok {
@@ -111,8 +112,8 @@ func cutUnclosedTraceID(b []byte, s *Span) (body []byte, ok bool) {
 	return nil, false
 }
 
-// decodeBody reads what stands between the duration and the trace id. It
-// fills s as far as it comes.
+// decodeBody decodes what stands between the duration and the trace id, as far as
+// it goes.
 func (d *Decoder) decodeBody(b []byte, s *Span) bool {
 	b, ok := bytes.CutPrefix(b, []byte(beforeService))
 	if !ok {
@@ -137,8 +138,8 @@ func (d *Decoder) decodeBody(b []byte, s *Span) bool {
 	return d.decodeTags(b, s)
 }
 
-// decodeHex fills dst from hex digits, of either case. Where it cannot, dst is
-// all zeros: half an id would be taken for one.
+// decodeHex fills dst from hex digits of either case. If it fails dst is all zeros,
+// for half an id would pass for a valid one.
 func decodeHex(dst, digits []byte) bool {
 	if _, err := hex.Decode(dst, digits); err != nil {
 		clear(dst)
@@ -147,8 +148,8 @@ func decodeHex(dst, digits []byte) bool {
 	return true
 }
 
-// cutNumber reads the decimal number at the start of b. Numbers beyond int64
-// are refused: no time is that late.
+// cutNumber takes the decimal number at the start of b. It refuses numbers that
+// might not fit into an int64: no time is that late.
 func cutNumber(b []byte) (n int64, rest []byte, ok bool) {
 	const maxDigits = 18
 	i := 0

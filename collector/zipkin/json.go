@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// decodeJSON reads any other valid JSON with the same meaning, for the day
-// that lightningd orders or escapes its fields in another way.
+// decodeJSON decodes any other valid JSON with the same meaning, in case a later
+// lightningd orders or escapes its fields in another way.
 func (d *Decoder) decodeJSON(datagram []byte, s *Span) error {
 	var spans []struct {
 		ID            string            `json:"id"`

@@ -7,8 +7,8 @@ import (
 	"go.opentelemetry.io/otel/trace"
 )
 
-// Span is one completed span as its sender described it. Its text is always
-// valid UTF-8 without control characters.
+// Span is one completed span, as its sender described it. All its text is valid
+// UTF-8 without control characters.
 type Span struct {
 	TraceID     trace.TraceID // zero when it was cut off, see Truncated
 	ID          trace.SpanID
@@ -18,8 +18,8 @@ type Span struct {
 	Timestamp   int64  // start, µs since the Unix epoch
 	Duration    int64  // µs
 	Tags        []Tag
-	Truncated   bool // the sender cut it, and the trace id with it
-	cut         bool // the sender cut it
+	Truncated   bool // the sender cut it, and the trace id is lost
+	cut         bool // the sender cut it; the trace id may be known
 }
 
 // Tag is a key and its value.
@@ -41,10 +41,10 @@ func (s *Span) Tag(key string) string {
 	return ""
 }
 
-// Failed tells whether the sender marked the span as an error.
+// Failed reports whether the sender marked the span as an error.
 func (s *Span) Failed() bool { return s.Tag("error") == "true" }
 
-// Why a datagram is not a span.
+// Reasons why a datagram is not a span.
 var (
 	ErrForm     = errors.New("not a Zipkin v2 array of one span")
 	ErrID       = errors.New("a trace, span or parent id is missing, not hexadecimal, or all zeros")
@@ -52,14 +52,14 @@ var (
 	ErrOversize = errors.New("larger than any span of lightningd")
 )
 
-// Spans outside of these bounds are refused: before 1971 the sender's clock
-// was never set, and OTLP's nanoseconds leave an int64 in April 2262.
+// Spans outside of these bounds are refused. Before 1971, the sender's clock was
+// not set; in April 2262, OTLP's nanoseconds exceed an int64.
 var (
 	minTimestamp = time.Date(1971, time.January, 1, 0, 0, 0, 0, time.UTC).UnixMicro()
 	maxTimestamp = time.Date(2262, time.January, 1, 0, 0, 0, 0, time.UTC).UnixMicro()
 )
 
-// check is the part of decoding that both forms share.
+// check validates what both forms have in common.
 func (s *Span) check() error {
 	if !s.ID.IsValid() || (!s.TraceID.IsValid() && !s.Truncated) {
 		return ErrID
@@ -70,6 +70,6 @@ func (s *Span) check() error {
 	return nil
 }
 
-// WasCut tells whether the sender cut the span, even if its trace id is known
-// again: then its last tag may be incomplete.
+// WasCut reports whether the sender cut the span, even if its trace id has become
+// known since. The last tag of such a span may be incomplete.
 func (s *Span) WasCut() bool { return s.cut }

@@ -12,10 +12,10 @@ const (
 	cutEnding = `"` + beforeTraceID
 )
 
-// decodeTags reads what stands between the braces of tags: "k":"v", "k2":"v2".
-// A sender sets two tags at most and does not escape them, so a value may hold
-// quotes. The second tag of lightningd is always short and known (error,
-// partid), hence the last place that looks like the start of a tag is one.
+// decodeTags decodes what stands between the braces of tags: "k":"v", "k2":"v2".
+// Senders set at most two tags and do not escape them, so values may contain
+// quotes. lightningd's second tag is always a short, known one (error, partid), so
+// the last place that looks like the start of a tag is one.
 func (d *Decoder) decodeTags(b []byte, s *Span) bool {
 	cut := false
 	if s.Truncated {
@@ -42,7 +42,7 @@ func (d *Decoder) decodeTags(b []byte, s *Span) bool {
 	return d.decodeTag(&s.Tags[0], b, cut)
 }
 
-// newTags returns n tags of a slab.
+// newTags returns n tags from a slab.
 func (d *Decoder) newTags(n int) []Tag {
 	if len(d.slab) < n {
 		d.slab = make([]Tag, tagSlab)
@@ -54,7 +54,7 @@ func (d *Decoder) newTags(n int) []Tag {
 
 // lastTag returns where the last `", "key":"` of b begins, or -1.
 func lastTag(b []byte) int {
-	// Most spans have one tag, and its value can be long: to search forwards is
+	// Most spans have one tag, whose value can be long, and searching forwards is
 	// many times faster than backwards.
 	if !bytes.Contains(b, []byte(tagNext)) {
 		return -1
@@ -72,7 +72,7 @@ func lastTag(b []byte) int {
 	}
 }
 
-// keyLen counts the bytes at the start of b that can be part of a tag's name.
+// keyLen counts the bytes at the start of b that can belong to a tag's name.
 func keyLen(b []byte) int {
 	for i, c := range b {
 		if c != '_' && c != '.' && c != '-' && (c|0x20 < 'a' || c|0x20 > 'z') && (c < '0' || c > '9') {
@@ -82,13 +82,13 @@ func keyLen(b []byte) int {
 	return len(b)
 }
 
-// trimCutTags removes what a cut left of the syntax behind the last value, and
-// tells whether it is the value itself that was cut.
+// trimCutTags removes what a cut has left of the syntax behind the last value, and
+// reports whether the value itself was cut.
 func trimCutTags(b []byte) (tags []byte, cut bool) {
 	if at := bytes.LastIndex(b, []byte(cutEnding)); at >= 0 && isHex(b[at+len(cutEnding):]) {
 		return b[:at+1], false
 	}
-	// A second tag of which not even the value's first byte is left.
+	// A second tag, cut before the first byte of its value.
 	if at := bytes.LastIndex(b, []byte(`",`)); at >= 0 {
 		rest := bytes.TrimPrefix(bytes.TrimPrefix(b[at+2:], []byte(" ")), []byte(`"`))
 		if rest = rest[keyLen(rest):]; bytes.HasPrefix([]byte(tagOpen), rest) {
@@ -112,7 +112,7 @@ func isHex(b []byte) bool {
 	return true
 }
 
-// decodeTag reads key":"value.
+// decodeTag decodes key":"value.
 func (d *Decoder) decodeTag(t *Tag, b []byte, cut bool) bool {
 	key, value, ok := bytes.Cut(b, []byte(tagOpen))
 	if !ok || len(key) == 0 {
@@ -130,8 +130,8 @@ func (d *Decoder) decodeTag(t *Tag, b []byte, cut bool) bool {
 	return true
 }
 
-// repeats tells whether the values of a tag recur from span to span, so that
-// they are worth sharing. The others (id, payment_hash) are nearly all unique.
+// repeats reports whether the values of a tag recur, so that they are worth
+// sharing. Those of other tags (id, payment_hash) are nearly all unique.
 func repeats(key string) bool {
 	switch key {
 	case "query", "method", "error", "modifier", "step":
@@ -140,7 +140,7 @@ func repeats(key string) bool {
 	return false
 }
 
-// trimRune removes a rune of which a cut left only the first bytes.
+// trimRune removes an incomplete rune from the end of b.
 func trimRune(b []byte) []byte {
 	for i := 1; i < utf8.UTFMax && i <= len(b); i++ {
 		if c := b[len(b)-i]; utf8.RuneStart(c) {

@@ -7,8 +7,8 @@ import (
 )
 
 // clean returns b as text that OTLP can carry: each byte that is not UTF-8 and
-// each control character becomes U+FFFD. One string that is not UTF-8 would
-// fail a whole batch.
+// each control character becomes U+FFFD. A single string that is not UTF-8 would
+// make a whole batch fail.
 func clean(b []byte) string {
 	for _, c := range b {
 		if c < ' ' || c > '~' {
@@ -25,11 +25,11 @@ func printable(r rune) rune {
 	return r
 }
 
-// maxInterned bounds the bytes an interner holds. A node sends some 400
-// different statements, names and methods, 120 kB together.
+// maxInterned bounds what an interner holds, in bytes. A node sends some 400
+// different statements, names and methods, 120 kB in all.
 const maxInterned = 2 << 20
 
-// interner gives equal texts the same string, and cleans each only once.
+// interner returns the same string for equal texts, and cleans each only once.
 type interner struct {
 	texts map[string]string // as received → clean
 	bytes int

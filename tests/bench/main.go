@@ -1,7 +1,6 @@
 //go:build linux
 
-// Bench compares clntrace with what else one could receive a node's spans with,
-// in one go:
+// Bench compares clntrace, in one run, with other ways to receive a node's spans:
 //
 //	clntrace   clntrace collect
 //	floor      a Go program that only counts, with recvmmsg: nothing costs less
@@ -11,8 +10,8 @@
 //
 // clntrace and the Collector export to the same kind of OTLP endpoint, which
 // counts what arrives and is not measured. The senders are processes that send
-// as lightningd does, real datagrams byte for byte. The receivers take turns,
-// each with processes of its own, so that the machine's noise falls on all.
+// real datagrams as lightningd does, byte for byte. The receivers take turns, each
+// with new processes, so that the machine's noise affects all of them.
 //
 // Run it in the tests module:
 //
@@ -43,8 +42,8 @@ func main() {
 	}
 }
 
-// run does what the command line says and writes the tables to stdout, those of
-// the rounds that were finished if something fails.
+// run does what the command line says and writes the tables to stdout. If something
+// fails it writes those of the rounds that were finished.
 func run(ctx context.Context, args []string, stdout, progress io.Writer) (err error) {
 	cfg, err := parse(args, progress)
 	if err != nil {
@@ -75,7 +74,7 @@ type bench struct {
 	namespace *namespace
 	notes     []string // what was left out, and why
 	results   results
-	runs      int // so far; names their directories
+	runs      int // number of runs so far, which names their directories
 }
 
 func (b *bench) note(format string, args ...any) {
@@ -84,8 +83,8 @@ func (b *bench) note(format string, args ...any) {
 	fmt.Fprintln(b.progress, text)
 }
 
-// prepare builds the programs that are needed and finds out what this machine
-// lets us do.
+// prepare builds the programs that are needed, and finds out what this machine
+// allows.
 func (b *bench) prepare(ctx context.Context) error {
 	if err := b.build(ctx); err != nil {
 		return err

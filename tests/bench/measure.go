@@ -17,8 +17,8 @@ import (
 )
 
 const (
-	// quiet is how long nothing new must arrive at the sink for a receiver to
-	// be done: longer than the delay of a batch, which is 1 s.
+	// quiet is how long nothing new may arrive at the sink until a receiver is taken
+	// to be done: longer than the delay of a batch, 1 s.
 	quiet = 3 * time.Second
 	// askInterval is how often the sink is asked.
 	askInterval = 100 * time.Millisecond
@@ -34,10 +34,10 @@ type sample struct {
 	peak      int64 // bytes
 }
 
-// later is how many of the datagrams that the receiver got it did not deliver.
+// later is how many datagrams the receiver got and did not deliver.
 func (s *sample) later() int64 { return s.received - s.delivered }
 
-// String is for those who watch.
+// String sums up the sample for the progress output.
 func (s *sample) String() string {
 	return fmt.Sprintf("%d sent, %d refused by the kernel, %d received, %d delivered (and %d synthetic), CPU %v, peak %d MiB",
 		s.Sent, s.Refused, s.received, s.delivered, s.synthetic, s.cpu, s.peak>>20)
@@ -96,7 +96,7 @@ func (b *bench) startPeer(ctx context.Context, p peer, at place, limit int) (pro
 	return processes, err
 }
 
-// probe tells whether somebody listens at path, without sending anything.
+// probe returns nil if somebody listens at path. It sends nothing.
 func probe(path string) error {
 	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -106,14 +106,15 @@ func probe(path string) error {
 	return os.NewSyscallError("connect", unix.Connect(fd, &unix.SockaddrUnix{Name: path}))
 }
 
-// finish waits until the receiver is done, ends it and takes stock.
+// finish waits until the receiver is done, ends it and completes the sample.
 func (s *sample) finish(ctx context.Context, p peer, processes []*process, sink *sink) error {
 	if sink != nil {
 		if err := sink.settle(ctx, s.Sent); err != nil {
 			return err
 		}
 	}
-	// That with the socket is the last, and what it still has goes to the others.
+	// The process with the socket is the last one; what it still has goes to the
+	// others, so it ends first.
 	for i := len(processes) - 1; i >= 0; i-- {
 		output, err := processes[i].stop(ctx)
 		if err != nil {
@@ -175,8 +176,8 @@ func (s *sink) ask(ctx context.Context) (a arrivals, err error) {
 	return a, nil
 }
 
-// settle waits until so many spans have arrived, or nothing more does. It does
-// not know how many a real node has sent: those are 0.
+// settle waits until that many spans have arrived, or nothing more arrives. sent is
+// 0 for a real node, of which nobody knows.
 func (s *sink) settle(ctx context.Context, sent int64) error {
 	var last arrivals
 	for since := time.Now(); time.Since(since) < quiet; {

@@ -13,16 +13,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// qlenPath holds the limit of the queues of sockets that are made from now on,
-// in the network namespace of who reads it.
+// qlenPath holds the queue limit for sockets made from now on, in the network
+// namespace of the thread that opens it.
 const qlenPath = "/proc/sys/net/unix/max_dgram_qlen"
 
-// namespace is a thread that starts all processes: in a network namespace of
-// its own if it may, whose limits are nobody else's. Paths of unix sockets reach
-// from one namespace into another; loopback does not, so everybody starts there.
+// namespace is a thread that starts all processes: in a network namespace of its
+// own, if that is permitted, so that changing limits affects nobody else. Paths of
+// unix sockets work across namespaces, but loopback does not, so all processes have
+// to start there.
 type namespace struct {
 	work chan func()
-	err  error // why it is not one of our own
+	err  error // why it has no namespace of its own
 }
 
 // openNamespace starts the thread.
@@ -30,9 +31,9 @@ func openNamespace() *namespace {
 	n := &namespace{work: make(chan func())}
 	opened := make(chan struct{})
 	go func() {
-		// Never unlocked: a thread that has left the namespace of the others
-		// must end with its goroutine. It has to live as long as what it
-		// starts, which the kernel ends with it (see process.go).
+		// Never unlocked: a thread in another namespace must end with its goroutine.
+		// It has to live as long as the processes that it starts, which the kernel
+		// kills with it (Pdeathsig in process.go).
 		runtime.LockOSThread()
 		if n.err = os.NewSyscallError("unshare", unix.Unshare(unix.CLONE_NEWNET)); n.err == nil {
 			n.err = loopbackUp()
@@ -46,7 +47,7 @@ func openNamespace() *namespace {
 	return n
 }
 
-// loopbackUp switches on the one interface that a new namespace has.
+// loopbackUp brings up the only interface that a new namespace has.
 func loopbackUp() error {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -70,7 +71,7 @@ func (n *namespace) do(f func() error) error {
 
 func (n *namespace) close() { close(n.work) }
 
-// settable returns the limit as it is, and why it cannot be set to another.
+// settable returns the current limit; the error says why it cannot be changed.
 func (n *namespace) settable() (limit int, err error) {
 	err = n.do(func() error {
 		if limit, err = readLimit(); err != nil {
@@ -84,8 +85,7 @@ func (n *namespace) settable() (limit int, err error) {
 	return limit, err
 }
 
-// withLimit makes the limit hold while f makes its socket. If the namespace is
-// the machine's, the old one is back by the time it returns.
+// withLimit sets the limit while f makes its socket, and then restores the old one.
 func (n *namespace) withLimit(limit int, f func() error) (err error) {
 	var old int
 	set := func() error {

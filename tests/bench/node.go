@@ -11,13 +11,13 @@ import (
 	"time"
 )
 
-// calm is how long a node is left alone once it takes calls: the rest of its
-// start is over by then.
+// calm is how long a node runs after it has begun to take calls, so that the rest of
+// its start is over.
 const calm = time.Second
 
-// node starts a real lightningd with all of its plugins, on a chain of one
-// block, and stops it. How many spans it sent nobody knows: it does not look at
-// what becomes of them.
+// node starts a real lightningd with all of its plugins, on a chain of one block,
+// and stops it. It cannot say how many spans were sent, because lightningd does not
+// look at what becomes of them.
 func (b *bench) node(ctx context.Context, dir, socket string) error {
 	p, err := b.start(ctx, []string{"CLN_TRACE_SOCKET=" + socket}, b.programs.lightningd,
 		"--network=regtest", "--lightning-dir="+dir, "--offline", "--autolisten=false",
@@ -46,7 +46,7 @@ func (b *bench) node(ctx context.Context, dir, socket string) error {
 	return err
 }
 
-// pause waits for a time, or for the end of ctx.
+// pause waits for d, or until ctx is done.
 func pause(ctx context.Context, d time.Duration) error {
 	select {
 	case <-time.After(d):

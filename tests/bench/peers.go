@@ -24,9 +24,9 @@ const (
 type peer struct {
 	key, title string
 	exports    bool // to the sink; otherwise it only counts
-	// start starts its processes, that with the socket last.
+	// start starts its processes, the one with the socket last.
 	start func(ctx context.Context, b *bench, at place) ([]*process, error)
-	// read understands what the process with the socket says at its end.
+	// read parses what the process with the socket prints at its end.
 	read func(output string) (receipt, error)
 }
 
@@ -37,7 +37,7 @@ type place struct {
 	sink   string // OTLP over gRPC, host:port; empty unless it exports
 }
 
-// receipt is a peer's own account.
+// receipt is what a peer itself reports.
 type receipt struct {
 	received int64
 	losses   map[string]int64 // what it lost, or could not read, by its own name for it
@@ -102,8 +102,8 @@ service:
 `
 
 func startCollector(ctx context.Context, b *bench, at place) ([]*process, error) {
-	// A port that is free now: nobody else is in our namespace to take it, and
-	// outside of it somebody would have to be quick.
+	// A port that is free now. In a namespace of our own nobody else can take it, and
+	// elsewhere that is unlikely.
 	address, err := b.freeAddress()
 	if err != nil {
 		return nil, err
@@ -124,7 +124,7 @@ func startCollector(ctx context.Context, b *bench, at place) ([]*process, error)
 	return []*process{otelcol, forwarder}, nil
 }
 
-// dial tells whether somebody listens at address.
+// dial returns nil if somebody listens at address.
 func dial(address string) error {
 	conn, err := net.Dial("tcp", address)
 	if err != nil {
@@ -157,7 +157,7 @@ func readCounts(output string) (receipt, error) {
 }
 
 var (
-	receivedCounter = regexp.MustCompile(`; (\d+) datagrams, `) // a warning may tell of others
+	receivedCounter = regexp.MustCompile(`; (\d+) datagrams, `) // warnings name other numbers of datagrams
 	lossCounters    = regexp.MustCompile(`(\d+) (refused|malformed|pending|spooled|dropped \([a-z ]+\)|rejected by the backend)`)
 )
 

@@ -19,21 +19,21 @@ import (
 )
 
 const (
-	// patience is how long what should take no time may take.
+	// patience bounds what should take no time at all.
 	patience = 30 * time.Second
-	// killDelay is from a request to end until the end.
+	// killDelay is how long after SIGTERM a process is killed.
 	killDelay = 5 * time.Second
 	// memoryInterval is how often a process's memory is read.
 	memoryInterval = 50 * time.Millisecond
 	// probeInterval is how often we look whether a process is ready.
 	probeInterval = 5 * time.Millisecond
-	// maxLines of output wait for somebody to read them.
+	// maxLines is how many lines of output wait to be read.
 	maxLines = 1024
 	// tailLen is how much of the standard error is kept, in bytes.
 	tailLen = 8 << 10
 )
 
-// process is one that we have started, and end.
+// process is a process that we have started.
 type process struct {
 	name   string
 	cmd    *exec.Cmd
@@ -41,12 +41,12 @@ type process struct {
 	stdin  io.WriteCloser
 	lines  chan string // of its standard output; closed at the end
 	errors tail
-	exited chan struct{}
-	err    error        // how it exited; after exited
-	peak   atomic.Int64 // memory, bytes, as last seen
+	exited chan struct{} // closed when it has exited
+	err    error         // how it exited; valid after exited
+	peak   atomic.Int64  // memory, bytes, as last seen
 }
 
-// start starts a program. It ends with ctx, at the latest.
+// start starts a program, which is ended when ctx is done at the latest.
 func (b *bench) start(ctx context.Context, env []string, program string, args ...string) (*process, error) {
 	ctx, end := context.WithCancel(ctx)
 	p := &process{
@@ -54,13 +54,13 @@ func (b *bench) start(ctx context.Context, env []string, program string, args ..
 		lines: make(chan string, maxLines), exited: make(chan struct{}),
 	}
 	p.cmd.Dir = b.dir
-	// Nothing of the user's environment decides about the numbers, such as OTEL_… or GOGC.
+	// Variables of the user, such as OTEL_… or GOGC, must not influence the results.
 	p.cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + b.dir}, env...)
 	p.cmd.Stderr = &p.errors
 	p.cmd.Cancel = func() error { return p.cmd.Process.Signal(syscall.SIGTERM) }
 	p.cmd.WaitDelay = killDelay
-	// Should we be killed, nothing stays behind. The group of its own is so that
-	// an interrupt from the terminal reaches only us.
+	// If we are killed, nothing is left running. It has a process group of its own
+	// so that an interrupt from the terminal reaches only us.
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
 	var stdout io.ReadCloser
 	err := b.namespace.do(func() (err error) {
@@ -81,7 +81,7 @@ func (b *bench) start(ctx context.Context, env []string, program string, args ..
 	return p, nil
 }
 
-// watch reads the output and waits for the end.
+// watch reads the output, and waits for the process to exit.
 func (p *process) watch(stdout io.Reader) {
 	for scanner := bufio.NewScanner(stdout); scanner.Scan(); {
 		p.lines <- scanner.Text()
@@ -92,7 +92,7 @@ func (p *process) watch(stdout io.Reader) {
 	close(p.exited)
 }
 
-// weigh looks at the peak of the memory while the process lives.
+// weigh records the peak of the memory while the process runs.
 func (p *process) weigh() {
 	ticker := time.NewTicker(memoryInterval)
 	defer ticker.Stop()
@@ -132,7 +132,7 @@ func (p *process) line(ctx context.Context) (string, error) {
 	}
 }
 
-// await returns when there is what the process is to bring about: when probe succeeds.
+// await waits until probe succeeds: until the process has brought about what.
 func (p *process) await(ctx context.Context, what string, probe func() error) error {
 	for {
 		last := probe()
@@ -149,14 +149,14 @@ func (p *process) await(ctx context.Context, what string, probe func() error) er
 	}
 }
 
-// stop asks the process to end and returns what it still had to say.
+// stop asks the process to end, and returns the rest of its output.
 func (p *process) stop(ctx context.Context) (string, error) {
 	p.notePeak()
-	_ = p.cmd.Process.Signal(syscall.SIGTERM) // if it has ended, err tells how
+	_ = p.cmd.Process.Signal(syscall.SIGTERM) // if it has ended, p.err says how
 	return p.wait(ctx)
 }
 
-// wait waits for the end and returns the rest of the output.
+// wait waits for the process to exit, and returns the rest of its output.
 func (p *process) wait(ctx context.Context) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
@@ -179,26 +179,26 @@ func (p *process) wait(ctx context.Context) (string, error) {
 	}
 }
 
-// abandon ends the process, however it is; it does nothing after wait.
+// abandon ends the process, whatever its state. It does nothing after wait.
 func (p *process) abandon() {
 	p.end()
-	for range p.lines { // so that it does not wait for us
+	for range p.lines { // so that watch does not block
 	}
 	<-p.exited
 }
 
-// failure is an error with what the process said about it; after exited.
+// failure adds the end of the process's standard error to err. Call it after exited.
 func (p *process) failure(err error) error {
 	return fmt.Errorf("%s: %w\n%s", p.name, err, p.errors.kept)
 }
 
-// usage is what the process used from beginning to end; after exited.
+// usage returns what the process used from start to exit. Call it after exited.
 func (p *process) usage() (cpu time.Duration, peak int64) {
 	state := p.cmd.ProcessState
 	cpu = state.UserTime() + state.SystemTime()
-	// The kernel begins a child's ru_maxrss with the memory of the process that
-	// started it, so it says something only if it is above ours. Otherwise
-	// VmHWM does, as of a moment ago.
+	// A child's ru_maxrss starts with the memory of the process that started it, so
+	// it is of use only if it is greater than ours. Otherwise take VmHWM, as last
+	// seen.
 	var own syscall.Rusage
 	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &own) // it cannot fail
 	if used, ok := state.SysUsage().(*syscall.Rusage); ok && used.Maxrss > own.Maxrss {

@@ -15,15 +15,15 @@ import (
 	"clntrace/tests/lightningdtest"
 )
 
-// programs are the executables that take part. Empty: not needed, or not here.
+// programs are the paths of the executables; empty: not needed, or not found.
 type programs struct {
 	clntrace, floor, forwarder, otelcol, sender, sink string
 	python, reader                                    string // the interpreter and its program
 	lightningd, fakechain                             string
 }
 
-// build builds, or finds, the programs that the configuration asks for; what
-// depends on one that is not here is left out.
+// build builds or finds the programs that the configuration asks for. What depends
+// on one that cannot be found is left out.
 func (b *bench) build(ctx context.Context) error {
 	_, here, _, _ := runtime.Caller(0)
 	bench := filepath.Dir(here)
@@ -82,8 +82,8 @@ func (b *bench) buildClntrace(ctx context.Context, root string) (err error) {
 	return goBuild(ctx, root, b.programs.clntrace, ".")
 }
 
-// findPython looks for the interpreter itself: what is in the PATH may be a
-// script that starts it, whose work is not the reader's.
+// findPython looks for the interpreter itself. What is in the PATH may be a script
+// that starts it, whose work would be counted as the reader's.
 func (b *bench) findPython(ctx context.Context, bench string) {
 	out, err := exec.CommandContext(ctx, "python3", "-c", "import sys; print(sys.executable)").Output()
 	if err != nil {

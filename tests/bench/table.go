@@ -23,13 +23,13 @@ type row struct {
 	peer    peer
 }
 
-// key names a row; the peer itself cannot be compared.
+// key identifies a row; a peer is not comparable.
 func (r row) key() string { return fmt.Sprint(r.load, r.limit, r.peer.key) }
 
-// of is the key of the row of another peer under the same circumstances.
+// of is the key of the row of another peer with the same workload and limit.
 func (r row) of(peer string) string { return fmt.Sprint(r.load, r.limit, peer) }
 
-// results are the samples of all rows, in order, one each round.
+// results are the samples of all rows, one for each round, in order.
 type results struct {
 	rows    []row
 	samples map[string][]*sample
@@ -57,7 +57,7 @@ func (s spread) median() float64 {
 	return (sorted[middle-1] + sorted[middle]) / 2
 }
 
-// text is the median, and from where to where the values go.
+// text is the median, and the range of the values.
 func (s spread) text(format string) string {
 	if len(s) == 0 {
 		return "–"
@@ -69,7 +69,7 @@ func (s spread) text(format string) string {
 	return text
 }
 
-// measured takes a measure of each sample; those without one are left out.
+// measured measures each sample; those that have no such measure are left out.
 func measured(samples []*sample, measure func(*sample) float64) (s spread) {
 	for _, sample := range samples {
 		if v := measure(sample); v == v { // not 0/0
@@ -79,7 +79,8 @@ func measured(samples []*sample, measure func(*sample) float64) (s spread) {
 	return s
 }
 
-// ratio divides round by round: the machine was then in the same mood for both.
+// ratio divides round by round, because the machine was in about the same state for
+// both samples of a round.
 func ratio(samples, others []*sample, measure func(*sample) float64) (s spread) {
 	for i := range min(len(samples), len(others)) {
 		if v := measure(samples[i]) / measure(others[i]); v == v {
@@ -96,19 +97,19 @@ func cpuPerDatagram(s *sample) float64 {
 func peakMiB(s *sample) float64    { return float64(s.peak) / (1 << 20) }
 func senderWall(s *sample) float64 { return float64(s.Wall.Nanoseconds()) / 1e3 / float64(s.Tried()) }
 
-// takenPerSecond is how many datagrams the kernel took from each sender, in
-// thousands. At full speed it tells more than the loss, which is also a matter
-// of how fast the refusals come.
+// takenPerSecond is how many thousand datagrams a second the kernel took from each
+// sender. At full speed it says more than the share that was lost, which also
+// depends on how fast refusals are.
 func takenPerSecond(s *sample) float64 { return float64(s.Sent) / s.Wall.Seconds() / 1e3 }
 func senderCPU(s *sample) float64      { return float64(s.CPU.Nanoseconds()) / 1e3 / float64(s.Tried()) }
 
-// legend says what the numbers are.
+// legend explains the numbers.
 var legend = []string{
-	"CPU is user and system time of all of the receiver's processes from start to exit, over the spans that it delivered, and over the datagrams that it read, those included that it could not keep and counted; memory is the sum of their peaks.",
-	"A sender's time is what it spends in sendto and round it. To be refused takes less than to be heard: a sender that loses is faster.",
+	"CPU is user and system time of all of the receiver's processes from start to exit, per span that it delivered and per datagram that it read, including those that it counted and could not keep; memory is the sum of their peaks.",
+	"A sender's time is what it spends in and around sendto. Being refused takes less time than being received, so a sender that loses datagrams is faster.",
 }
 
-// write writes the tables and what belongs to them.
+// write writes the tables, with their legend and notes.
 func (r *results) write(w io.Writer, b *bench) error {
 	var text strings.Builder
 	fmt.Fprintf(&text, "%s\n\n`go run ./bench %s`; rounds: %d; medians (lowest–highest).\n\n",
@@ -150,7 +151,7 @@ func (r *results) writeMain(w io.Writer) {
 	fmt.Fprintln(w)
 }
 
-// share is how many of the datagrams were lost.
+// share is how many of the datagrams were lost, as a number and as a percentage.
 func share(lost spread, total float64) string {
 	if slices.Max(lost) == 0 && slices.Min(lost) == 0 {
 		return "0"
@@ -158,8 +159,8 @@ func share(lost spread, total float64) string {
 	return fmt.Sprintf("%s = %.2f %%", lost.text("%.0f"), 100*lost.median()/total)
 }
 
-// guess is how many datagrams of a real node were lost: as many as are missing
-// to the most that any receiver got of one.
+// guess estimates how many datagrams of a real node were lost, by comparison with
+// the greatest number that any receiver got.
 func (r *results) guess(at row) string {
 	var most int64
 	for _, other := range r.rows {
@@ -173,7 +174,7 @@ func (r *results) guess(at row) string {
 	return "about " + share(lost, float64(most))
 }
 
-// writeAgainst writes what the others take in comparison with clntrace.
+// writeAgainst writes what the others need in comparison with clntrace.
 func (r *results) writeAgainst(w io.Writer) {
 	heading := "| workload | queue | receiver | CPU a span, × clntrace | peak memory, × clntrace |\n| --- | ---: | --- | ---: | ---: |\n"
 	for _, at := range r.rows {
@@ -190,8 +191,8 @@ func (r *results) writeAgainst(w io.Writer) {
 	}
 }
 
-// remarks say what the receivers themselves know of their losses, and what does
-// not add up.
+// remarks say what the receivers themselves report about losses, and which counts
+// do not add up.
 func (r *results) remarks() (list []string) {
 	var synthetic int64
 	for _, at := range r.rows {
@@ -226,7 +227,7 @@ func (r *results) remarks() (list []string) {
 	return list
 }
 
-// machine says on what this was measured.
+// machine describes the machine.
 func machine(shared error) string {
 	var name unix.Utsname
 	kernel := "unknown"

@@ -16,17 +16,17 @@ import (
 )
 
 const (
-	// startDelay is from the word to all senders until they send.
+	// startDelay is the time between telling all senders to start and the start.
 	startDelay = 50 * time.Millisecond
-	// slowSend is the longest that a datagram may take on average, so that a
-	// run has an end.
+	// slowSend is the longest that sending a datagram may take on average, so that
+	// each run ends.
 	slowSend = 50 * time.Microsecond
 )
 
 // workload is what is sent.
 type workload struct {
 	title   string
-	plans   []replay.Plan // one for each sender process, the socket left open; nil: a real node sends
+	plans   []replay.Plan // one for each sender process, without the socket; nil: a real node sends
 	flatOut bool          // the senders never pause
 	lasts   time.Duration // how long it may take
 }
@@ -79,12 +79,12 @@ func (b *bench) load() ([]recording.Datagram, error) {
 }
 
 // paced has a sender for each process of the recording, which sends when that
-// process did, several times over: so many times faster, and so many times as
-// often, so that all paces last as long.
+// process did. The recording is repeated, speed times as fast and speed times as
+// often, so that all paces last equally long.
 func paced(title string, datagrams []recording.Datagram, repeat, speed int) workload {
 	repeat *= speed
 	first, last := datagrams[0].SentAt, datagrams[len(datagrams)-1].SentAt
-	// From the last to the next first there is as much time as between any two.
+	// The pause between two rounds is the average one between two datagrams.
 	period := last.Sub(first) + last.Sub(first)/time.Duration(len(datagrams))
 	byPID := map[int]*replay.Plan{}
 	for _, d := range datagrams {
@@ -118,7 +118,7 @@ func fullSpeed(datagrams []recording.Datagram, count, senders int) workload {
 	return w
 }
 
-// replay has sender processes carry out the plans, all from the same moment.
+// replay has sender processes carry out the plans, starting at the same moment.
 func (b *bench) replay(ctx context.Context, plans []replay.Plan, socket string) (total replay.Outcome, err error) {
 	var senders []*process
 	defer func() {

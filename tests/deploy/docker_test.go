@@ -234,7 +234,7 @@ func checkQueue(t *testing.T, s types.ServiceConfig) {
 	}
 }
 
-// copies tells whether a stage has a file at that path from another stage.
+// copies reports whether a stage has a file at that path from another stage.
 func copies(stage instructions.Stage, path string) bool {
 	return slices.ContainsFunc(stage.Commands, func(c instructions.Command) bool {
 		command, ok := c.(*instructions.CopyCommand)

@@ -57,7 +57,7 @@ func checkPod(t *testing.T, set *appsv1.StatefulSet) {
 	checkPodSecurity(t, set)
 }
 
-// checkPodSecurity holds the pod against the Pod Security Standards with the
+// checkPodSecurity checks the pod against the Pod Security Standards with the
 // code that a cluster uses: but for the sysctl it satisfies the strictest one.
 func checkPodSecurity(t *testing.T, set *appsv1.StatefulSet) {
 	t.Helper()

@@ -37,7 +37,7 @@ func buildPrograms(dir string) (err error) {
 
 // patience is how long a test waits for what must come. It is never used
 // up when all is well, so it may be generous to a busy machine.
-const patience = 30 * time.Second
+const patience = time.Minute
 
 func waitFor(t *testing.T, what string, done func() bool) {
 	t.Helper()

@@ -72,22 +72,11 @@ type running struct {
 	pid    int    // clntrace's, as the test sees it
 	shared string // before the path of a directory: where the host has it
 	cgroup string // of its memory; empty: none could be made
-	mu     sync.Mutex
-	out    bytes.Buffer
-}
-
-func (r *running) Write(p []byte) (int, error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.out.Write(p)
+	out    lightningdtest.Buffer
 }
 
 // output is what it has written so far.
-func (r *running) output() string {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.out.String()
-}
+func (r *running) output() string { return r.out.String() }
 
 // start starts the container and waits until clntrace listens. It ends with the test.
 func (c container) start(t *testing.T, extra ...string) *running {
@@ -113,7 +102,7 @@ func (c container) start(t *testing.T, extra ...string) *running {
 		r.cgroup = memoryCgroup(t, c.memory)
 		r.cmd.Env = append(r.cmd.Env, "CGROUP="+r.cgroup)
 	}
-	r.cmd.Stdout, r.cmd.Stderr = r, r
+	r.cmd.Stdout, r.cmd.Stderr = &r.out, &r.out
 	if err := r.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}

@@ -3,7 +3,7 @@
 // input and output, byte for byte, answers its RPC calls, and has processes of
 // other names send trace datagrams to it.
 //
-// A test owns the order of things: nothing is sent to the plugin, not even
-// getmanifest, before the test says so. What the plugin may never do, such as
-// a byte on standard output that is not protocol, fails the test at its end.
+// The test decides on the order of things: nothing is sent to the plugin, not even
+// getmanifest, before the test says so. If the plugin does what no plugin may, such
+// as writing to standard output what is not protocol, the test fails at its end.
 package lightningdtest

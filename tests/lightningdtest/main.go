@@ -9,9 +9,9 @@ import (
 	"go.uber.org/goleak"
 )
 
-// Main is a TestMain: it has build put programs into a new directory, which
-// users without rights may enter as well, runs the tests, and looks whether
-// they have left goroutines behind.
+// Main is the body of a TestMain. It has build put programs into a new directory,
+// which other users may enter too, runs the tests, and fails if they leave
+// goroutines behind.
 func Main(m *testing.M, build func(dir string) error) {
 	dir, err := os.MkdirTemp("", "clntrace-tests")
 	if err == nil {
@@ -32,11 +32,11 @@ func Main(m *testing.M, build func(dir string) error) {
 	}))
 }
 
-// pollPause is between two looks at what gives no signal.
+// pollPause is the time between two looks at what gives no signal.
 const pollPause = 20 * time.Millisecond
 
-// WaitFor looks until done, where nothing tells when that is. The test ends if
-// it is not within patience.
+// WaitFor polls until done, where there is no signal to wait for. The test fails and
+// ends if that takes longer than patience.
 func WaitFor(t testing.TB, patience time.Duration, what string, done func() bool) {
 	t.Helper()
 	deadline := time.After(patience)

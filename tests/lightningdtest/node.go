@@ -17,7 +17,7 @@ import (
 
 // patience is how long a test waits for what must come. It is never used up
 // when all is well, so it may be generous to a busy machine.
-const patience = 20 * time.Second
+const patience = time.Minute
 
 // Config says how to start a plugin. Only Plugin is required.
 type Config struct {
@@ -51,7 +51,7 @@ type Node struct {
 	cmd          *exec.Cmd
 	conversation *conversation
 	output       *gate
-	stderr       syncBuffer
+	stderr       Buffer
 	rpc          *rpcServer
 	manifest     Manifest
 	nextID       atomic.Int64
@@ -234,7 +234,7 @@ func (n *Node) waitStopped() {
 		}
 		return false
 	}
-	for deadline := time.Now().Add(10 * time.Second); running(); {
+	for deadline := time.Now().Add(patience); running(); {
 		if time.Now().After(deadline) {
 			n.t.Fatal("the plugin does not stop")
 		}

@@ -6,26 +6,29 @@ import (
 	"sync"
 )
 
-// syncBuffer collects a process's output while others look at it.
-type syncBuffer struct {
+// Buffer collects the output of a process while a test looks at it. It is safe for
+// concurrent use. The zero Buffer is ready to use.
+type Buffer struct {
 	mu sync.Mutex
 	b  bytes.Buffer
 }
 
-func (b *syncBuffer) Write(p []byte) (int, error) {
+// Write appends p.
+func (b *Buffer) Write(p []byte) (int, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.b.Write(p)
 }
 
-func (b *syncBuffer) String() string {
+// String is what has been written so far.
+func (b *Buffer) String() string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.b.String()
 }
 
-// gate is a reader that can be shut. A Read that waits when it is shut still
-// returns what comes first.
+// gate is a reader that can be shut. A Read that is already waiting when the gate is
+// shut still returns the next data.
 type gate struct {
 	r      io.Reader
 	mu     sync.Mutex

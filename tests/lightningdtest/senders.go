@@ -21,20 +21,20 @@ import (
 type Senders struct {
 	t       testing.TB
 	program string
-	bin     string // where the program has its many names
+	bin     string // where the program is, under many names
 	dir     string // working directory
 	socket  string // CLN_TRACE_SOCKET
 	byPID   map[int]*Sender
 }
 
-// Senders returns the node's, all yet to be started. program is a Sender, as
-// BuildSender built it.
+// Senders returns the node's senders, none of which has been started. program is what
+// BuildSender has built.
 func (n *Node) Senders(program string) *Senders {
 	n.t.Helper()
 	return &Senders{t: n.t, program: program, bin: Dir(n.t), dir: n.Dir, socket: n.TraceSocket, byPID: map[int]*Sender{}}
 }
 
-// SendersTo returns senders without a node, which send to that socket.
+// SendersTo returns senders that send to socket, without a node.
 func SendersTo(t testing.TB, program, socket string) *Senders {
 	t.Helper()
 	dir := Dir(t)
@@ -47,7 +47,7 @@ func (s *Senders) Start(exe string) *Sender {
 	return s.StartAs(exe, nil)
 }
 
-// StartAs is Start as another user, which needs root.
+// StartAs starts a process as another user, which needs root.
 func (s *Senders) StartAs(exe string, c *syscall.Credential) *Sender {
 	s.t.Helper()
 	path := filepath.Join(s.bin, exe)
@@ -79,9 +79,8 @@ func (s *Senders) StartAs(exe string, c *syscall.Credential) *Sender {
 	return sender
 }
 
-// Replay sends a recording in its order, each datagram from the process that
-// stands for the one that sent it. No datagram is lost: see
-// Sender.SendPatiently.
+// Replay sends a recording in order, each datagram from the process that stands for
+// the one that sent it. No datagram is lost: see Sender.SendPatiently.
 func (s *Senders) Replay(datagrams []recording.Datagram) {
 	s.t.Helper()
 	for len(datagrams) > 0 {
@@ -151,8 +150,9 @@ type Sender struct {
 // PID is the process's.
 func (s *Sender) PID() int { return s.cmd.Process.Pid }
 
-// Send sends each datagram once, as lightningd does, and returns what sendto
-// said of each: EAGAIN is a datagram lost because the receiver's queue was full.
+// Send sends each datagram once, as lightningd does, and returns what sendto returned
+// for each. EAGAIN means that the datagram is lost because the receiver's queue was
+// full.
 func (s *Sender) Send(payloads ...[]byte) ([]syscall.Errno, error) {
 	return s.order(trace.Order{Payloads: payloads})
 }
@@ -206,8 +206,8 @@ func Sent(errnos []syscall.Errno) (n int) {
 	return n
 }
 
-// hardLink gives a program another name: the kernel tells a process's
-// executable by the name it was started under.
+// hardLink gives a program another name: for the kernel, a process's executable is
+// the name under which it was started.
 func hardLink(program, path string) error {
 	err := os.Link(program, path)
 	if err == nil || os.IsExist(err) {

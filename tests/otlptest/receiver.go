@@ -27,7 +27,7 @@ import (
 
 // patience is how long a test waits for what must come. It is never used up
 // when all is well, so it may be generous to a busy machine.
-const patience = 20 * time.Second
+const patience = time.Minute
 
 // Request is one export request.
 type Request struct {

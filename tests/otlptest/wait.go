@@ -7,7 +7,7 @@ import (
 	"go.opentelemetry.io/collector/pdata/pmetric"
 )
 
-// Spans are those accepted so far, in the order of their coming.
+// Spans are those accepted so far, in the order of arrival.
 func (r *Receiver) Spans() []Span {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -48,7 +48,7 @@ func (r *Receiver) Wait(t testing.TB, what string, done func([]Span) bool) []Spa
 	}
 }
 
-// WaitSpans waits for the n-th span, and returns all that came by then.
+// WaitSpans waits for the n-th span, and returns all that have come by then.
 func (r *Receiver) WaitSpans(t testing.TB, n int) []Span {
 	t.Helper()
 	return r.Wait(t, "spans", func(s []Span) bool { return len(s) >= n })

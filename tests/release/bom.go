@@ -18,21 +18,21 @@ import (
 	"github.com/google/licensecheck"
 )
 
-// module is one that is linked into a binary.
+// module is a module that is linked into a binary.
 type module struct {
 	path, version string
 	sum           string // as in go.sum
 	licenses      []license
 }
 
-// license is a text that a module's authors ask to be handed on.
+// license is a text that a module's authors require to be passed on.
 type license struct {
 	text string
 	ids  []string // SPDX
 }
 
-// modules is what the binary itself says it was linked from, with the license
-// texts of each. The module cache has them, since it was built from there.
+// modules returns the modules that the binary itself names, with their licenses,
+// which are in the module cache because the binary was built from there.
 func (b builder) modules(ctx context.Context, env []string, binary string) ([]module, error) {
 	info, err := buildinfo.ReadFile(binary)
 	if err != nil {
@@ -64,8 +64,8 @@ func (b builder) modules(ctx context.Context, env []string, binary string) ([]mo
 // licenseFile is a name under which modules keep their license.
 var licenseFile = regexp.MustCompile(`(?i)^(licen[cs]e|copying|notice)([.-].*)?$`)
 
-// readLicenses reads the licenses in a module's directory. One without any
-// must not be handed on, and is an error.
+// readLicenses reads the licenses in a module's directory. It is an error if there is
+// none, because such a module must not be passed on.
 func readLicenses(dir string) ([]license, error) {
 	names, err := list(dir)
 	if err != nil {
@@ -94,8 +94,8 @@ func readLicenses(dir string) ([]license, error) {
 	return found, nil
 }
 
-// licenseTexts is all licenses as one text, to be packed with the binary: each
-// once, below the modules that have it.
+// licenseTexts returns all licenses as one text for the archive, each of them once,
+// below the modules that have it.
 func licenseTexts(parts []module) string {
 	texts, owners := []string{}, map[string][]string{}
 	for _, m := range parts {
@@ -154,7 +154,7 @@ func writeBOM(target string, s source, binary string, parts []module) error {
 	return os.WriteFile(target, text.Bytes(), 0o644)
 }
 
-// component is the module in the words of CycloneDX.
+// component is the module as a CycloneDX component.
 func (m module) component() cyclonedx.Component {
 	licenses := cyclonedx.Licenses{}
 	for _, l := range m.licenses {

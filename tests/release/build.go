@@ -23,7 +23,7 @@ var targets = []target{
 	{"freebsd", "amd64", "GOAMD64=v1"},
 }
 
-// String is the target as file names have it: linux_armv7.
+// String is the target as in file names: linux_armv7.
 func (t target) String() string {
 	if t.arch == "arm" {
 		return t.os + "_armv" + strings.TrimPrefix(t.level, "GOARM=")
@@ -31,14 +31,14 @@ func (t target) String() string {
 	return t.os + "_" + t.arch
 }
 
-// builder is one of the two surroundings in which a release is built.
+// builder is one of the two environments in which a release is built.
 type builder struct {
 	dir     string // of its clone
 	history bool   // whether the clone has a .git
 	env     []string
 }
 
-// builders are two that differ in all that must not matter.
+// builders returns two that differ in everything that must not matter.
 func builders(work string, quick bool) [2]builder {
 	common := environment()
 	again := append(common[:len(common):len(common)], "GOFLAGS=-p=3 -mod=mod", "LC_ALL=C", "TZ=Asia/Tokyo")
@@ -51,7 +51,7 @@ func builders(work string, quick bool) [2]builder {
 	}
 }
 
-// environment is the present one without what changes what Go builds.
+// environment is the current one, without the variables that change what Go builds.
 func environment() []string {
 	env := []string{}
 	for _, v := range os.Environ() {
@@ -64,7 +64,7 @@ func environment() []string {
 	return append(env, "CGO_ENABLED=0", "GOWORK=off")
 }
 
-// build clones the source and fills the new directory out with the release.
+// build clones the source and builds the release into out, a new directory.
 func (b builder) build(ctx context.Context, s source, out string) error {
 	if _, err := git(ctx, s.Root, "-c", "core.autocrlf=false", "clone", "--quiet", "--no-checkout", s.Root, b.dir); err != nil {
 		return err
@@ -118,8 +118,8 @@ func (b builder) buildTarget(ctx context.Context, s source, t target, binary, ou
 	return pack(filepath.Join(out, name+".tar.gz"), name, s.Time, files)
 }
 
-// checkStamp has the binary say its version, where it runs here: the linker
-// does not complain about a -X whose variable is not there.
+// checkStamp checks the version that the binary prints, if it can run here: the
+// linker does not complain about a -X for a variable that does not exist.
 func checkStamp(ctx context.Context, s source, t target, binary string) error {
 	if t.os != runtime.GOOS || t.arch != runtime.GOARCH {
 		return nil

@@ -1,16 +1,16 @@
-// Command release builds what is published of clntrace into dist/, and proves
-// that anybody who builds the same commit with the same Go gets the same bytes.
+// Command release builds a release of clntrace into dist/, and proves that anybody
+// who builds the same commit with the same Go gets the same bytes.
 //
-// It gets a commit whose files are not changed, and gives, for each target, an
-// archive of the static binary with the texts that belong to it (the licenses of
-// all that is linked in, too) and a software bill of materials, and SHA256SUMS
-// of all. Everything is made with Go alone,
-// in one process, since tar, gzip and their like differ between systems.
+// It takes a commit, without changes to its files. For each target it makes an
+// archive of the static binary with the texts that belong to it (including the
+// licenses of everything that is linked in), and a software bill of materials; and
+// it makes SHA256SUMS of all these. It uses only Go, in one process, because tar,
+// gzip and the like differ between systems.
 //
-// Two clones are built, in directories of other names, one without the
-// repository's history, with another GOFLAGS and from an empty build cache
-// (with -quick: from the usual one). What they give must be equal byte for byte
-// before it reaches dist/.
+// It builds two clones, in directories with different names, one of them without
+// the repository's history, with other GOFLAGS and from an empty build cache (with
+// -quick: from the usual one). The results must be equal byte for byte before they
+// get into dist/.
 package main
 
 import (

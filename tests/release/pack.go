@@ -26,9 +26,9 @@ type packed struct {
 	mode int64 // 0: 0644
 }
 
-// pack writes files into the gzipped tar archive at target, below the
-// directory dir. Nothing of this machine gets into it: names are sorted, owner
-// and times are fixed.
+// pack writes files into the gzipped tar archive at target, below the directory dir.
+// The archive does not depend on this machine: names are sorted, owner and times
+// are fixed.
 func pack(target, dir string, modified time.Time, files []packed) error {
 	var archive bytes.Buffer
 	compressed, err := gzip.NewWriterLevel(&archive, gzip.BestCompression)
@@ -111,7 +111,7 @@ func compare(a, b string) error {
 	return nil
 }
 
-// replace fills dist with the files of made, and nothing else.
+// replace replaces the contents of dist by the files of made.
 func replace(dist, made string) error {
 	if err := os.RemoveAll(dist); err != nil {
 		return err

@@ -14,7 +14,7 @@ import (
 	"golang.org/x/mod/semver"
 )
 
-// source is the commit to be built, and what it is to be called.
+// source is the commit to be built, and its version.
 type source struct {
 	Root    string // the repository's work tree
 	Commit  string // 40 digits
@@ -22,9 +22,9 @@ type source struct {
 	Version string // without a v in front
 }
 
-// inspect says what is to be built from the repository at root. Without a
-// version it is the commit's tag, and without a tag a development version. An
-// error says what stands against a release.
+// inspect says what is built from the repository at root. If version is empty it is
+// that of the commit's tag, and without a tag a development version. An error says
+// why it cannot be released.
 func inspect(ctx context.Context, root, version string) (source, error) {
 	s := source{Root: root, Version: version}
 	changes, err := git(ctx, root, "status", "--porcelain")
@@ -68,7 +68,7 @@ func inspect(ctx context.Context, root, version string) (source, error) {
 	return s, checkTag(ctx, s)
 }
 
-// newest is the highest version among tags, without its v, or empty.
+// newest is the highest version among tags, without its v; empty if there is none.
 func newest(tags []string) string {
 	highest := ""
 	for _, tag := range tags {
@@ -79,11 +79,11 @@ func newest(tags []string) string {
 	return strings.TrimPrefix(highest, "v")
 }
 
-// heading is a version's in CHANGELOG.md, with what stands beside it: its date.
+// heading matches the heading of a version in CHANGELOG.md, and the date after it.
 var heading = regexp.MustCompile(`(?m)^## (\S+)[ \t]*(.*)$`)
 
-// development is what a build of a commit without a tag calls itself, as
-// plugin.Version has it.
+// development is the version of a commit without a tag, the same as that of
+// plugin.Version.
 func development(changelog, commit string) (string, error) {
 	next := heading.FindStringSubmatch(changelog)
 	if next == nil {
@@ -92,8 +92,8 @@ func development(changelog, commit string) (string, error) {
 	return next[1] + "-dev+" + commit[:12], nil
 }
 
-// checkVersion tells whether version may be released: a pre-release needs only
-// the section of the release that it leads to.
+// checkVersion returns an error unless version may be released. A pre-release needs
+// only the section of the release that it leads to, which may be unreleased.
 func checkVersion(version, changelog string) error {
 	if v := "v" + version; semver.Canonical(v) != v {
 		return fmt.Errorf("version %q is not semantic versioning; allowed is MAJOR.MINOR.PATCH, also with -PRERELEASE", version)

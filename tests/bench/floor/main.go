@@ -1,8 +1,8 @@
 //go:build linux
 
-// Floor is the least that a Go program can do with trace datagrams: it receives
-// them at the path that it is given, with recvmmsg, and counts them. On SIGTERM
-// it empties the socket and says how many there were.
+// Floor does the least that a Go program can do with trace datagrams: it receives
+// them with recvmmsg, at the path given, and counts them. On SIGTERM it empties the
+// socket and prints how many there were.
 package main
 
 import (
@@ -26,7 +26,7 @@ const (
 // mmsg is the kernel's struct mmsghdr.
 type mmsg struct {
 	header unix.Msghdr
-	_      uint32 // length: nobody looks
+	_      uint32 // length, which is not used
 }
 
 // batch is where one system call puts its datagrams.

@@ -22,12 +22,12 @@ import (
 type Plan struct {
 	Socket   string
 	Payloads [][]byte
-	// Count is how many datagrams to send: after the last payload comes the first.
+	// Count is how many datagrams to send; after the last payload follows the first.
 	Count int
-	// Offsets say when each payload is sent, from the start of its round; none:
-	// as fast as can be.
+	// Offsets say when each payload is sent, after the start of its round. Without
+	// them payloads are sent as fast as possible.
 	Offsets []time.Duration
-	// Period is from the start of one round of payloads to that of the next.
+	// Period is the time between the starts of two rounds of payloads.
 	Period time.Duration
 }
 
@@ -64,8 +64,8 @@ func (o *Outcome) count(errno syscall.Errno) {
 	}
 }
 
-// Serve reads a Plan, says that it is ready, reads when to start (ns since the
-// Unix epoch), does it, and says what came of it: JSON values all.
+// Serve reads a Plan, writes that it is ready, reads when to start (ns since the Unix
+// epoch), carries the plan out and writes its Outcome. All of these are JSON values.
 func Serve(r io.Reader, w io.Writer) error {
 	debug.SetGCPercent(-1) // nothing is allocated while it sends
 	orders, answers := json.NewDecoder(r), json.NewEncoder(w)
@@ -89,7 +89,7 @@ func Serve(r io.Reader, w io.Writer) error {
 	return answers.Encode(plan.play(e, now.Add(time.Unix(0, start).Sub(now)))) // on the monotonic clock
 }
 
-// play sends the datagrams. What comes late is sent at once.
+// play sends the datagrams. Those that are late are sent at once.
 func (p *Plan) play(e *trace.Emitter, start time.Time) (o Outcome) {
 	runtime.LockOSThread() // so that the thread's clock is ours
 	defer runtime.UnlockOSThread()
@@ -113,7 +113,7 @@ func (p *Plan) play(e *trace.Emitter, start time.Time) (o Outcome) {
 	return o
 }
 
-// sleep is not time.Sleep, which an idle program is woken from on the next
+// sleep is more precise than time.Sleep, which wakes an idle program only at the next
 // whole millisecond.
 func sleep(until time.Time) {
 	for d := time.Until(until); d > 0; d = time.Until(until) {
@@ -122,7 +122,7 @@ func sleep(until time.Time) {
 	}
 }
 
-// stopwatch measures the thread.
+// stopwatch measures the time and the CPU time of the thread.
 type stopwatch struct {
 	wall time.Time
 	cpu  time.Duration

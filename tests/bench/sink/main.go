@@ -1,8 +1,8 @@
 //go:build linux
 
-// Sink is an OTLP endpoint that counts the spans that arrive, acknowledges them
-// and forgets them. It says its port on the first line of its output, and
-// answers each line of its input with the counts so far; it ends with its input.
+// Sink is an OTLP endpoint that counts the spans that arrive, acknowledges them and
+// forgets them. The first line of its output is its port. It answers each line of
+// its input with the counts so far, and ends when its input does.
 package main
 
 import (
@@ -21,7 +21,7 @@ import (
 // maxRequest is more than any exporter here puts into one request, in bytes.
 const maxRequest = 64 << 20
 
-// counts are of all requests so far.
+// counts add up all requests so far.
 type counts struct{ spans, synthetic atomic.Int64 }
 
 // export is the TraceService's one method: the request's bytes in, an empty
@@ -42,8 +42,8 @@ func (c *counts) export(_ any, _ context.Context, decode func(any) error, _ grpc
 	return []byte{}, nil
 }
 
-// raw hands messages through as bytes: to unmarshal them would take the
-// processors that the receivers are measured on.
+// raw passes messages on as bytes: unmarshalling them would use the processors on
+// which the receivers are measured.
 type raw struct{}
 
 func (raw) Name() string { return "proto" }
