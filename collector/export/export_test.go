@@ -805,6 +805,17 @@ func TestParseEndpoint(t *testing.T) {
 		{in: "http://localhost:1?x", err: "query"},
 		{in: "http://:4317", err: "no host and port"},
 		{in: "unix:relative", err: "absolute path"},
+		{in: "unix:///" + strings.Repeat("x", 107), err: "107"},
+		{in: "unix:///" + strings.Repeat("x", 106), host: "/" + strings.Repeat("x", 106), url: "http://localhost/v1/traces"},
+		{in: "otel_collector-1.example.:4317", host: "otel_collector-1.example.:4317", tls: true, url: "https://otel_collector-1.example.:4317/v1/traces"},
+		{in: "[fe80::1%eth0]:4317", host: "[fe80::1%eth0]:4317", tls: true, url: "https://[fe80::1%25eth0]:4317/v1/traces"},
+		{in: "http//localhost:4317", err: "neither the name of a host nor an address"},
+		{in: "localhost/v1:4317", err: "neither"},
+		{in: "local host:4317", err: "neither"},
+		{in: "token@localhost:4317", err: "neither"},
+		{in: "http://*:4317", err: "neither"},
+		{in: "$HOST:4317", err: "neither"},
+		{in: "localhost:+80", err: "port"},
 	} {
 		t.Run(tc.in, func(t *testing.T) {
 			e, err := ParseEndpoint(tc.in)
