@@ -119,7 +119,8 @@ func checkHostPort(hostport string) error {
 		return fmt.Errorf("port %q is not a number from 1 to 65535; %w", port, errEndpointForm)
 	}
 	if _, err := netip.ParseAddr(host); err != nil && !isHostName(host) {
-		return fmt.Errorf("%q is neither the name of a host nor an address; %w", host, errEndpointForm)
+		// Without the host: what stands before an @ in it may be a secret.
+		return fmt.Errorf("the host is neither a name nor an address; %w", errEndpointForm)
 	}
 	return nil
 }

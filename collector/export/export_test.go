@@ -809,7 +809,7 @@ func TestParseEndpoint(t *testing.T) {
 		{in: "unix:///" + strings.Repeat("x", 106), host: "/" + strings.Repeat("x", 106), url: "http://localhost/v1/traces"},
 		{in: "otel_collector-1.example.:4317", host: "otel_collector-1.example.:4317", tls: true, url: "https://otel_collector-1.example.:4317/v1/traces"},
 		{in: "[fe80::1%eth0]:4317", host: "[fe80::1%eth0]:4317", tls: true, url: "https://[fe80::1%25eth0]:4317/v1/traces"},
-		{in: "http//localhost:4317", err: "neither the name of a host nor an address"},
+		{in: "http//localhost:4317", err: "the host is neither a name nor an address"},
 		{in: "localhost/v1:4317", err: "neither"},
 		{in: "local host:4317", err: "neither"},
 		{in: "token@localhost:4317", err: "neither"},
