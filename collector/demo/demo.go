@@ -21,6 +21,7 @@ import (
 	"clntrace/collector"
 	"clntrace/collector/export"
 	"clntrace/collector/recording"
+	"clntrace/collector/socket"
 	"clntrace/collector/stats"
 )
 
@@ -45,20 +46,15 @@ type Options struct {
 	Out, Log io.Writer
 }
 
-// Run plays the demo.
-func Run(ctx context.Context, o Options) (err error) {
+// Run plays the demo. The error also tells of spans that an endpoint did not
+// take; then Out has the tables all the same, for they say why.
+func Run(ctx context.Context, o Options) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	datagrams, err := recordings(time.Now())
 	if err != nil {
 		return err
 	}
-	dir, err := os.MkdirTemp("", "clntrace-demo-")
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-
 	cfg := collector.DefaultConfig()
 	cfg.BatchDelay = 100 * time.Millisecond
 	cfg.SpoolSize = 0 // it leaves nothing behind
@@ -74,8 +70,8 @@ func Run(ctx context.Context, o Options) (err error) {
 			return err
 		}
 	}
-	report, err := play(ctx, o, cfg, dir, datagrams)
-	if err != nil {
+	report, err := play(ctx, o, cfg, datagrams)
+	if report == nil {
 		return err
 	}
 	if r != nil {
@@ -83,7 +79,7 @@ func Run(ctx context.Context, o Options) (err error) {
 	}
 	fmt.Fprint(o.Out, "What `lightning-cli tracestats format=table` says of it (where the kernel's\n"+
 		"queue was full, the demo's senders waited; lightningd does not):\n\n")
-	return report.WriteTable(o.Out)
+	return errors.Join(err, report.WriteTable(o.Out))
 }
 
 // recordings returns all datagrams, as if they were sent just now.
@@ -102,30 +98,52 @@ func recordings(now time.Time) ([]recording.Datagram, error) {
 	return append(first, second...), nil
 }
 
-// play sends the datagrams through a collector and returns what it counted.
-func play(ctx context.Context, o Options, cfg collector.Config, dir string, datagrams []recording.Datagram) (stats.Report, error) {
-	socket := filepath.Join(dir, "trace.sock")
+// play sends the datagrams through a collector and returns what it counted, nil
+// if they did not come that far. Its directory is gone before anything is
+// written: who reads the demo's output may go at the first line.
+func play(ctx context.Context, o Options, cfg collector.Config, datagrams []recording.Datagram) (report *stats.Report, err error) {
+	dir, err := os.MkdirTemp("", "clntrace-demo-")
+	if err != nil {
+		return nil, fmt.Errorf("making a directory for the demo: %w; set TMPDIR to a directory where you may write", err)
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	path := filepath.Join(dir, "trace.sock")
+	if len(path) > socket.MaxPath {
+		return nil, fmt.Errorf("%s is too long for a socket; set TMPDIR to a directory with a shorter path", path)
+	}
 	c := collector.Open(collector.Options{
-		SocketPath: socket, Version: o.Version,
+		SocketPath: path, Version: o.Version,
 		Logger: slog.New(slog.NewTextHandler(o.Log, &slog.HandlerOptions{Level: slog.LevelWarn, ReplaceAttr: ownOption})),
 	})
 	c.Start(cfg, nil)
 	c.SetNode(demoNode)
-	s := &senders{dir: dir, socket: socket, byPID: make(map[int]*sender)}
-	err := errors.Join(s.play(ctx, c, datagrams), s.stop())
+	s := &senders{dir: dir, socket: path, byPID: make(map[int]*sender)}
+	played := errors.Join(s.play(ctx, c, datagrams), s.stop())
 	listening := c.Stats(stats.Query{}).Socket
 	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), collectorTime)
 	defer cancel()
-	err = errors.Join(err, c.Shutdown(end))
-	report := c.Stats(stats.Query{Limit: operationRows})
-	report.Socket = listening // as a node's would still be
-	return report, err
+	lost := c.Shutdown(end)
+	if played != nil {
+		return nil, errors.Join(played, lost)
+	}
+	all := c.Stats(stats.Query{Limit: operationRows})
+	all.Socket = listening // as a node's would still be
+	for i, warning := range all.Warnings {
+		all.Warnings[i] = spoken.Replace(warning)
+	}
+	return &all, lost
 }
 
-// ownOption puts the demo's option where the collector names the plugin's.
+// spoken puts what the collector says of the plugin's options into the words of
+// the demo, which has one of them and always speaks gRPC.
+var spoken = strings.NewReplacer(
+	"Set clntrace-otlp-protocol=http/protobuf, or name", "Name",
+	"clntrace-otlp-endpoint", "--otlp-endpoint",
+)
+
 func ownOption(_ []string, a slog.Attr) slog.Attr {
 	if a.Key == slog.MessageKey {
-		a.Value = slog.StringValue(strings.ReplaceAll(a.Value.String(), "clntrace-otlp-endpoint", "--otlp-endpoint"))
+		a.Value = slog.StringValue(spoken.Replace(a.Value.String()))
 	}
 	return a
 }
