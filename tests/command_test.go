@@ -46,6 +46,7 @@ func TestByHand(t *testing.T) {
 		{"nothing", nil, 2, "", `(?s)plugin.*CLN_TRACE_SOCKET`},
 		{"unknown argument", []string{"frobnicate"}, 2, "", `(?i)plugin|usage|frobnicate`},
 		{"version", []string{"--version"}, 0, `clntrace.*go1\.\d+`, ""},
+		{"demo with a path, which gRPC has not", []string{"demo", "--otlp-endpoint=http://localhost:4318/v1/traces"}, 2, "", `path.*allowed is http://host:port`},
 		{"help", []string{"--help"}, 0, `(?s)CLN_TRACE_SOCKET.*clntrace-otlp-endpoint|clntrace-otlp-endpoint.*CLN_TRACE_SOCKET`, ""},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -112,6 +113,53 @@ func TestDemo(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// The tables are where the reason and the remedy stand, so they come also when
+// the endpoint takes nothing, and within the same time.
+func TestDemoWithoutAnEndpoint(t *testing.T) {
+	t.Parallel()
+	began := time.Now()
+	stdout, stderr, exit := byHand(t, nil, "demo", "--otlp-endpoint", otlptest.Reserve(t).GRPCEndpoint())
+	if took := time.Since(began); took > 10*time.Second {
+		t.Errorf("took %v", took)
+	}
+	if exit != 1 || !strings.Contains(stderr, "782 spans are lost") {
+		t.Errorf("exit status %d: %s", exit, stderr)
+	}
+	for _, shown := range []string{"backend_unreachable", "nothing is listening there", "--otlp-endpoint", "760 accepted", "plugins/init"} {
+		if !strings.Contains(stdout, shown) {
+			t.Errorf("does not show %q:\n%s", shown, stdout)
+		}
+	}
+	if strings.Contains(stdout+stderr, "clntrace-otlp") {
+		t.Errorf("names an option that the demo does not have:\n%s%s", stdout, stderr)
+	}
+}
+
+// Who reads the demo's output may go at the first line, as head does: then it
+// has no chance to clean up any more.
+func TestDemoLeavesNothingBehind(t *testing.T) {
+	t.Parallel()
+	dir := lightningdtest.Dir(t)
+	cmd := exec.CommandContext(t.Context(), clntrace, "demo")
+	cmd.Env = append(os.Environ(), "TMPDIR="+dir, lightningdtest.RaceDetector)
+	read, write, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	read.Close()
+	cmd.Stdout = write
+	err = cmd.Run()
+	write.Close()
+	var failure *exec.ExitError
+	if !errors.As(err, &failure) || failure.Sys().(syscall.WaitStatus).Signal() != syscall.SIGPIPE {
+		t.Errorf("ended with %v, want the signal for a pipe that nobody reads", err)
+	}
+	left, err := os.ReadDir(dir)
+	if err != nil || len(left) > 0 {
+		t.Errorf("left %v behind (%v)", left, err)
 	}
 }
 
