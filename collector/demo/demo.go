@@ -95,7 +95,9 @@ func recordings(now time.Time) ([]recording.Datagram, error) {
 	const apart = time.Second
 	shift(first, now.Add(-apart))
 	shift(second, now)
-	return append(first, second...), nil
+	all := append(first, second...)
+	renew(all)
+	return all, nil
 }
 
 // play sends the datagrams through a collector and returns what it counted, nil
