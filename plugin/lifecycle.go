@@ -289,7 +289,9 @@ func (p *plugin) init(params json.RawMessage) (any, error) {
 		p.work.Go(func() {
 			p.identify(p.ending, rpcFile, known)
 			// Only now: before, lightningd waits for our answers.
-			p.spans.PreferReceiving()
+			if p.ending.Err() == nil {
+				p.spans.PreferReceiving()
+			}
 		})
 	}
 	return struct{}{}, nil
