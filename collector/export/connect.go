@@ -115,7 +115,7 @@ func DialGRPC(cfg Config, more ...grpc.DialOption) (*grpc.ClientConn, error) {
 	}
 	target := cfg.Endpoint.host
 	if cfg.Endpoint.unix {
-		target = "unix://" + target
+		target = (&url.URL{Scheme: "unix", Path: target}).String() // gRPC takes escapes and ? out
 	}
 	conn, err := grpc.NewClient(target, options...)
 	if err != nil {
