@@ -774,9 +774,14 @@ func TestHangingEndpointIsGivenUpAfterTheTimeout(t *testing.T) {
 	}
 }
 
-func TestPlaintextToAnotherHostIsLogged(t *testing.T) {
-	p := newTestPipeline(t).start(config(mustParse(t, "http://192.0.2.1:4317")))
-	if !strings.Contains(p.log.String(), "unencrypted") {
+func TestPlaintextToAnotherHostIsLoggedOnce(t *testing.T) {
+	cfg := config(mustParse(t, "http://192.0.2.1:4317"))
+	p := newTestPipeline(t).start(cfg)
+	cfg.Headers = map[string]string{"authorization": "other"}
+	if err := p.Reconfigure(cfg, true); err != nil {
+		t.Fatal(err)
+	}
+	if strings.Count(p.log.String(), "unencrypted") != 1 {
 		t.Errorf("the log is %q", p.log.String())
 	}
 }
