@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -119,22 +120,34 @@ func TestDemo(t *testing.T) {
 // The tables are where the reason and the remedy stand, so they come also when
 // the endpoint takes nothing, and within the same time.
 func TestDemoWithoutAnEndpoint(t *testing.T) {
-	t.Parallel()
-	began := time.Now()
-	stdout, stderr, exit := byHand(t, nil, "demo", "--otlp-endpoint", otlptest.Reserve(t).GRPCEndpoint())
-	if took := time.Since(began); took > 10*time.Second {
-		t.Errorf("took %v", took)
+	hanging, err := net.Listen("tcp", "127.0.0.1:0") // the kernel connects, nobody accepts
+	if err != nil {
+		t.Fatal(err)
 	}
-	if exit != 1 || !strings.Contains(stderr, "782 spans are lost") {
-		t.Errorf("exit status %d: %s", exit, stderr)
-	}
-	for _, shown := range []string{"backend_unreachable", "nothing is listening there", "--otlp-endpoint", "760 accepted", "plugins/init"} {
-		if !strings.Contains(stdout, shown) {
-			t.Errorf("does not show %q:\n%s", shown, stdout)
-		}
-	}
-	if strings.Contains(stdout+stderr, "clntrace-otlp") {
-		t.Errorf("names an option that the demo does not have:\n%s%s", stdout, stderr)
+	t.Cleanup(func() { hanging.Close() })
+	for _, tc := range []struct{ name, endpoint, says string }{
+		{"nobody listens", otlptest.Reserve(t).GRPCEndpoint(), "nothing is listening there"},
+		{"it hangs", hanging.Addr().String(), "it did not answer in time"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			began := time.Now()
+			stdout, stderr, exit := byHand(t, nil, "demo", "--otlp-endpoint", tc.endpoint)
+			if took := time.Since(began); took > 10*time.Second {
+				t.Errorf("took %v", took)
+			}
+			if exit != 1 || !strings.Contains(stderr, "782 spans are lost") {
+				t.Errorf("exit status %d: %s", exit, stderr)
+			}
+			for _, shown := range []string{"backend_unreachable", tc.says, "760 accepted", "plugins/init"} {
+				if !strings.Contains(strings.Join(strings.Fields(stdout), " "), shown) {
+					t.Errorf("does not show %q:\n%s", shown, stdout)
+				}
+			}
+			if strings.Contains(stdout+stderr, "clntrace-otlp") {
+				t.Errorf("names an option that the demo does not have:\n%s%s", stdout, stderr)
+			}
+		})
 	}
 }
 

@@ -28,6 +28,9 @@ import (
 const (
 	// patience bounds the whole demo.
 	patience = 30 * time.Second
+	// answerTime is for one answer of the endpoint: less than collectorTime, so
+	// that the tables can say of one that hangs that it does.
+	answerTime = 2 * time.Second
 	// smallTrace is the size, in spans, up to which a trace is not drawn.
 	smallTrace = 3
 	// operationRows is how much of the operations is shown.
@@ -57,6 +60,7 @@ func Run(ctx context.Context, o Options) error {
 	}
 	cfg := collector.DefaultConfig()
 	cfg.BatchDelay = 100 * time.Millisecond
+	cfg.Timeout = answerTime
 	cfg.SpoolSize = 0 // it leaves nothing behind
 	var r *receiver
 	if o.Endpoint != nil {
@@ -141,6 +145,7 @@ func play(ctx context.Context, o Options, cfg collector.Config, datagrams []reco
 var spoken = strings.NewReplacer(
 	"Set clntrace-otlp-protocol=http/protobuf, or name", "Name",
 	"clntrace-otlp-endpoint", "--otlp-endpoint",
+	"within clntrace-otlp-timeout", "in time",
 )
 
 func ownOption(_ []string, a slog.Attr) slog.Attr {
