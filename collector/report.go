@@ -215,8 +215,8 @@ func (c *Collector) judgeSpool(r *stats.Report, s spool.Status, warn func(string
 		warn("Spans cannot be kept on disk while the endpoint is away, only in memory: %v.", s.Problem)
 	}
 	if r.Spans.Spooled > 0 && s.Bytes > s.Limit/100*nearlyFull {
-		warn("The spool holds %d of %d MiB. When it is full the oldest spans go. Start the endpoint, or raise clntrace-spool-size.",
-			s.Bytes/mib, s.Limit/mib)
+		warn("The spool holds %.1f of %d MiB. When it is full the oldest spans go. Start the endpoint, or raise clntrace-spool-size.",
+			float64(s.Bytes)/mib, s.Limit/mib)
 	}
 	if n := r.Spans.DroppedSpoolFull; n > 0 {
 		warn("%s lost from the spool: it was full and the oldest went, or somebody removed or damaged its files. Raise clntrace-spool-size; see the log.", text.Number(n, "span is", "spans are"))

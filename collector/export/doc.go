@@ -14,7 +14,8 @@
 // It gets Spans of correlate and gives OTLP requests, and books each span where
 // it ended. A span enters only with a reservation (Reserve): there are as many
 // as the queue's size says, and they have maxQueueBytes together. A request has
-// maxRequestBytes at most, below what receivers accept by default.
+// maxRequestBytes at most, below what receivers accept by default, and of a small
+// spool a quarter.
 //
 // Read pipeline.go first, then span.go and attributes.go (what a span becomes),
 // delivery.go, attempt.go and drain.go (how it arrives), and endpoint.go and

@@ -758,6 +758,30 @@ func TestRequestsStayBelowTheServersLimit(t *testing.T) {
 	}
 }
 
+// A spool of 1 MiB is allowed, and a batch of the default size can be larger.
+func TestRequestsFitIntoASmallSpool(t *testing.T) {
+	cfg := config(mustParse(t, "http://127.0.0.1:1"))
+	cfg.QueueSize, cfg.BatchSize, cfg.BatchDelay = 4000, 2048, time.Minute
+	cfg.SpoolDir, cfg.SpoolSize = t.TempDir(), 1
+	p := newTestPipeline(t).start(cfg)
+	p.SetNode(Node{})
+	var spans []*correlate.Span
+	for i := range 2048 {
+		spans = append(spans, newSpan(uint64(i+1), "jsonrpc", "id", strings.Repeat("x", 900)))
+	}
+	p.send(spans...)
+	if lost := p.shutdown(10 * time.Second); lost != 0 {
+		t.Errorf("%d spans are lost", lost)
+	}
+	c := p.ledger.Counts()
+	if c.Spooled < 500 || c.Spooled+c.DroppedSpoolFull != 2048 || c.Pending != 0 {
+		t.Errorf("got %+v, want what fits on disk and the older ones dropped from it", c)
+	}
+	if strings.Contains(p.log.String(), "does not fit") {
+		t.Errorf("the log is %q", p.log.String())
+	}
+}
+
 func TestHangingEndpointIsGivenUpAfterTheTimeout(t *testing.T) {
 	b := newBackend(t, answer{hang: true})
 	cfg := config(b.endpoint)
