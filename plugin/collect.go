@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"time"
 
 	"clntrace/collector"
 	"clntrace/collector/socket"
@@ -120,6 +121,9 @@ func collectHelp() string {
 		"      The socket's path: what CLN_TRACE_SOCKET is in lightningd's environment\n" + optionHelp("--", spoken)
 }
 
+// lastWords is what the last tables and log lines may take to be written, each.
+const lastWords = time.Second
+
 // Collect is the collect command: the collector without lightningd. It returns
 // the exit status.
 func Collect(args []string) int {
@@ -133,7 +137,9 @@ func Collect(args []string) int {
 		return 2
 	}
 	limitMemory()
-	logger := spokenLog(os.Stderr)
+	lines := newOutlet(os.Stderr, nil) // of what goes wrong there nobody can be told
+	logger := spokenLog(lines)
+	tables := newOutlet(os.Stdout, func(err error) { logger.Warn("printing the statistics failed", "error", err) })
 	signal.Ignore(syscall.SIGPIPE)
 	signals := make(chan os.Signal, 8) // room, so that a SIGUSR1 not yet served does not displace a SIGTERM
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGUSR1)
@@ -142,7 +148,9 @@ func Collect(args []string) int {
 	})
 	spans.PreferReceiving()
 	spans.Start(parsed.config, nil)
-	collect(spans, logger, os.Stdout, signals)
+	collect(spans, logger, tables, signals)
+	within(lastWords, tables.close)
+	within(lastWords, lines.close)
 	return 0
 }
 

@@ -176,6 +176,55 @@ func TestDemoLeavesNothingBehind(t *testing.T) {
 	}
 }
 
+// What gathers a container's output can hang. collect receives and ends all the
+// same.
+func TestCollectWhoseOutputNobodyReads(t *testing.T) {
+	t.Parallel()
+	dir := lightningdtest.Dir(t)
+	socket := filepath.Join(dir, "trace.sock")
+	read, full, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { read.Close(); full.Close() })
+	if err := full.SetWriteDeadline(time.Now().Add(100 * time.Millisecond)); err != nil {
+		t.Fatal(err)
+	}
+	for err == nil {
+		_, err = full.Write(make([]byte, 1<<10))
+	}
+	r := otlptest.Start(t)
+	cmd := exec.Command(clntrace, "collect", "--socket", socket, "--otlp-endpoint", r.GRPCEndpoint(), "--batch-delay=10ms", "--spool-size=0")
+	cmd.Dir, cmd.Env = dir, []string{"HOME=" + dir, lightningdtest.RaceDetector}
+	cmd.Stdout, cmd.Stderr = full, full
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	t.Cleanup(func() { _ = cmd.Process.Kill() })
+	waitFor(t, "the socket", func() bool { return look(t, socket) != "nothing" })
+	n := lightningdtest.Start(t, lightningdtest.Config{Plugin: clntrace, WithoutTraceSocket: true, TraceSocket: socket})
+	send(t, n.Senders(sender).Start("lightningd"), recording.Numbered("extend_tip", 1, 3)...)
+	r.WaitSpans(t, 3)
+	for _, s := range []syscall.Signal{syscall.SIGUSR1, syscall.SIGTERM} {
+		if err := cmd.Process.Signal(s); err != nil {
+			t.Fatal(err)
+		}
+	}
+	select {
+	case err := <-ended:
+		if err != nil {
+			t.Error(err)
+		}
+	case <-time.After(patience):
+		t.Fatalf("still runs %v later", patience)
+	}
+	if left := look(t, socket); left != "nothing" {
+		t.Errorf("left behind: %s", left)
+	}
+}
+
 func TestCollect(t *testing.T) {
 	for _, end := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM} {
 		t.Run(end.String(), func(t *testing.T) {
