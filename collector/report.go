@@ -237,8 +237,8 @@ func judgeSpool(r *stats.Report, s spool.Status, list *warnings) {
 		list.add("Spans cannot be kept on disk while the endpoint is away, only in memory: %v.", s.Problem)
 	}
 	if r.Spans.Spooled > 0 && s.Bytes > s.Limit/100*nearlyFull {
-		list.add("The spool holds %d of %d MiB. When it is full the oldest spans are dropped. Start the endpoint, or raise clntrace-spool-size.",
-			s.Bytes/mib, s.Limit/mib)
+		list.add("The spool holds %.1f of %d MiB. When it is full the oldest spans are dropped. Start the endpoint, or raise clntrace-spool-size.",
+			float64(s.Bytes)/mib, s.Limit/mib)
 	}
 	if n := r.Spans.DroppedSpoolFull; n > 0 {
 		list.add("%s lost from the spool: it was full and the oldest were dropped, or its files were removed or damaged. Raise clntrace-spool-size; see the log.", text.Number(n, "span is", "spans are"))

@@ -17,6 +17,7 @@ import (
 
 	"clntrace/collector/export"
 	"clntrace/collector/socket"
+	"clntrace/collector/spool"
 	"clntrace/collector/stats"
 	"clntrace/collector/zipkin"
 )
@@ -233,6 +234,15 @@ func TestEndpointWithoutMetricsIsWarnedAbout(t *testing.T) {
 	}
 	check(t, n.Stats(stats.Query{}), stats.StatusOK,
 		"has not taken metrics since", "unknown service", "Spans are not affected", "clntrace-metrics")
+}
+
+// A spool of 1 MiB is never a whole one full.
+func TestSmallSpoolIsNotCalledEmpty(t *testing.T) {
+	var said warnings
+	judgeSpool(&stats.Report{Spans: stats.Spans{Spooled: 1}}, spool.Status{Bytes: 970_000, Limit: 1 << 20}, &said)
+	if len(said) != 1 || !strings.Contains(said[0], "holds 0.9 of 1 MiB") {
+		t.Errorf("got %q", said)
+	}
 }
 
 // What a test cannot bring about in good time is told to the judge.

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"time"
 
 	"clntrace/collector"
 	"clntrace/collector/socket"
@@ -123,6 +124,9 @@ func collectHelp() string {
 		"      The socket's path: what CLN_TRACE_SOCKET is in lightningd's environment\n" + optionHelp("--", spoken)
 }
 
+// lastWords is how long the last tables and the last log lines may each take.
+const lastWords = time.Second
+
 // Collect runs the collect command, the collector without lightningd, and returns
 // the exit status.
 func Collect(args []string) int {
@@ -136,7 +140,9 @@ func Collect(args []string) int {
 		return 2
 	}
 	limitMemory()
-	logger := spokenLog(os.Stderr)
+	lines := newOutlet(os.Stderr, nil) // of what goes wrong there nobody can be told
+	logger := spokenLog(lines)
+	tables := newOutlet(os.Stdout, func(err error) { logger.Warn("printing the statistics failed", "error", err) })
 	signal.Ignore(syscall.SIGPIPE)
 	signals := make(chan os.Signal, 8) // buffered, so that pending SIGUSR1s do not make us miss a SIGTERM
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGUSR1)
@@ -145,7 +151,9 @@ func Collect(args []string) int {
 	})
 	spans.PreferReceiving()
 	spans.Start(parsed.config, nil)
-	collect(spans, logger, os.Stdout, signals)
+	collect(spans, logger, tables, signals)
+	within(lastWords, tables.close)
+	within(lastWords, lines.close)
 	return 0
 }
 

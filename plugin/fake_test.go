@@ -9,6 +9,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -28,6 +29,7 @@ type fakeCollector struct {
 	shutdowns    chan struct{}
 	stats        func(stats.Query) stats.Report
 	refuse       error // of Reconfigure
+	preferred    atomic.Bool
 }
 
 type started struct {
@@ -59,7 +61,7 @@ func (c *fakeCollector) Reconfigure(cfg collector.Config, problems []string) err
 	return nil
 }
 
-func (c *fakeCollector) PreferReceiving() {}
+func (c *fakeCollector) PreferReceiving() { c.preferred.Store(true) }
 
 func (c *fakeCollector) SetNode(n collector.Node)         { c.nodes <- n }
 func (c *fakeCollector) Stats(q stats.Query) stats.Report { return c.stats(q) }

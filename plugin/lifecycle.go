@@ -292,7 +292,9 @@ func (p *plugin) init(params json.RawMessage) (any, error) {
 		p.work.Go(func() {
 			p.identify(p.ending, rpcFile, known)
 			// Not earlier: until then lightningd waits for our answers.
-			p.spans.PreferReceiving()
+			if p.ending.Err() == nil {
+				p.spans.PreferReceiving()
+			}
 		})
 	}
 	return struct{}{}, nil

@@ -354,6 +354,20 @@ func TestSocketOptions(t *testing.T) {
 	}
 }
 
+// What ends while lightningd is still being asked has nothing to prefer any more:
+// its receiving thread may be gone, and a complaint about that is in the log.
+func TestTheEndPrefersNothing(t *testing.T) {
+	n := startNode(t, false)
+	n.send(strings.Replace(fmt.Sprintf(msgInit, ""), `"rpc-file":""`, `"rpc-file":"none"`, 1))
+	n.answer()
+	n.signals <- syscall.SIGTERM
+	n.exit()
+	n.plugin.work.Wait()
+	if n.spans.preferred.Load() {
+		t.Error("receiving was preferred at the end")
+	}
+}
+
 func TestInitAsksLightningdWhoItIs(t *testing.T) {
 	n := startNode(t, false)
 	n.plugin.rpc.first = time.Millisecond

@@ -2,6 +2,7 @@ package plugin
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"slices"
@@ -203,7 +204,13 @@ func (s settings) apply(cfg *collector.Config, o option, faults []fault) []fault
 		return faults
 	}
 	before := *cfg
-	if err := o.set(cfg, strings.TrimSpace(value)); err != nil {
+	err := o.set(cfg, strings.TrimSpace(value))
+	if err == nil && quoted(value) != "" {
+		// A name or tag with the marks is one that nothing has: what was to be
+		// redacted would be shown.
+		err = errors.New("allowed is the value alone")
+	}
+	if err != nil {
 		*cfg = before
 		return append(faults, fault{o.name, label, o.refusal(label, value, err)})
 	}
@@ -229,7 +236,8 @@ func (o option) refusal(label, value string, err error) string {
 	if o.kind == kindConceal {
 		return sentence(fmt.Sprintf("%s: %v", label, err)) + quoted(value)
 	}
-	if at := strings.LastIndex(value, "@"); strings.Contains(value[:max(at, 0)], ":") {
+	at := strings.LastIndex(value, "@")
+	if at >= 0 && (o.name == endpointOption || strings.Contains(value[:at], ":")) {
 		value = "***" + value[at:]
 	}
 	return sentence(fmt.Sprintf("%s: got '%s', %v", label, show(value), err)) + quoted(value)
@@ -238,6 +246,7 @@ func (o option) refusal(label, value string, err error) string {
 // quoted is the advice for a value in quotation marks: lightningd takes them as a
 // part of the value.
 func quoted(value string) string {
+	value = strings.TrimSpace(value)
 	if n := len(value); n > 1 && value[0] == value[n-1] && strings.ContainsRune("\"'", rune(value[0])) {
 		return "; leave out the quotation marks"
 	}

@@ -158,6 +158,12 @@ func checkHeader(key, value string) error {
 	if strings.ContainsFunc(value, func(r rune) bool { return r < ' ' || r > '~' }) {
 		return errors.New("has a value that is not printable ASCII")
 	}
+	switch strings.ToLower(key) {
+	// Those that HTTP/2, and so gRPC, takes for an error of the whole request
+	// (RFC 9113, 8.2.2), and the one that would belie the body.
+	case "connection", "proxy-connection", "keep-alive", "transfer-encoding", "upgrade", "content-encoding":
+		return errors.New("is a header of the connection's own, which clntrace sees to")
+	}
 	return nil
 }
 

@@ -137,6 +137,8 @@ func TestParseHeaders(t *testing.T) {
 		{name: "bad percent", in: "a=secret%zz", err: "entry 1 has a %"},
 		{name: "line break", in: "a=secret%0d%0ab", err: "not printable ASCII"},
 		{name: "not ASCII", in: "a=secr%C3%A9t", err: "not printable ASCII"},
+		{name: "header of the connection", in: "a=1,Connection=secret", err: "entry 2 is a header of the connection's own"},
+		{name: "header of the body", in: "content-encoding=secret", err: "clntrace sees to"},
 		{name: "key not a token", in: "sec ret=1", err: "not a header name"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -46,6 +47,7 @@ func TestByHand(t *testing.T) {
 		{"nothing", nil, 2, "", `(?s)plugin.*CLN_TRACE_SOCKET`},
 		{"unknown argument", []string{"frobnicate"}, 2, "", `(?i)plugin|usage|frobnicate`},
 		{"version", []string{"--version"}, 0, `clntrace.*go1\.\d+`, ""},
+		{"demo with a path, which gRPC has not", []string{"demo", "--otlp-endpoint=http://localhost:4318/v1/traces"}, 2, "", `path.*allowed is http://host:port`},
 		{"help", []string{"--help"}, 0, `(?s)CLN_TRACE_SOCKET.*clntrace-otlp-endpoint|clntrace-otlp-endpoint.*CLN_TRACE_SOCKET`, ""},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -110,6 +112,114 @@ func TestDemo(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// The tables are where the reason and the remedy stand, so they come also when
+// the endpoint takes nothing, and within the same time.
+func TestDemoWithoutAnEndpoint(t *testing.T) {
+	hanging, err := net.Listen("tcp", "127.0.0.1:0") // the kernel connects, nobody accepts
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { hanging.Close() })
+	for _, tc := range []struct{ name, endpoint, says string }{
+		{"nobody listens", otlptest.Reserve(t).GRPCEndpoint(), "nothing is listening there"},
+		{"it hangs", hanging.Addr().String(), "it did not answer in time"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			began := time.Now()
+			stdout, stderr, exit := byHand(t, nil, "demo", "--otlp-endpoint", tc.endpoint)
+			if took := time.Since(began); took > 10*time.Second {
+				t.Errorf("took %v", took)
+			}
+			if exit != 1 || !strings.Contains(stderr, "782 spans are lost") {
+				t.Errorf("exit status %d: %s", exit, stderr)
+			}
+			for _, shown := range []string{"backend_unreachable", tc.says, "760 accepted", "plugins/init"} {
+				if !strings.Contains(strings.Join(strings.Fields(stdout), " "), shown) {
+					t.Errorf("does not show %q:\n%s", shown, stdout)
+				}
+			}
+			if strings.Contains(stdout+stderr, "clntrace-otlp") {
+				t.Errorf("names an option that the demo does not have:\n%s%s", stdout, stderr)
+			}
+		})
+	}
+}
+
+// Who reads the demo's output may go at the first line, as head does: then it
+// has no chance to clean up any more.
+func TestDemoLeavesNothingBehind(t *testing.T) {
+	t.Parallel()
+	dir := lightningdtest.Dir(t)
+	cmd := exec.CommandContext(t.Context(), clntrace, "demo")
+	cmd.Env = append(os.Environ(), "TMPDIR="+dir, lightningdtest.RaceDetector)
+	read, write, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	read.Close()
+	cmd.Stdout = write
+	err = cmd.Run()
+	write.Close()
+	var failure *exec.ExitError
+	if !errors.As(err, &failure) || failure.Sys().(syscall.WaitStatus).Signal() != syscall.SIGPIPE {
+		t.Errorf("ended with %v, want the signal for a pipe that nobody reads", err)
+	}
+	left, err := os.ReadDir(dir)
+	if err != nil || len(left) > 0 {
+		t.Errorf("left %v behind (%v)", left, err)
+	}
+}
+
+// What gathers a container's output can hang. collect receives and ends all the
+// same.
+func TestCollectWhoseOutputNobodyReads(t *testing.T) {
+	t.Parallel()
+	dir := lightningdtest.Dir(t)
+	socket := filepath.Join(dir, "trace.sock")
+	read, full, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { read.Close(); full.Close() })
+	if err := full.SetWriteDeadline(time.Now().Add(100 * time.Millisecond)); err != nil {
+		t.Fatal(err)
+	}
+	for err == nil {
+		_, err = full.Write(make([]byte, 1<<10))
+	}
+	r := otlptest.Start(t)
+	cmd := exec.Command(clntrace, "collect", "--socket", socket, "--otlp-endpoint", r.GRPCEndpoint(), "--batch-delay=10ms", "--spool-size=0")
+	cmd.Dir, cmd.Env = dir, []string{"HOME=" + dir, lightningdtest.RaceDetector}
+	cmd.Stdout, cmd.Stderr = full, full
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	t.Cleanup(func() { _ = cmd.Process.Kill() })
+	waitFor(t, "the socket", func() bool { return look(t, socket) != "nothing" })
+	n := lightningdtest.Start(t, lightningdtest.Config{Plugin: clntrace, WithoutTraceSocket: true, TraceSocket: socket})
+	send(t, n.Senders(sender).Start("lightningd"), recording.Numbered("extend_tip", 1, 3)...)
+	r.WaitSpans(t, 3)
+	for _, s := range []syscall.Signal{syscall.SIGUSR1, syscall.SIGTERM} {
+		if err := cmd.Process.Signal(s); err != nil {
+			t.Fatal(err)
+		}
+	}
+	select {
+	case err := <-ended:
+		if err != nil {
+			t.Error(err)
+		}
+	case <-time.After(patience):
+		t.Fatalf("still runs %v later", patience)
+	}
+	if left := look(t, socket); left != "nothing" {
+		t.Errorf("left behind: %s", left)
 	}
 }
 

@@ -481,7 +481,7 @@ func TestTransports(t *testing.T) {
 
 func TestUnixEndpoint(t *testing.T) {
 	t.Parallel()
-	r := otlptest.StartUnix(t, filepath.Join(lightningdtest.Dir(t), "otlp.sock"))
+	r := otlptest.StartUnix(t, filepath.Join(lightningdtest.Dir(t), "otlp %41?#.sock")) // none of it means anything in a path
 	n := launch(t, config(r, nil))
 	send(t, n.Senders(sender).Start("lightningd"), recording.Numbered("extend_tip", 1, 3)...)
 	r.WaitSpans(t, 3)

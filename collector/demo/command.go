@@ -27,6 +27,9 @@ func Main(version string, args []string) int {
 	flags.SetOutput(io.Discard)
 	flags.Func("otlp-endpoint", "", func(s string) error {
 		endpoint, err := export.ParseEndpoint(s)
+		if err == nil && endpoint.HasPath() {
+			err = errors.New("it has a path, and gRPC has none; allowed is http://host:port")
+		}
 		o.endpoint = &endpoint
 		return err
 	})
@@ -42,7 +45,7 @@ func Main(version string, args []string) int {
 		fmt.Fprintf(os.Stderr, "clntrace demo: %v\n\n%s", err, usage)
 		return 2
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
 	if err := run(ctx, o); err != nil {
 		fmt.Fprintf(os.Stderr, "clntrace demo: %v\n", err)

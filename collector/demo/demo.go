@@ -21,6 +21,7 @@ import (
 	"clntrace/collector"
 	"clntrace/collector/export"
 	"clntrace/collector/recording"
+	"clntrace/collector/socket"
 	"clntrace/collector/stats"
 )
 
@@ -28,6 +29,9 @@ const (
 	// patience bounds the whole demo, and exportTime the export at its end.
 	patience   = 30 * time.Second
 	exportTime = 5 * time.Second
+	// answerTime is for one answer of the endpoint: less than exportTime, so that
+	// the tables can say of one that hangs that it does.
+	answerTime = 2 * time.Second
 	// smallTrace is the size, in spans, up to which a trace is not drawn.
 	smallTrace = 3
 	// operationRows is how much of the operations is shown.
@@ -48,22 +52,18 @@ type options struct {
 	patience, exportTime time.Duration
 }
 
-// run runs the demo. An error means that it could not be completed.
-func run(ctx context.Context, o options) (err error) {
+// run runs the demo. An error can also mean that an endpoint did not take all
+// spans; out has the tables even then, since they say why.
+func run(ctx context.Context, o options) error {
 	ctx, cancel := context.WithTimeout(ctx, o.patience)
 	defer cancel()
 	datagrams, err := recordings(time.Now())
 	if err != nil {
 		return err
 	}
-	dir, err := os.MkdirTemp("", "clntrace-demo-")
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-
 	cfg := collector.DefaultConfig()
 	cfg.BatchDelay = 100 * time.Millisecond
+	cfg.Timeout = answerTime
 	cfg.SpoolSize = 0 // leave nothing behind
 	var r *receiver
 	if o.endpoint != nil {
@@ -77,8 +77,8 @@ func run(ctx context.Context, o options) (err error) {
 			return err
 		}
 	}
-	report, err := play(ctx, o, cfg, dir, datagrams)
-	if err != nil {
+	report, err := play(ctx, o, cfg, datagrams)
+	if report == nil {
 		return err
 	}
 	if r != nil {
@@ -86,7 +86,7 @@ func run(ctx context.Context, o options) (err error) {
 	}
 	fmt.Fprint(o.out, "What `lightning-cli tracestats format=table` shows (while the kernel's queue was\n"+
 		"full the demo's senders waited; lightningd does not):\n\n")
-	return report.WriteTable(o.out)
+	return errors.Join(err, report.WriteTable(o.out))
 }
 
 // recordings returns all datagrams, with times as if they were sent just now.
@@ -102,33 +102,59 @@ func recordings(now time.Time) ([]recording.Datagram, error) {
 	const apart = time.Second
 	shift(first, now.Add(-apart))
 	shift(second, now)
-	return append(first, second...), nil
+	all := append(first, second...)
+	renew(all)
+	return all, nil
 }
 
-// play sends the datagrams through a collector and returns what it counted.
-func play(ctx context.Context, o options, cfg collector.Config, dir string, datagrams []recording.Datagram) (stats.Report, error) {
-	socket := filepath.Join(dir, "trace.sock")
+// play sends the datagrams through a collector and returns what it counted, or
+// nil if not all could be sent. Its directory is removed before anything is
+// written, because the reader of the demo's output may leave at the first line.
+func play(ctx context.Context, o options, cfg collector.Config, datagrams []recording.Datagram) (report *stats.Report, err error) {
+	dir, err := os.MkdirTemp("", "clntrace-demo-")
+	if err != nil {
+		return nil, fmt.Errorf("making a directory for the demo: %w; set TMPDIR to a directory where you may write", err)
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	path := filepath.Join(dir, "trace.sock")
+	if len(path) > socket.MaxPath {
+		return nil, fmt.Errorf("%s is too long for a socket; set TMPDIR to a directory with a shorter path", path)
+	}
 	c := collector.Open(collector.Options{
-		SocketPath: socket, Version: o.version,
+		SocketPath: path, Version: o.version,
 		Logger: slog.New(slog.NewTextHandler(o.log, &slog.HandlerOptions{Level: slog.LevelWarn, ReplaceAttr: ownOption})),
 	})
 	c.Start(cfg, nil)
 	c.SetNode(demoNode)
-	s := &senders{dir: dir, socket: socket, byPID: make(map[int]*sender)}
-	err := errors.Join(s.play(ctx, c, datagrams), s.stop())
+	s := &senders{dir: dir, socket: path, byPID: make(map[int]*sender)}
+	played := errors.Join(s.play(ctx, c, datagrams), s.stop())
 	listening := c.Stats(stats.Query{}).Socket
 	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), o.exportTime)
 	defer cancel()
-	err = errors.Join(err, c.Shutdown(end))
-	report := c.Stats(stats.Query{Limit: operationRows})
-	report.Socket = listening // a node's would still be
-	return report, err
+	lost := c.Shutdown(end)
+	if played != nil {
+		return nil, errors.Join(played, lost)
+	}
+	all := c.Stats(stats.Query{Limit: operationRows})
+	all.Socket = listening // as a node's would still be
+	for i, warning := range all.Warnings {
+		all.Warnings[i] = spoken.Replace(warning)
+	}
+	return &all, lost
 }
+
+// spoken translates what the collector says about the plugin's options for the
+// demo, which has only one of them and always speaks gRPC.
+var spoken = strings.NewReplacer(
+	"Set clntrace-otlp-protocol=http/protobuf, or name", "Name",
+	"clntrace-otlp-endpoint", "--otlp-endpoint",
+	"within clntrace-otlp-timeout", "in time",
+)
 
 // ownOption names the demo's option where the collector names the plugin's.
 func ownOption(_ []string, a slog.Attr) slog.Attr {
 	if a.Key == slog.MessageKey {
-		a.Value = slog.StringValue(strings.ReplaceAll(a.Value.String(), "clntrace-otlp-endpoint", "--otlp-endpoint"))
+		a.Value = slog.StringValue(spoken.Replace(a.Value.String()))
 	}
 	return a
 }

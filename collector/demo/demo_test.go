@@ -9,6 +9,9 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+
+	"clntrace/collector/recording"
+	"clntrace/collector/zipkin"
 )
 
 // TestMain lets the test binary be the demo's sender, as clntrace itself is.
@@ -45,5 +48,44 @@ func TestRun(t *testing.T) {
 	}
 	if t.Failed() || testing.Verbose() {
 		t.Log(out.String(), log.String())
+	}
+}
+
+// A second demo is not more of the first one's traces, and as much of a tree.
+func TestRunsHaveIdsOfTheirOwn(t *testing.T) {
+	recorded, err := recording.Startup()
+	if err != nil {
+		t.Fatal(err)
+	}
+	shape := func(list []recording.Datagram) (ids map[string]bool, children int) {
+		ids = make(map[string]bool)
+		var decoder zipkin.Decoder
+		var parents []string
+		for _, d := range list {
+			var s zipkin.Span
+			if err := decoder.Decode(d.Payload, &s); err != nil {
+				t.Fatalf("%v: %s", err, d.Payload)
+			}
+			trace := s.TraceID.String()
+			ids[trace+s.ID.String()] = true
+			parents = append(parents, trace+s.ParentID.String())
+		}
+		for _, p := range parents {
+			if ids[p] {
+				children++
+			}
+		}
+		return ids, children
+	}
+	before, children := shape(recorded)
+	renew(recorded)
+	after, same := shape(recorded)
+	if len(after) != len(before) || same != children || children < 500 {
+		t.Errorf("%d spans, %d of them children, were %d and %d", len(after), same, len(before), children)
+	}
+	for id := range after {
+		if before[id] {
+			t.Fatalf("span %s has its recorded ids", id)
+		}
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"os"
 	"os/exec"
@@ -91,7 +92,12 @@ func (s *senders) start(ctx context.Context, name string) (*sender, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &sender{cmd, in}, cmd.Start()
+	if err := cmd.Start(); errors.Is(err, fs.ErrPermission) {
+		return nil, fmt.Errorf("%w; no program may run from that directory: set TMPDIR to one where that is allowed", err)
+	} else if err != nil {
+		return nil, err
+	}
+	return &sender{cmd, in}, nil
 }
 
 // program makes this executable available under another name, and returns its path.

@@ -114,11 +114,13 @@ func DialGRPC(cfg Config, more ...grpc.DialOption) (*grpc.ClientConn, error) {
 	if cfg.Compression == CompressionGzip {
 		options = append(options, grpc.WithDefaultCallOptions(grpc.UseCompressor(gzip.Name)))
 	}
-	target := cfg.Endpoint.host
+	// gRPC reads a URL: it would take escapes out, and the zone of an address
+	// for one.
+	target := url.URL{Scheme: "dns", Path: "/" + cfg.Endpoint.host}
 	if cfg.Endpoint.unix {
-		target = "unix://" + target
+		target = url.URL{Scheme: "unix", Path: cfg.Endpoint.host}
 	}
-	conn, err := grpc.NewClient(target, options...)
+	conn, err := grpc.NewClient(target.String(), options...)
 	if err != nil {
 		return nil, fmt.Errorf("connecting to %s: %w", cfg.Endpoint, err)
 	}

@@ -72,6 +72,29 @@ func TestEnvironmentChangesNothing(t *testing.T) {
 	}
 }
 
+func TestAddressWithAZone(t *testing.T) {
+	l, err := net.Listen("tcp", "[::1]:0")
+	if err != nil {
+		t.Skipf("no IPv6 here: %v", err)
+	}
+	defer l.Close()
+	_, port, _ := net.SplitHostPort(l.Addr().String())
+	if conn, err := net.Dial("tcp", "[::1%lo]:"+port); err != nil {
+		t.Skipf("no zones here: %v", err)
+	} else {
+		conn.Close()
+	}
+	server, b := grpc.NewServer(), newBackend(t)
+	coltracepb.RegisterTraceServiceServer(server, b)
+	go func() { _ = server.Serve(l) }() // until Stop
+	defer server.Stop()
+	p, report := export1(t, config(mustParse(t, "http://[::1%25lo]:"+port)))
+	p.want(stats.Counts{Exported: 1})
+	if report.LastError != "" {
+		t.Errorf("%+v", report)
+	}
+}
+
 // A firewall's or sandbox's refusal is told with what to do about it, whichever
 // way the error comes.
 func TestForbiddenConnectionsAreExplained(t *testing.T) {

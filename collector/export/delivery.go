@@ -108,7 +108,7 @@ func (d *delivery) use(cfg Config) error {
 		return err
 	}
 	d.mu.Lock()
-	last, changed := d.link, d.changed
+	last, changed, before := d.link, d.changed, d.to.Endpoint
 	d.link, d.to, d.changed = next, cfg, make(chan struct{})
 	d.since, d.notBefore, d.told = time.Time{}, time.Time{}, false
 	d.report.Endpoint, d.report.Protocol = cfg.Endpoint.String(), string(cfg.Protocol)
@@ -122,7 +122,7 @@ func (d *delivery) use(cfg Config) error {
 	if last != nil {
 		go last.close(context.Background()) // after its request, which has a timeout
 	}
-	if cfg.Endpoint.PlaintextRemote() {
+	if cfg.Endpoint.PlaintextRemote() && cfg.Endpoint != before {
 		d.log.Warn(fmt.Sprintf("spans go to %s unencrypted; use https:// unless you trust the network in between", cfg.Endpoint))
 	}
 	return nil

@@ -16,7 +16,8 @@
 // The package takes Spans of correlate, gives OTLP requests, and books each span.
 // A span enters only with a reservation (Reserve). There are as many of these as
 // the queue's size says, with maxQueueBytes in all. A request has at most
-// maxRequestBytes, below what receivers accept by default.
+// maxRequestBytes, below what receivers accept by default, and at most a quarter of
+// a small spool.
 //
 // Read pipeline.go first, then span.go and attributes.go (what becomes of a span),
 // delivery.go, attempt.go and drain.go (how it arrives), and endpoint.go and

@@ -4,9 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"net/url"
 	"strconv"
 	"strings"
+	"unicode"
 )
 
 // Protocol is the OTLP transport.
@@ -38,6 +40,9 @@ type Endpoint struct {
 	unix  bool
 }
 
+// maxUnixPath is the longest path of a unix socket on Linux, in bytes.
+const maxUnixPath = 107
+
 // OffEndpoint exports nothing.
 var OffEndpoint = Endpoint{}
 
@@ -65,6 +70,9 @@ func ParseEndpoint(s string) (Endpoint, error) {
 		path := strings.TrimPrefix(strings.TrimPrefix(s, "unix:"), "//")
 		if !strings.HasPrefix(path, "/") {
 			return Endpoint{}, fmt.Errorf("a unix endpoint needs an absolute path, as in unix:///run/otel.sock; %w", errEndpointForm)
+		}
+		if len(path) > maxUnixPath {
+			return Endpoint{}, fmt.Errorf("the path has %d bytes, and that of a unix socket at most %d; %w", len(path), maxUnixPath, errEndpointForm)
 		}
 		return Endpoint{raw: s, host: path, unix: true}, nil
 	case strings.Contains(s, "://"):
@@ -108,10 +116,23 @@ func checkHostPort(hostport string) error {
 	if err != nil || host == "" {
 		return fmt.Errorf("no host and port; %w", errEndpointForm)
 	}
-	if n, err := strconv.Atoi(port); err != nil || n < 1 || n > 65535 {
+	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n < 1 {
 		return fmt.Errorf("port %q is not a number from 1 to 65535; %w", port, errEndpointForm)
 	}
+	if _, err := netip.ParseAddr(host); err != nil && !isHostName(host) {
+		// Without the host: what stands before an @ in it may be a secret.
+		return fmt.Errorf("the host is neither a name nor an address; %w", errEndpointForm)
+	}
 	return nil
+}
+
+// isHostName tells whether a resolver would look host up at all. What it would
+// not, such as "http//localhost", would else be found out only when spans are to
+// be sent. An underscore is in the names of many containers.
+func isHostName(host string) bool {
+	return !strings.ContainsFunc(host, func(r rune) bool {
+		return r <= unicode.MaxASCII && !unicode.IsLetter(r) && !unicode.IsDigit(r) && r != '-' && r != '.' && r != '_'
+	})
 }
 
 func isLoopback(host string) bool {

@@ -753,6 +753,30 @@ func TestRequestsStayBelowTheServersLimit(t *testing.T) {
 	}
 }
 
+// A spool of 1 MiB is allowed, and a batch of the default size can be larger.
+func TestRequestsFitIntoASmallSpool(t *testing.T) {
+	cfg := config(mustParse(t, "http://127.0.0.1:1"))
+	cfg.QueueSize, cfg.BatchSize, cfg.BatchDelay = 4000, 2048, time.Minute
+	cfg.SpoolDir, cfg.SpoolSize = t.TempDir(), 1
+	p := newTestPipeline(t).start(cfg)
+	p.SetNode(Node{})
+	var spans []*correlate.Span
+	for i := range 2048 {
+		spans = append(spans, newSpan(uint64(i+1), "jsonrpc", "id", strings.Repeat("x", 900)))
+	}
+	p.send(spans...)
+	if lost := p.shutdown(10 * time.Second); lost != 0 {
+		t.Errorf("%d spans are lost", lost)
+	}
+	c := p.ledger.Counts()
+	if c.Spooled < 500 || c.Spooled+c.DroppedSpoolFull != 2048 || c.Pending != 0 {
+		t.Errorf("got %+v, want what fits on disk and the older ones dropped from it", c)
+	}
+	if strings.Contains(p.log.String(), "does not fit") {
+		t.Errorf("the log is %q", p.log.String())
+	}
+}
+
 func TestHangingEndpointIsGivenUpAfterTheTimeout(t *testing.T) {
 	b := newBackend(t, answer{hang: true})
 	cfg := config(b.endpoint)
@@ -769,9 +793,14 @@ func TestHangingEndpointIsGivenUpAfterTheTimeout(t *testing.T) {
 	}
 }
 
-func TestPlaintextToAnotherHostIsLogged(t *testing.T) {
-	p := newTestPipeline(t).start(config(mustParse(t, "http://192.0.2.1:4317")))
-	if !strings.Contains(p.log.String(), "unencrypted") {
+func TestPlaintextToAnotherHostIsLoggedOnce(t *testing.T) {
+	cfg := config(mustParse(t, "http://192.0.2.1:4317"))
+	p := newTestPipeline(t).start(cfg)
+	cfg.Headers = map[string]string{"authorization": "other"}
+	if err := p.Reconfigure(cfg, true); err != nil {
+		t.Fatal(err)
+	}
+	if strings.Count(p.log.String(), "unencrypted") != 1 {
 		t.Errorf("the log is %q", p.log.String())
 	}
 }
@@ -800,6 +829,17 @@ func TestParseEndpoint(t *testing.T) {
 		{in: "http://localhost:1?x", err: "query"},
 		{in: "http://:4317", err: "no host and port"},
 		{in: "unix:relative", err: "absolute path"},
+		{in: "unix:///" + strings.Repeat("x", 107), err: "107"},
+		{in: "unix:///" + strings.Repeat("x", 106), host: "/" + strings.Repeat("x", 106), url: "http://localhost/v1/traces"},
+		{in: "otel_collector-1.example.:4317", host: "otel_collector-1.example.:4317", tls: true, url: "https://otel_collector-1.example.:4317/v1/traces"},
+		{in: "[fe80::1%eth0]:4317", host: "[fe80::1%eth0]:4317", tls: true, url: "https://[fe80::1%25eth0]:4317/v1/traces"},
+		{in: "http//localhost:4317", err: "the host is neither a name nor an address"},
+		{in: "localhost/v1:4317", err: "neither"},
+		{in: "local host:4317", err: "neither"},
+		{in: "token@localhost:4317", err: "neither"},
+		{in: "http://*:4317", err: "neither"},
+		{in: "$HOST:4317", err: "neither"},
+		{in: "localhost:+80", err: "port"},
 	} {
 		t.Run(tc.in, func(t *testing.T) {
 			e, err := ParseEndpoint(tc.in)

@@ -235,6 +235,7 @@ type exporter struct {
 	pipeline *Pipeline
 	next     *otlptrace.Exporter
 	policy   atomic.Pointer[Policy]
+	largest  int // request, bytes
 
 	ready    chan struct{} // closed when exporting may begin
 	openOnce sync.Once
@@ -251,6 +252,10 @@ var _ sdktrace.SpanExporter = (*exporter)(nil)
 func newExporter(p *Pipeline, cfg Config) *exporter {
 	e := &exporter{pipeline: p, cfg: cfg, ready: make(chan struct{}), resources: newResources(cfg, Node{})}
 	e.policy.Store(p.policy)
+	e.largest = maxRequestBytes
+	if cfg.SpoolSize > 0 { // a request must fit into the spool, and leave room for others
+		e.largest = min(e.largest, cfg.SpoolSize<<20/4)
+	}
 	e.next = otlptrace.NewUnstarted(p.delivery)
 	_ = e.next.Start(context.Background()) // the delivery's Start cannot fail
 	e.timer = time.AfterFunc(nodeWait, e.open)
@@ -308,7 +313,7 @@ func (e *exporter) prepare(spans []sdktrace.ReadOnlySpan) (n int) {
 	for _, ro := range spans {
 		s := ro.(*readOnlySpan)
 		request += requestSize(s.in)
-		if n > 0 && request > maxRequestBytes {
+		if n > 0 && request > e.largest {
 			break
 		}
 		n++
