@@ -3,14 +3,14 @@ package collector
 import "time"
 
 const (
-	// floodShare is the part of a processor that decoding takes, and exporting
-	// too, while datagrams come faster than they can be read: one in so many.
-	// What is in the ring can wait; what the kernel refuses is lost unseen.
+	// floodShare bounds what decoding and exporting each take in a flood: one
+	// part in so many of a processor. What is in the ring can wait, but what the
+	// kernel refuses is lost unseen.
 	floodShare = 20
-	// floodWait bounds one wait, for an export may have lasted for seconds
-	// without taking the processor at all.
+	// floodWait bounds one wait, since an export may have lasted for seconds
+	// without using the processor at all.
 	floodWait = time.Second
-	// floodNap is how often a wait looks whether the flood is over.
+	// floodNap is how often a waiting stage checks whether the flood is over.
 	floodNap = time.Millisecond
 )
 
@@ -21,8 +21,8 @@ func (c *Collector) yield(worked time.Duration) {
 	}
 }
 
-// yield waits while there is a flood, for so long that who has worked before
-// has had its share.
+// yield waits while there is a flood, long enough for the time worked before to
+// have been no more than the caller's share.
 func yield(worked time.Duration, flooded func() bool) {
 	wait := min(worked*(floodShare-1), floodWait)
 	for start := time.Now(); flooded() && time.Since(start) < wait; {

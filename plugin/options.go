@@ -50,7 +50,7 @@ var options = []option{
 		doc: "Where spans go: `http://host:port` (plaintext), `https://host:port` (TLS), `unix:///path`, `host:port` (TLS unless the host is loopback), or `off` to count and export nothing. " +
 			"With `grpc` it has no path; with `http/protobuf` it may have one, below which spans go to `/v1/traces`. `" + tracesEndpoint + "` is used as it is",
 		set: func(c *collector.Config, s string) (err error) { c.Endpoint, err = parseEndpoint(s); return err }},
-	{name: protocolOption, kind: kindString, def: string(export.ProtocolGRPC), env: []string{"OTEL_EXPORTER_OTLP_PROTOCOL"},
+	{name: protocolOption, kind: kindString, def: string(export.ProtocolGRPC), env: []string{"OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"},
 		doc: "`grpc`, or `http/protobuf`, whose default endpoint is `http://localhost:4318`",
 		set: setProtocol},
 	{name: "otlp-headers", kind: kindConceal, env: []string{"OTEL_EXPORTER_OTLP_TRACES_HEADERS", "OTEL_EXPORTER_OTLP_HEADERS"}, dynamic: true,
@@ -78,7 +78,7 @@ var options = []option{
 		doc: "`service.namespace` of all spans, to tell fleets apart",
 		set: setText(func(c *collector.Config) *string { return &c.ServiceNamespace })},
 	{name: "resource-attributes", kind: kindString, env: []string{"OTEL_RESOURCE_ATTRIBUTES"},
-		doc: "Attributes of every resource: `key=value,key2=value2`, values percent-encoded",
+		doc: "Attributes of every resource: `key=value,key2=value2`, values percent-encoded. `service.name` and `process.*` remain those of the process",
 		set: func(c *collector.Config, s string) (err error) {
 			c.ResourceAttributes, err = parsePairs(s, checkAttribute)
 			return err

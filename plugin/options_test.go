@@ -76,6 +76,11 @@ func TestResolve(t *testing.T) {
 			change: func(c *collector.Config) {
 				c.Protocol, c.Endpoint = export.ProtocolHTTP, export.DefaultEndpoint(export.ProtocolHTTP)
 			}},
+		{name: "protocol of traces before that of all",
+			env: map[string]string{"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc", "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "http/protobuf"},
+			change: func(c *collector.Config) {
+				c.Protocol, c.Endpoint = export.ProtocolHTTP, export.DefaultEndpoint(export.ProtocolHTTP)
+			}},
 		{name: "variable of traces is used as it is over HTTP",
 			env: map[string]string{"OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://traces:1/x"},
 			change: func(c *collector.Config) {

@@ -74,6 +74,8 @@ func clearPath(path string) error {
 		return nil
 	case err != nil:
 		return explain(path, err)
+	case info.Mode().Type()&fs.ModeDevice != 0: // not to be removed on our advice
+		return fmt.Errorf("%s exists and is not a socket (%s); "+Elsewhere, path, kind(info.Mode()))
 	case info.Mode().Type() != fs.ModeSocket:
 		return fmt.Errorf("%s exists and is not a socket (%s); remove it"+noticed, path, kind(info.Mode()))
 	}

@@ -107,6 +107,14 @@ func TestWhatIsInTheWayIsLeftAloneAndNamed(t *testing.T) {
 	}
 }
 
+// A device is not to be removed on our advice.
+func TestDeviceInTheWay(t *testing.T) {
+	_, err := bind(os.DevNull, false)
+	if err == nil || !strings.Contains(err.Error(), "(a device); "+Elsewhere) {
+		t.Errorf("got %v", err)
+	}
+}
+
 func TestLiveIsAnErrorToTellApart(t *testing.T) {
 	path := filepath.Join(tempDir(t), "t")
 	listenAt(t, path, unix.SOCK_DGRAM)

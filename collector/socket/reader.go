@@ -13,46 +13,47 @@ import (
 // datagrams, and the sender pays for half of it: so it is worth a thought.
 const (
 	// gatherTime is how long datagrams are left to gather in a long queue while
-	// they come often. The highest peak of a real node brings 8 in that time,
-	// and 130 still find room in their sender's own buffer.
+	// they come often. At the highest peak of a real node 8 come in that time;
+	// 130 would still fit into their sender's own buffer.
 	gatherTime = 500 * time.Microsecond
-	// longQueue is the limit of the kernel's queue from which on it is long.
+	// longQueue is the lowest limit of the kernel's queue that counts as long.
 	longQueue = 128
-	// oftenTime is how long we may have waited for the first of them.
+	// oftenTime is the longest wait for the first of them.
 	oftenTime = 2 * time.Millisecond
-	// dozeTime is how long we may have waited for the last datagram to wait for
-	// the next without the Go runtime's knowledge, and how long at most. Most
-	// waits of a payment for the network are shorter.
+	// dozeTime is how long the thread waits for the next datagram without the
+	// Go runtime's knowledge, provided that it waited no longer for the last
+	// one. Most payments wait less than that for the network.
 	dozeTime = 100 * time.Millisecond
 
 	// handOverTime is the longest that a datagram waits for others before the
-	// decoder is woken, which takes as long as to decode fifty.
+	// decoder is woken. To wake it takes as long as to decode fifty datagrams.
 	handOverTime = 50 * time.Millisecond
-	// maxBurst is how long we read on before we look whether the socket is to be
-	// closed: a sender who never pauses must not keep it open.
+	// maxBurst is how long the thread reads before it checks whether the socket
+	// is to be closed: a sender that never pauses must not keep it open.
 	maxBurst = 50 * time.Millisecond
-	// hardship is how long we wait when the kernel is short of memory, or
-	// worse: it must not burn a core.
+	// hardship is how long the thread waits after an error, for instance when
+	// the kernel is short of memory, so that it does not burn a core.
 	hardship = 10 * time.Millisecond
 
 	forever time.Duration = math.MaxInt64
 )
 
-// What a flood is: datagrams come faster than they can be worked up, and some
-// of them are refused.
+// In a flood datagrams come faster than they can be processed, and some of them
+// are refused.
 const (
-	// floodWindow is over how long the rate of datagrams is taken.
+	// floodWindow is the time over which the rate of datagrams is taken.
 	floodWindow = 10 * time.Millisecond
-	// floodLength is how many in it are a flood: 100,000 a second, six times the
-	// highest peak of a real node, and what decoding and exporting take a core
-	// for. Below that, to put them off would lose more than it gains.
+	// floodLength is how many in it are a flood. That is 100,000 a second: six
+	// times the highest peak of a real node, and about what one core can decode
+	// and export. At lower rates, putting that off would lose more than it gains.
 	floodLength = 1000
-	// backlog is how many datagrams waiting show that we come too late. A queue
-	// with a higher limit is not safe by then: the senders' own buffers
-	// (net.core.wmem_default) hold some 170.
+	// backlog is how many waiting datagrams show that the thread is too slow,
+	// even if the queue's limit is higher: a sender's own buffer
+	// (net.core.wmem_default) holds some 170.
 	backlog = 128
-	// floodMemory is how long after both a flood lasts. In the midst of one the
-	// thread may lose the processor, and then it comes too late for the many.
+	// floodMemory is how long a flood lasts after a high rate, or a backlog, was
+	// last seen. In the midst of a flood the thread may lose the processor, and
+	// then sees neither.
 	floodMemory = 100 * time.Millisecond
 )
 
@@ -88,9 +89,9 @@ type reader struct {
 	some  bool          // the last drain brought datagrams, but not many
 
 	late   time.Time // when a backlog was last found
-	rapid  time.Time // when there were last as many as in a flood
-	window time.Time // since when recent counts
-	recent int       // datagrams
+	rapid  time.Time // when the rate was last that of a flood
+	window time.Time // when the current floodWindow began
+	recent int       // datagrams in it
 }
 
 func newReader(fd, wake, limit int, queue *ring, p *pressure) *reader {
@@ -102,7 +103,7 @@ func newReader(fd, wake, limit int, queue *ring, p *pressure) *reader {
 	}
 }
 
-// run reads until the other end of wake is closed, and what is there then.
+// run reads until the other end of wake is closed, and then what is left.
 func (r *reader) run() {
 	for closing := false; !closing; {
 		closing = r.await()
@@ -141,9 +142,9 @@ func (r *reader) drain(deadline time.Time) (drained int) {
 	}
 }
 
-// add adds the n datagrams that came to what senders had waiting, after the
-// before that this drain had had already: all within the queue's limit, for of
-// more than that some were sent meanwhile.
+// add adds the n datagrams just read to the account of what each sender had
+// waiting. Before is how many this drain had read already; beyond the queue's limit
+// the account ends, because some of those were sent meanwhile.
 func (r *reader) add(a *account, before, n int) {
 	if before+n < r.fewest || before > r.limit || a.full {
 		return
@@ -158,9 +159,9 @@ func (r *reader) add(a *account, before, n int) {
 	}
 }
 
-// weigh notes that n datagrams came, after the before that this drain had had
-// already. A backlog, or a full queue, is that many in one drain, which may be a
-// few too many: some may have been sent while it was under way.
+// weigh judges the load from the n datagrams just read and the before that this
+// drain had read already. That many in one drain are a backlog, or a full queue. It
+// may be a few too many, since some may have been sent during the drain.
 func (r *reader) weigh(before, n int) {
 	found := func(length int) bool { return before < length && before+n >= length }
 	// The kernel lets in one datagram more than the limit.
@@ -180,12 +181,12 @@ func (r *reader) weigh(before, n int) {
 	r.window, r.recent = r.last, 0
 	flood := r.last.Sub(r.rapid) < floodMemory && r.last.Sub(r.late) < floodMemory
 	if flood {
-		r.slept = 0 // so that we doze after it, and see its end
+		r.slept = 0 // to doze after it, and so notice its end
 	}
 	r.pressure.flooded.Store(flood)
 }
 
-// await waits until there may be something to read, and tells whether the
+// await waits until there may be something to read, and reports whether the
 // socket is to be closed.
 func (r *reader) await() (closing bool) {
 	if r.gathers() {
@@ -204,19 +205,19 @@ func (r *reader) await() (closing bool) {
 	}
 }
 
-// gathers tells whether datagrams should be left to gather for a while, which
-// saves most of them waking us, and their senders doing so.
+// gathers reports whether datagrams should be left to gather for a while, so that
+// most of them do not have to wake the thread, and their senders need not do it.
 func (r *reader) gathers() bool {
 	return r.limit >= longQueue && r.some && r.slept < oftenTime && !r.pressure.flooded.Load()
 }
 
-// sleep waits for a datagram, or until it is time to think again. What the
-// decoder was not woken for it is told of when it has waited enough.
+// sleep waits for a datagram, or until there is something else to do. It wakes the
+// decoder for datagrams that have waited long enough.
 //
-// While datagrams come it dozes. To wait in a system call that the Go runtime
-// knows of costs a dozen context switches: the runtime gives our place to
-// others, starts its monitor, and has to find us a place again, while the
-// queue fills.
+// While datagrams come it dozes. Waiting in a system call that the Go runtime knows
+// of costs a dozen context switches: the runtime gives the thread's processor to
+// others, starts its monitor, and has to find the thread a processor again, while
+// the queue fills.
 func (r *reader) sleep() (n int, err error) {
 	now := time.Now()
 	quiet := now.Sub(r.last)

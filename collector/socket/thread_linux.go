@@ -9,9 +9,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// stepBackBy is how many steps of niceness all threads but the reading one go
-// back. More would lose less of a flood (see the README), but on a busy machine
-// lightningd waits for our answers, and they come from these threads.
+// stepBackBy is by how much the niceness of all threads but the reading one is
+// raised. More would lose less of a flood (see the README), but lightningd waits for
+// answers from these threads, and would wait longer on a busy machine.
 const stepBackBy = 10
 
 func threadID() int { return unix.Gettid() }
@@ -20,7 +20,7 @@ func threadID() int { return unix.Gettid() }
 // later ones have it too: the runtime never starts one from a thread that is
 // locked to its goroutine.
 func stepBack(except int) error {
-	// Once more for those that a thread started before it was its turn.
+	// Twice, for threads that were started by one whose turn had not come yet.
 	for range 2 {
 		threads, err := os.ReadDir("/proc/self/task")
 		if err != nil {
@@ -39,7 +39,7 @@ func stepBack(except int) error {
 	return nil
 }
 
-// lower puts a thread stepBackBy steps behind another, where it is not yet.
+// lower makes a thread nicer than another by stepBackBy, unless it is already.
 func lower(id, behind int) error {
 	first, err := niceness(behind)
 	if err != nil {
@@ -52,7 +52,8 @@ func lower(id, behind int) error {
 	return err
 }
 
-// niceness undoes what the system call does to tell values from errors.
+// niceness returns that of a thread. The system call itself returns 20 less it, to
+// tell values from errors.
 func niceness(id int) (int, error) {
 	const offset = 20
 	n, err := unix.Getpriority(unix.PRIO_PROCESS, id)
