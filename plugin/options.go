@@ -66,7 +66,7 @@ var options = []option{
 		doc: "PEM file with the CA certificates to trust",
 		set: setFile(checkCA, func(c *collector.Config) *string { return &c.CAFile })},
 	{name: certOption, kind: kindString, env: []string{"OTEL_EXPORTER_OTLP_TRACES_CLIENT_CERTIFICATE", "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE"},
-		doc: "PEM file with the client's certificate",
+		doc: "PEM file with the client's certificate. It and its key may be renewed while the node runs",
 		set: setFile(nil, func(c *collector.Config) *string { return &c.CertFile })},
 	{name: keyOption, kind: kindString, env: []string{"OTEL_EXPORTER_OTLP_TRACES_CLIENT_KEY", "OTEL_EXPORTER_OTLP_CLIENT_KEY"},
 		doc: "PEM file with the key of the client's certificate",
