@@ -172,7 +172,7 @@ func TestAttemptIsVoidOnceTheEndpointIsReplaced(t *testing.T) {
 			cfg := spooling(t, "")
 			cfg.SpoolSize = 0
 			p := startSpooling(t, cfg, &fakeClient{answer: acknowledge})
-			old, _ := p.delivery.current()
+			old, _ := p.delivery.endpoint.current()
 			if err := p.Reconfigure(cfg, true); err != nil {
 				t.Fatal(err)
 			}
