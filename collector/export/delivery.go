@@ -49,6 +49,12 @@ type delivery struct {
 
 	endpoint *endpointHealth
 
+	// mu keeps use and Stop apart: a link that came into use after Stop would stay
+	// open. The lock of endpoint is taken while it is held, never the other way round.
+	mu      sync.Mutex
+	stopped bool
+	closing sync.WaitGroup // links that are being closed
+
 	spool   atomic.Pointer[spool.Spool] // nil: none
 	backlog drainage
 	slot    chan struct{}  // held by the one new batch that is being sent
@@ -68,30 +74,56 @@ func newDelivery(stop context.Context, l ledger, log *slog.Logger, crowded func(
 // use makes cfg's endpoint the one for everything that follows, further attempts
 // at the batch under way included. An error means that nothing has changed.
 func (d *delivery) use(cfg Config) error {
+	before, err := d.replaceLink(cfg)
+	if err == nil && cfg.Endpoint.PlaintextRemote() && cfg.Endpoint != before {
+		d.log.Warn(fmt.Sprintf("spans go to %s unencrypted; use https:// unless you trust the network in between", cfg.Endpoint))
+	}
+	return err
+}
+
+// replaceLink is the part of use that must not overlap with Stop. It returns the
+// endpoint that was in use before.
+func (d *delivery) replaceLink(cfg Config) (before Endpoint, err error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.stopped {
+		return cfg.Endpoint, nil // nothing is sent any more
+	}
 	next, err := d.connect(cfg)
 	if err != nil {
-		return err
+		return Endpoint{}, err
 	}
 	last, before := d.endpoint.replace(next, cfg)
 	if last != nil {
-		go last.close(context.Background()) // after its request, which has a timeout
+		d.closing.Go(func() { last.close(context.Background()) }) // after its request, which has a timeout
 	}
-	if cfg.Endpoint.PlaintextRemote() && cfg.Endpoint != before {
-		d.log.Warn(fmt.Sprintf("spans go to %s unencrypted; use https:// unless you trust the network in between", cfg.Endpoint))
-	}
-	return nil
+	return before, nil
 }
 
 // Start does nothing: each link is started when it is made.
 func (d *delivery) Start(context.Context) error { return nil }
 
-// Stop closes the link, after everything under way has ended.
+// Stop closes all links, after everything under way has ended. It returns the error
+// of ctx if that is done first.
 func (d *delivery) Stop(ctx context.Context) error {
 	d.work.Wait() // ends when stop does
+	d.mu.Lock()
+	d.stopped = true
+	d.mu.Unlock()
 	if l, _ := d.endpoint.current(); l != nil {
-		l.close(ctx)
+		d.closing.Go(func() { l.close(ctx) })
 	}
-	return nil
+	closed := make(chan struct{})
+	go func() {
+		d.closing.Wait()
+		close(closed)
+	}()
+	select {
+	case <-closed:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // UploadTraces delivers a batch and books its spans. When it returns the batch has
