@@ -4,11 +4,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"path/filepath"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"go.opentelemetry.io/otel/exporters/otlp/otlptrace"
 
 	"clntrace/collector/stats"
 )
@@ -172,7 +177,7 @@ func TestAttemptIsVoidOnceTheEndpointIsReplaced(t *testing.T) {
 			cfg := spooling(t, "")
 			cfg.SpoolSize = 0
 			p := startSpooling(t, cfg, &fakeClient{answer: acknowledge})
-			old, _ := p.delivery.current()
+			old, _ := p.delivery.endpoint.current()
 			if err := p.Reconfigure(cfg, true); err != nil {
 				t.Fatal(err)
 			}
@@ -224,6 +229,91 @@ func TestErrorsAreToldUnderTheirOwnEndpointsName(t *testing.T) {
 		}
 	}
 	p.shutdown(time.Second)
+}
+
+// slowToStop takes that long to stop.
+type slowToStop struct {
+	fakeClient
+	takes   time.Duration
+	stopped atomic.Bool
+}
+
+func (s *slowToStop) Stop(context.Context) error {
+	time.Sleep(s.takes)
+	s.stopped.Store(true)
+	return nil
+}
+
+// At shutdown a link that was replaced is closed, too, in the time that there is.
+func TestStopWaitsForReplacedLinks(t *testing.T) {
+	const patience = 10 * time.Second
+	for _, tc := range []struct {
+		takes, waited time.Duration
+		err           error
+	}{
+		{takes: time.Second, waited: time.Second},
+		{takes: time.Minute, waited: patience, err: context.DeadlineExceeded},
+	} {
+		t.Run(tc.takes.String(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				old := &slowToStop{takes: tc.takes}
+				d := newDelivery(t.Context(), new(stats.Ledger), slog.New(slog.DiscardHandler), nil)
+				for _, c := range []otlptrace.Client{old, new(fakeClient)} {
+					d.connect = func(Config) (*link, error) { return &link{client: c}, nil }
+					if err := d.use(spooling(t, "")); err != nil {
+						t.Fatal(err)
+					}
+				}
+				ctx, cancel := context.WithTimeout(t.Context(), patience)
+				defer cancel()
+				begin := time.Now()
+				if err := d.Stop(ctx); !errors.Is(err, tc.err) {
+					t.Errorf("got %v, want %v", err, tc.err)
+				}
+				if waited := time.Since(begin); waited != tc.waited {
+					t.Errorf("waited for %v, want %v", waited, tc.waited)
+				}
+				if stopped := old.stopped.Load(); stopped != (tc.err == nil) {
+					t.Errorf("stopped: %v", stopped)
+				}
+				d.closing.Wait()
+			})
+		})
+	}
+}
+
+// A setconfig may come while the node shuts down.
+func TestNoLinkStaysOpenIfUseAndStopComeTogether(t *testing.T) {
+	cfg := spooling(t, "")
+	for range 1000 {
+		var open atomic.Int64
+		d := newDelivery(t.Context(), new(stats.Ledger), slog.New(slog.DiscardHandler), nil)
+		d.connect = func(Config) (*link, error) {
+			open.Add(1)
+			return &link{client: &countedClient{open: &open}}, nil
+		}
+		_ = d.use(cfg)
+		var used sync.WaitGroup
+		used.Go(func() { _ = d.use(cfg) })
+		if err := d.Stop(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		used.Wait()
+		if n := open.Load(); n != 0 {
+			t.Fatalf("%d links are open", n)
+		}
+	}
+}
+
+// countedClient is one of those that are open until it is stopped.
+type countedClient struct {
+	fakeClient
+	open *atomic.Int64
+}
+
+func (c *countedClient) Stop(context.Context) error {
+	c.open.Add(-1)
+	return nil
 }
 
 // A defect in the way of a batch costs that batch at most, never the process.

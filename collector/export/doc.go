@@ -20,6 +20,7 @@
 // a small spool.
 //
 // Read pipeline.go first, then span.go and attributes.go (what becomes of a span),
-// delivery.go, attempt.go and drain.go (how it arrives), and endpoint.go and
-// connect.go (where). The next room is spool.
+// delivery.go, attempt.go and drain.go (how it arrives), health.go (how the endpoint
+// is doing, and what of that is logged), and endpoint.go and connect.go (where). The
+// next room is spool.
 package export

@@ -79,7 +79,7 @@ func (d *delivery) spoolChanged(c spool.Change) {
 // end by itself, unless the endpoint is away.
 func (d *delivery) endDrain() {
 	d.backlog.end()
-	if d.away() {
+	if d.endpoint.away() {
 		d.backlog.giveUp()
 	}
 }
@@ -109,15 +109,15 @@ func (d *delivery) drainSome(s *spool.Spool, wait *backoff.ExponentialBackOff) (
 	_ = s.Open() // its Status says what is wrong
 	for d.backlog.ending.Err() == nil && s.LookInto() {
 	}
-	l, changed := d.current()
-	away := d.away()
+	l, changed := d.endpoint.current()
+	away := d.endpoint.away()
 	if !away {
 		wait.Reset()
-	} else if !d.pause(d.backlog.ending, d.retryIn(wait), changed) || !d.away() {
+	} else if !d.pause(d.backlog.ending, d.retryIn(wait), changed) || !d.endpoint.away() {
 		return nil
 	}
 	var b *spool.Batch
-	if now, _ := d.current(); l != nil && now == l {
+	if now, _ := d.endpoint.current(); l != nil && now == l {
 		b = take(s, away)
 	}
 	if b == nil {
@@ -159,9 +159,9 @@ func (d *delivery) deliver(s *spool.Spool, l *link, b *spool.Batch) time.Duratio
 		s.Spoil(b, fmt.Errorf("reading its spans: %w", err))
 		return 0
 	}
-	away, start := d.away(), time.Now()
+	away, start := d.endpoint.away(), time.Now()
 	if away {
-		d.count(func(r *stats.Export) { r.Retries++ })
+		d.endpoint.noteRetry()
 	}
 	result, err := d.try(d.backlog.trying, l, request.GetResourceSpans())
 	switch d.settle(d.backlog.trying, l, stats.Counts{Spooled: -b.Spans}, b.Spans, result, err) {

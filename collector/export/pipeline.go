@@ -180,7 +180,7 @@ func (p *Pipeline) Policy() *Policy {
 
 // Status returns the state of the endpoint, and since when it has been unreachable;
 // zero if it is not.
-func (p *Pipeline) Status() (stats.Export, time.Time) { return p.delivery.status() }
+func (p *Pipeline) Status() (stats.Export, time.Time) { return p.delivery.endpoint.status() }
 
 // Spool returns the state of the spool. Its Limit is 0 if there is none.
 func (p *Pipeline) Spool() spool.Status {
