@@ -352,9 +352,14 @@ func (x *trial) redirect(endpoint string) *trial {
 // restart ends the plugin and starts it anew.
 func (x *trial) restart() {
 	x.Helper()
+	x.end()
+	x.run()
+}
+
+func (x *trial) end() {
+	x.Helper()
 	endCleanly(x.T, x.node)
 	x.node = nil
-	x.run()
 }
 
 func (x *trial) kill() {
@@ -580,8 +585,9 @@ func cancelledAtTheEnd(x *trial) {
 	if before.Spans.Exported+before.Spans.Pending+before.Spans.Spooled != uint64(x.sent) {
 		x.Errorf("%+v", before.Spans)
 	}
-	x.restart()
+	x.end()
 	x.r.SetAnswer(nil)
+	x.run()
 	left := uint64(x.sent) - before.Spans.Exported
 	x.until("all that was left", func(r report) bool { return r.Datagrams.Accepted == left && r.Spans.Exported == left })
 }
