@@ -26,7 +26,8 @@ const maxReconnectDelay = 5 * time.Second
 // link is the SDK's client for one endpoint.
 type link struct {
 	client otlptrace.Client
-	conn   *grpc.ClientConn // nil for HTTP
+	conn   *grpc.ClientConn // of gRPC
+	pool   *http.Transport  // of HTTP
 }
 
 // connect prepares a link, without dialing. The link is nil if the endpoint is off.
@@ -75,7 +76,7 @@ func connectHTTP(cfg Config) (*link, error) {
 	if cfg.Compression == CompressionGzip {
 		compression = otlptracehttp.GzipCompression
 	}
-	return &link{client: otlptracehttp.NewClient(
+	return &link{pool: transport, client: otlptracehttp.NewClient(
 		otlptracehttp.WithEndpointURL(cfg.Endpoint.tracesURL()),
 		otlptracehttp.WithHTTPClient(HTTPClient(cfg, observeHTTP{transport})),
 		// Set for the same reason as above. TLS is up to the transport; what the
@@ -157,8 +158,15 @@ func HTTPClient(cfg Config, transport http.RoundTripper) *http.Client {
 	}
 }
 
-// close closes the link after the request under way, or when ctx is done.
+// close closes the link. A request under way may still be answered, with gRPC until
+// ctx is done.
 func (l *link) close(ctx context.Context) {
+	if l.pool != nil {
+		// The SDK's HTTP client has nothing to stop but that request, whose
+		// spans would then be sent twice.
+		l.pool.CloseIdleConnections()
+		return
+	}
 	_ = l.client.Stop(ctx) // can only be the error of ctx, which the caller knows
 	if l.conn != nil {
 		_ = l.conn.Close() // fails only if it was closed before

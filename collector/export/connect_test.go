@@ -10,12 +10,15 @@ import (
 	"math/big"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	coltracepb "go.opentelemetry.io/proto/otlp/collector/trace/v1"
+	tracepb "go.opentelemetry.io/proto/otlp/trace/v1"
 	"golang.org/x/sys/unix"
 	"google.golang.org/grpc"
 
@@ -93,6 +96,62 @@ func TestAddressWithAZone(t *testing.T) {
 	if report.LastError != "" {
 		t.Errorf("%+v", report)
 	}
+}
+
+// A link that is replaced during a request gets the answer, because otherwise the
+// spans would be sent twice.
+func TestClosingALinkWaitsForTheAnswer(t *testing.T) {
+	for _, protocol := range []Protocol{ProtocolGRPC, ProtocolHTTP} {
+		t.Run(string(protocol), func(t *testing.T) {
+			asked, answer := make(chan struct{}), make(chan struct{})
+			address := answeringLate(t, protocol, asked, answer)
+			l, err := connect(Config{Endpoint: mustParse(t, "http://"+address), Protocol: protocol, Timeout: time.Minute})
+			if err != nil {
+				t.Fatal(err)
+			}
+			uploaded := make(chan error, 1)
+			go func() { uploaded <- l.client.UploadTraces(t.Context(), []*tracepb.ResourceSpans{{}}) }()
+			<-asked
+			closed := make(chan struct{})
+			go func() { l.close(t.Context()); close(closed) }()
+			if protocol == ProtocolHTTP {
+				<-closed // it has no reason to wait
+			}
+			close(answer)
+			if err := <-uploaded; err != nil {
+				t.Error(err)
+			}
+			<-closed
+		})
+	}
+}
+
+// answeringLate serves OTLP: it closes asked on the first request, and answers when
+// answer is closed.
+func answeringLate(t *testing.T, protocol Protocol, asked, answer chan struct{}) (address string) {
+	t.Helper()
+	if protocol == ProtocolHTTP {
+		s := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { close(asked); <-answer }))
+		t.Cleanup(s.Close)
+		return s.Listener.Addr().String()
+	}
+	l, address := listening(t)
+	s := grpc.NewServer()
+	coltracepb.RegisterTraceServiceServer(s, lateTraces{asked: asked, answer: answer})
+	go func() { _ = s.Serve(l) }()
+	t.Cleanup(s.Stop)
+	return address
+}
+
+type lateTraces struct {
+	coltracepb.UnimplementedTraceServiceServer
+	asked, answer chan struct{}
+}
+
+func (l lateTraces) Export(context.Context, *coltracepb.ExportTraceServiceRequest) (*coltracepb.ExportTraceServiceResponse, error) {
+	close(l.asked)
+	<-l.answer
+	return &coltracepb.ExportTraceServiceResponse{}, nil
 }
 
 // A firewall's or sandbox's refusal is told with what to do about it, whichever

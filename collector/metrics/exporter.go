@@ -105,9 +105,10 @@ func (l *link) close(ctx context.Context) {
 // use, and logs once what is wrong with it.
 type exporter struct {
 	log     *slog.Logger
-	closing sync.WaitGroup // links that are being closed
+	closing sync.WaitGroup // links that are being closed; only grows under mu, and not once stopped
 
 	mu       sync.Mutex
+	stopped  bool
 	link     *link // nil: off
 	resource *resource.Resource
 	since    time.Time // of the outage; zero: none
@@ -117,11 +118,18 @@ type exporter struct {
 var _ sdkmetric.Exporter = (*exporter)(nil)
 
 // use makes next the link for everything that follows, and closes the last one.
+// After Shutdown nothing follows, and next is closed instead.
 func (e *exporter) use(next *link) {
 	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.stopped {
+		if next != nil {
+			next.close(context.Background()) // at once, for it has no request
+		}
+		return
+	}
 	last := e.link
 	e.link, e.since, e.reason = next, time.Time{}, ""
-	e.mu.Unlock()
 	if last != nil {
 		e.closing.Go(func() { last.close(context.Background()) }) // after its request, which has a timeout
 	}
@@ -222,11 +230,11 @@ func (e *exporter) ForceFlush(context.Context) error { return nil }
 func (e *exporter) Shutdown(ctx context.Context) error {
 	e.mu.Lock()
 	last := e.link
-	e.link = nil
-	e.mu.Unlock()
+	e.link, e.stopped = nil, true
 	if last != nil {
 		e.closing.Go(func() { last.close(ctx) })
 	}
+	e.mu.Unlock()
 	closed := make(chan struct{})
 	go func() {
 		e.closing.Wait()

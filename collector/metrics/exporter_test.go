@@ -116,6 +116,37 @@ func TestShutdownEndsWithItsContext(t *testing.T) {
 	}
 }
 
+// A change of the endpoint may come while the node stops: whichever is first, no
+// link stays open.
+func TestNoLinkStaysOpenIfUseAndShutdownComeTogether(t *testing.T) {
+	cfg := overHTTP(t, func(http.ResponseWriter, *http.Request) {})
+	for range 100 {
+		var open atomic.Int32
+		newLink := func() *link {
+			l, err := connect(cfg)
+			if err != nil {
+				t.Fatal(err)
+			}
+			open.Add(1)
+			return &link{l.Exporter, l.endpoint, func() { l.hangUp(); open.Add(-1) }}
+		}
+		next := newLink()
+		e := &exporter{log: slog.New(slog.DiscardHandler), link: newLink(), resource: resource.Empty()}
+		used := make(chan struct{})
+		go func() {
+			defer close(used)
+			e.use(next)
+		}()
+		if err := e.Shutdown(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		<-used
+		if n := open.Load(); n != 0 {
+			t.Fatalf("%d links are open", n)
+		}
+	}
+}
+
 // A clock that was set back must not make points that end before they start.
 func TestPointsStartBeforeTheyEnd(t *testing.T) {
 	early := time.Unix(1795324398, 0)
