@@ -51,6 +51,10 @@ const (
 	// even if the queue's limit is higher: a sender's own buffer
 	// (net.core.wmem_default) holds some 170.
 	backlog = 128
+	// awakeTime is how long after a datagram the thread looks for the next one
+	// without sleeping: in a flood only, because whoever gets the processor while
+	// it sleeps can keep it for longer than the queue takes to fill.
+	awakeTime = 200 * time.Microsecond
 	// floodMemory is how long a flood lasts after a high rate, or a backlog, was
 	// last seen. In the midst of a flood the thread may lose the processor, and
 	// then sees neither.
@@ -239,6 +243,9 @@ func (r *reader) sleep() (n int, err error) {
 	}
 	if r.pressure.flooded.Load() {
 		wait = min(wait, floodWindow-quiet)
+		if quiet < awakeTime {
+			wait = 0
+		}
 	}
 	switch {
 	case dozing:
