@@ -17,6 +17,9 @@ import (
 
 // Stats reports on everything since Open.
 func (c *Collector) Stats(q stats.Query) stats.Report {
+	if c.receiver != nil {
+		c.receiver.Settle() // the request that somebody asks about may have ended just now
+	}
 	now := c.now()
 	link := c.socketStatus()
 	endpoint, outage := c.pipeline.Status()

@@ -12,6 +12,9 @@ const (
 	// checkInterval is how often a Receiver checks that its socket is still in
 	// place, and tries again if it could not bind.
 	checkInterval = 5 * time.Second
+	// settleTime bounds Settle. What comes in handOverTime at the highest peak of
+	// a real node takes a millisecond to decode.
+	settleTime = 5 * time.Millisecond
 	// drainTime bounds how long a socket that is being closed is read. Its file is
 	// gone by then, so that only a sender that stays connected, as lightningd does
 	// not, can still send to it.
@@ -90,6 +93,15 @@ func (r *Receiver) Take(into []Datagram, most int) (list []Datagram, open bool) 
 
 // Release gives back the room of all datagrams taken, which become invalid.
 func (r *Receiver) Release() { r.queue.release() }
+
+// Settle waits until all datagrams received by now have been taken and released,
+// which otherwise can take handOverTime longer. It waits at most settleTime, and not
+// at all in a flood, when there is no end to them.
+func (r *Receiver) Settle() {
+	if !r.Flooded() {
+		r.queue.settle(settleTime)
+	}
+}
 
 // Flooded reports whether datagrams come faster than they can be read, so that
 // senders are being refused. Work that can wait should wait then: it takes the

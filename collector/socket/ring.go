@@ -21,6 +21,8 @@ const (
 	// wakeAt is how much may wait, in bytes, before the decoder is woken although
 	// more is coming. Waking it takes as long as reading ten datagrams.
 	wakeAt = 128 << 10
+	// settleCheck is how often settle looks whether the decoder is done.
+	settleCheck = 100 * time.Microsecond
 )
 
 // Datagram is one message and who sent it.
@@ -144,6 +146,17 @@ func (r *ring) flush() {
 	r.flushed = r.head.Load()
 	if r.head.Load() != r.tail.Load() && r.sleeping.CompareAndSwap(true, false) {
 		r.wake()
+	}
+}
+
+// settle wakes the decoder for everything that has been put, and waits until it has
+// released that, but not longer than limit. Any goroutine may call it.
+func (r *ring) settle(limit time.Duration) {
+	head := r.head.Load()
+	for start := time.Now(); r.tail.Load() < head && time.Since(start) < limit; time.Sleep(settleCheck) {
+		if r.sleeping.CompareAndSwap(true, false) {
+			r.wake()
+		}
 	}
 }
 

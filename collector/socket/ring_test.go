@@ -48,6 +48,36 @@ func TestRingKeepsOrderAndContents(t *testing.T) {
 	}
 }
 
+// Datagrams of which the decoder was not told yet are taken before settle returns;
+// and a decoder that does nothing does not hold it up for ever.
+func TestSettle(t *testing.T) {
+	r := newRing()
+	putAll(r, "a") // a new sender, so the decoder is told
+	<-r.ready
+	takeFrom(r, 1)
+	r.release()
+	decoded := make(chan int)
+	go func() {
+		<-r.ready
+		n := len(takeFrom(r, 10))
+		r.release()
+		decoded <- n
+	}()
+	putAll(r, "b", "c") // known senders
+	if r.age(time.Now()) == 0 {
+		t.Fatal("the decoder was told at once")
+	}
+	r.settle(time.Hour)
+	if r.tail.Load() != r.head.Load() {
+		t.Error("it returned too early")
+	}
+	if n := <-decoded; n != 2 {
+		t.Errorf("%d datagrams were taken", n)
+	}
+	putAll(r, "d")
+	r.settle(time.Millisecond)
+}
+
 func TestReadyHasATokenWhenThereIsSomethingToTake(t *testing.T) {
 	r := newRing()
 	token := func() bool {
