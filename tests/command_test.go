@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -192,21 +193,12 @@ func TestCollectWhoseOutputNobodyReads(t *testing.T) {
 		_, err = full.Write(make([]byte, 1<<10))
 	}
 	r := otlptest.Start(t)
-	cmd := exec.Command(clntrace, "collect", "--socket", socket, "--otlp-endpoint", r.GRPCEndpoint(), "--batch-delay=10ms", "--spool-size=0")
-	cmd.Dir, cmd.Env = dir, []string{"HOME=" + dir, lightningdtest.RaceDetector}
-	cmd.Stdout, cmd.Stderr = full, full
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	ended := make(chan error, 1)
-	go func() { ended <- cmd.Wait() }()
-	t.Cleanup(func() { _ = cmd.Process.Kill() })
-	waitFor(t, "the socket", func() bool { return look(t, socket) != "nothing" })
+	collector, ended := startCollect(t, socket, full, "--otlp-endpoint", r.GRPCEndpoint(), "--batch-delay=10ms", "--spool-size=0")
 	n := lightningdtest.Start(t, lightningdtest.Config{Plugin: clntrace, WithoutTraceSocket: true, TraceSocket: socket})
 	send(t, n.Senders(sender).Start("lightningd"), recording.Numbered("extend_tip", 1, 3)...)
 	r.WaitSpans(t, 3)
 	for _, s := range []syscall.Signal{syscall.SIGUSR1, syscall.SIGTERM} {
-		if err := cmd.Process.Signal(s); err != nil {
+		if err := collector.Signal(s); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -223,6 +215,24 @@ func TestCollectWhoseOutputNobodyReads(t *testing.T) {
 	}
 }
 
+// startCollect starts collect in the socket's directory, with stdout and stderr going
+// to output, and waits for the socket. ended gets what the process ends with.
+func startCollect(t *testing.T, socket string, output io.Writer, args ...string) (collector *os.Process, ended <-chan error) {
+	t.Helper()
+	dir := filepath.Dir(socket)
+	cmd := exec.Command(clntrace, append([]string{"collect", "--socket", socket}, args...)...)
+	cmd.Dir, cmd.Env = dir, []string{"HOME=" + dir, lightningdtest.RaceDetector}
+	cmd.Stdout, cmd.Stderr = output, output
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	end := make(chan error, 1)
+	go func() { end <- cmd.Wait() }()
+	t.Cleanup(func() { _ = cmd.Process.Kill() })
+	waitFor(t, "the socket", func() bool { return look(t, socket) != "nothing" })
+	return cmd.Process, end
+}
+
 func TestCollect(t *testing.T) {
 	for _, end := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM} {
 		t.Run(end.String(), func(t *testing.T) {
@@ -230,18 +240,9 @@ func TestCollect(t *testing.T) {
 			dir := lightningdtest.Dir(t)
 			socket := filepath.Join(dir, "trace.sock")
 			r := otlptest.Start(t)
-			cmd := exec.Command(clntrace, "collect", "--socket", socket, "--otlp-endpoint", r.GRPCEndpoint(),
-				"--group-requests=false", "--batch-delay", "50ms", "--service-namespace", "sidecar", "--spool-dir", filepath.Join(dir, "spool"))
-			cmd.Dir, cmd.Env = dir, []string{"HOME=" + dir, lightningdtest.RaceDetector}
 			var output lightningdtest.Buffer
-			cmd.Stdout, cmd.Stderr = &output, &output
-			if err := cmd.Start(); err != nil {
-				t.Fatal(err)
-			}
-			ended := make(chan error, 1)
-			go func() { ended <- cmd.Wait() }()
-			t.Cleanup(func() { _ = cmd.Process.Kill() })
-			waitFor(t, "the socket", func() bool { return look(t, socket) != "nothing" })
+			collector, ended := startCollect(t, socket, &output, "--otlp-endpoint", r.GRPCEndpoint(),
+				"--group-requests=false", "--batch-delay", "50ms", "--service-namespace", "sidecar", "--spool-dir", filepath.Join(dir, "spool"))
 
 			// A node of which only the senders are used: their plugin has no socket.
 			n := lightningdtest.Start(t, lightningdtest.Config{Plugin: clntrace, WithoutTraceSocket: true, TraceSocket: socket})
@@ -252,12 +253,12 @@ func TestCollect(t *testing.T) {
 					t.Errorf("resource %v", s.Resource)
 				}
 			}
-			if err := cmd.Process.Signal(syscall.SIGUSR1); err != nil {
+			if err := collector.Signal(syscall.SIGUSR1); err != nil {
 				t.Fatal(err)
 			}
 			waitFor(t, "the tables", func() bool { return strings.Contains(output.String(), "UPDATE channels") })
 			shown := len(output.String())
-			if err := cmd.Process.Signal(end); err != nil {
+			if err := collector.Signal(end); err != nil {
 				t.Fatal(err)
 			}
 			select {

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync"
 	"time"
 
 	"go.opentelemetry.io/otel/exporters/otlp/otlptrace"
@@ -170,6 +171,22 @@ func (l *link) close(ctx context.Context) {
 	_ = l.client.Stop(ctx) // can only be the error of ctx, which the caller knows
 	if l.conn != nil {
 		_ = l.conn.Close() // fails only if it was closed before
+	}
+}
+
+// Await waits for links that are being closed. It returns the error of ctx if that is
+// done first.
+func Await(ctx context.Context, closing *sync.WaitGroup) error {
+	closed := make(chan struct{})
+	go func() {
+		closing.Wait()
+		close(closed)
+	}()
+	select {
+	case <-closed:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
 	}
 }
 

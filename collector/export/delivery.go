@@ -113,17 +113,7 @@ func (d *delivery) Stop(ctx context.Context) error {
 	if l, _ := d.endpoint.current(); l != nil {
 		d.closing.Go(func() { l.close(ctx) })
 	}
-	closed := make(chan struct{})
-	go func() {
-		d.closing.Wait()
-		close(closed)
-	}()
-	select {
-	case <-closed:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
+	return Await(ctx, &d.closing)
 }
 
 // UploadTraces delivers a batch and books its spans. When it returns the batch has

@@ -235,15 +235,5 @@ func (e *exporter) Shutdown(ctx context.Context) error {
 		e.closing.Go(func() { last.close(ctx) })
 	}
 	e.mu.Unlock()
-	closed := make(chan struct{})
-	go func() {
-		e.closing.Wait()
-		close(closed)
-	}()
-	select {
-	case <-closed:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
+	return export.Await(ctx, &e.closing)
 }
