@@ -11,9 +11,9 @@ import (
 	"sync/atomic"
 	"time"
 
+	"clntrace/collector/cln"
 	"clntrace/collector/correlate"
 	"clntrace/collector/defect"
-	"clntrace/collector/detail"
 	"clntrace/collector/export"
 	"clntrace/collector/metrics"
 	"clntrace/collector/process"
@@ -226,7 +226,7 @@ func (c *Collector) decode() {
 type decoder struct {
 	collector  *Collector
 	zipkin     zipkin.Decoder
-	details    detail.Reader
+	details    cln.Reader
 	processes  *process.Resolver
 	correlator *correlate.Correlator
 

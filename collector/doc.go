@@ -8,8 +8,7 @@
 //	socket     receives the datagram and its sender's credentials
 //	zipkin     decodes it into a span
 //	process    finds out which process sent it
-//	request    reads the path that is a request's id
-//	detail     says what a span is about: an RPC method, a database statement
+//	cln        says what it is about: an RPC method, a database statement
 //	correlate  finds the spans that belong to it
 //	stats      counts it
 //	metrics    counts it for OTLP metrics, if they are wanted

@@ -14,7 +14,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 	"go.uber.org/goleak"
 
-	"clntrace/collector/detail"
+	"clntrace/collector/cln"
 	"clntrace/collector/process"
 	"clntrace/collector/recording"
 	"clntrace/collector/zipkin"
@@ -36,7 +36,7 @@ func newProcess(pid int32, name string) *process.Identity {
 func decode(t testing.TB, datagrams []recording.Datagram) []*Span {
 	t.Helper()
 	var decoder zipkin.Decoder
-	var details detail.Reader
+	var details cln.Reader
 	processes := make(map[int]*process.Identity)
 	spans := make([]*Span, len(datagrams))
 	for i, d := range datagrams {
@@ -102,7 +102,7 @@ func look(spans []*Span) (f family) {
 		if s.Synthetic {
 			f.synthetic++
 		}
-		if s.Name == detail.SpanRequest {
+		if s.Name == cln.SpanRequest {
 			f.requests++
 			for _, l := range s.Links {
 				if l.Relation == ServedBy && known[id{l.TraceID, l.SpanID}] == 1 {
@@ -236,9 +236,9 @@ func TestCorpus(t *testing.T) {
 
 // request makes a request's span.
 func newRequest(p *process.Identity, id uint64, path string, start, duration int64) *Span {
-	s := newSpan(p, id, 0, detail.SpanRequest, start, duration)
-	s.Tags = []zipkin.Tag{{Key: detail.TagID, Value: path}, {Key: "error", Value: "false"}}
-	s.Detail = new(detail.Reader).Of(&s.Span)
+	s := newSpan(p, id, 0, cln.SpanRequest, start, duration)
+	s.Tags = []zipkin.Tag{{Key: cln.TagID, Value: path}, {Key: "error", Value: "false"}}
+	s.Detail = new(cln.Reader).Of(&s.Span)
 	return s
 }
 
@@ -372,7 +372,7 @@ func TestEnclosesWhereIDsStayAsSent(t *testing.T) {
 func TestServedBy(t *testing.T) {
 	plugin := newProcess(1, "pay")
 	command := func(id uint64, method string, start, duration int64) *Span {
-		s := newSpan(lightningd, id, 0, detail.SpanCommand, start, duration)
+		s := newSpan(lightningd, id, 0, cln.SpanCommand, start, duration)
 		s.Detail = method
 		return s
 	}
@@ -438,7 +438,7 @@ func TestTakenCandidatesAgeDoesNotForgetLaterOnes(t *testing.T) {
 func TestHostileSenderTakesLittleMemory(t *testing.T) {
 	p, long := newProcess(1, "pay"), strings.Repeat("x", 900)
 	method := func(i int) *Span {
-		s := newSpan(lightningd, uint64(i+1), 0, detail.SpanCommand, 0, 1)
+		s := newSpan(lightningd, uint64(i+1), 0, cln.SpanCommand, 0, 1)
 		s.Detail = fmt.Sprint(i, long, long)
 		return s
 	}

@@ -6,9 +6,9 @@ import (
 
 	"go.opentelemetry.io/otel/trace"
 
+	"clntrace/collector/cln"
 	"clntrace/collector/defect"
 	"clntrace/collector/process"
-	"clntrace/collector/request"
 )
 
 const (
@@ -165,7 +165,7 @@ func (c *Correlator) relate(s *Span, now time.Time) {
 
 // group gives s the ids that follow from its path. It reports whether the path is
 // long enough for that.
-func (c *Correlator) group(s *Span, path request.Path, now time.Time) bool {
+func (c *Correlator) group(s *Span, path cln.Path, now time.Time) bool {
 	root := path.Root()
 	if root == "" {
 		return false

@@ -6,8 +6,8 @@ import (
 
 	"go.opentelemetry.io/otel/trace"
 
+	"clntrace/collector/cln"
 	"clntrace/collector/process"
-	"clntrace/collector/request"
 )
 
 // Run identifies one run of lightningd. The next run counts its requests from the
@@ -42,21 +42,21 @@ const (
 // path 2,000 bytes long.
 type pathKey [16]byte
 
-func (i *ids) pathKey(path request.Path) (key pathKey) {
+func (i *ids) pathKey(path cln.Path) (key pathKey) {
 	sum := i.sum(forKey, Run{}, string(path))
 	copy(key[:], sum[:])
 	return key
 }
 
 // traceID is the trace id of all requests under root.
-func (i *ids) traceID(r Run, root request.Path) (id trace.TraceID) {
+func (i *ids) traceID(r Run, root cln.Path) (id trace.TraceID) {
 	sum := i.sum(forTrace, r, string(root))
 	copy(id[:], sum[:])
 	return id
 }
 
 // spanID is the span id of the request with that path.
-func (i *ids) spanID(r Run, path request.Path) (id trace.SpanID) {
+func (i *ids) spanID(r Run, path cln.Path) (id trace.SpanID) {
 	sum := i.sum(forSpan, r, string(path))
 	copy(id[:], sum[:])
 	return id

@@ -4,9 +4,8 @@ import (
 	"strings"
 	"time"
 
-	"clntrace/collector/detail"
+	"clntrace/collector/cln"
 	"clntrace/collector/process"
-	"clntrace/collector/request"
 )
 
 const maxLinks = 128 // of one span, the default limit of the SDK
@@ -84,11 +83,11 @@ func (n inner) take(s *Span, path pathKey, now time.Time) (links []Link) {
 }
 
 // link adds links to s, and makes s a candidate for links of later spans.
-func (c *Correlator) link(s *Span, path request.Path, grouped bool, now time.Time) {
+func (c *Correlator) link(s *Span, path cln.Path, grouped bool, now time.Time) {
 	switch s.Name {
-	case detail.SpanCommand:
+	case cln.SpanCommand:
 		c.commands.add(s, now)
-	case detail.SpanRequest:
+	case cln.SpanRequest:
 		if l, ok := c.commands.serving(s); ok {
 			s.Links = append(s.Links, l)
 		}

@@ -7,8 +7,8 @@ import (
 	"github.com/hashicorp/golang-lru/v2/simplelru"
 	"go.opentelemetry.io/otel/trace"
 
+	"clntrace/collector/cln"
 	"clntrace/collector/process"
-	"clntrace/collector/request"
 	"clntrace/collector/zipkin"
 )
 
@@ -56,7 +56,7 @@ func newRequests() *requests {
 
 // add records s as a part of the request with that root, whose span id is id. If
 // another request has to make room for it, add returns the root of that one.
-func (r *requests) add(s *Span, root request.Path, id trace.SpanID, now time.Time) (evicted *Span) {
+func (r *requests) add(s *Span, root cln.Path, id trace.SpanID, now time.Time) (evicted *Span) {
 	if r.done.Contains(s.TraceID) {
 		return nil
 	}

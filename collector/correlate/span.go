@@ -3,9 +3,8 @@ package correlate
 import (
 	"go.opentelemetry.io/otel/trace"
 
-	"clntrace/collector/detail"
+	"clntrace/collector/cln"
 	"clntrace/collector/process"
-	"clntrace/collector/request"
 	"clntrace/collector/zipkin"
 )
 
@@ -48,11 +47,11 @@ type Link struct {
 }
 
 // path returns the path of s if it is a request, or "".
-func (s *Span) path() request.Path {
-	if s.Name != detail.SpanRequest {
+func (s *Span) path() cln.Path {
+	if s.Name != cln.SpanRequest {
 		return ""
 	}
-	return request.Path(s.Tag(detail.TagID))
+	return cln.Path(s.Tag(cln.TagID))
 }
 
 // key identifies a span. Ids alone do not: under CLN_DEV_ENTROPY_SEED they are

@@ -6,8 +6,8 @@ import (
 	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
 	"go.opentelemetry.io/otel/trace"
 
+	"clntrace/collector/cln"
 	"clntrace/collector/correlate"
-	"clntrace/collector/detail"
 )
 
 // Attributes that the semantic conventions have no name for.
@@ -44,21 +44,21 @@ func (s *readOnlySpan) describe(p *Policy, database attribute.KeyValue) {
 		tag := &s.in.Tags[i]
 		switch {
 		case tag.Key == tagError && (tag.Value == "true" || tag.Value == "false"): // the status
-		case tag.Key == detail.TagQuery:
+		case tag.Key == cln.TagQuery:
 			list = append(list, semconv.DBQueryText(p.show(tag.Key, tag.Value)))
 		default:
 			list = append(list, attribute.String(tag.Key, p.show(tag.Key, tag.Value)))
 		}
 	}
 	switch {
-	case detail.IsQuery(s.in.Name):
+	case cln.IsQuery(s.in.Name):
 		if s.in.Detail != "" {
 			list = append(list, semconv.DBQuerySummary(p.Detail(s.in)))
 		}
 		if database.Valid() {
 			list = append(list, database)
 		}
-	case s.in.Name == detail.SpanCommand, s.in.Name == detail.SpanBackend, s.in.Name == detail.SpanRequest, s.in.Synthetic:
+	case s.in.Name == cln.SpanCommand, s.in.Name == cln.SpanBackend, s.in.Name == cln.SpanRequest, s.in.Synthetic:
 		list = appendRPC(list, p.Detail(s.in))
 	}
 	s.name = p.Name(s.in)
@@ -69,7 +69,7 @@ func (s *readOnlySpan) describe(p *Policy, database attribute.KeyValue) {
 // describeRelations adds what the correlator has found out.
 func (s *readOnlySpan) describeRelations(list []attribute.KeyValue, p *Policy) []attribute.KeyValue {
 	if s.in.Request != "" {
-		list = append(list, keyRequestRoot.String(p.show(detail.TagID, s.in.Request)))
+		list = append(list, keyRequestRoot.String(p.show(cln.TagID, s.in.Request)))
 	}
 	if s.in.Synthetic {
 		list = append(list, keySynthetic.Bool(true))

@@ -31,8 +31,8 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
 
+	"clntrace/collector/cln"
 	"clntrace/collector/correlate"
-	"clntrace/collector/detail"
 	"clntrace/collector/process"
 	"clntrace/collector/recording"
 	"clntrace/collector/stats"
@@ -685,7 +685,7 @@ func recorded(t *testing.T, n int) []*correlate.Span {
 	}
 	datagrams := slices.Concat(startup, xpay)
 	var decoder zipkin.Decoder
-	var details detail.Reader
+	var details cln.Reader
 	c := correlate.New(correlate.Options{})
 	spans := make([]*correlate.Span, 0, n+len(datagrams))
 	for i := 0; len(spans) < n; i++ {

@@ -6,8 +6,8 @@ import (
 
 	"go.opentelemetry.io/otel/attribute"
 
+	"clntrace/collector/cln"
 	"clntrace/collector/correlate"
-	"clntrace/collector/detail"
 	"clntrace/collector/recording"
 	"clntrace/collector/zipkin"
 )
@@ -40,7 +40,7 @@ func BenchmarkMeaning(b *testing.B) {
 	})
 	b.Run("with its meaning", func(b *testing.B) {
 		var d zipkin.Decoder
-		var details detail.Reader
+		var details cln.Reader
 		c := correlate.New(correlate.Options{Run: correlate.Run{PID: 1, StartTime: 1}})
 		policy, database := newPolicy(config(OffEndpoint)), databaseSystem("sqlite3")
 		now := time.Unix(1795324398, 0)

@@ -8,8 +8,8 @@ import (
 
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 
+	"clntrace/collector/cln"
 	"clntrace/collector/correlate"
-	"clntrace/collector/detail"
 )
 
 // Policy decides which spans are exported, and what of them may be shown. A nil
@@ -44,7 +44,7 @@ func compilePatterns(patterns []string) *regexp.Regexp {
 
 // filters reports whether s is counted and not exported.
 func (p *Policy) filters(s *correlate.Span) bool {
-	return p != nil && (p.off || p.drops(s.Name) || s.Synthetic && p.drops(detail.SpanRequest))
+	return p != nil && (p.off || p.drops(s.Name) || s.Synthetic && p.drops(cln.SpanRequest))
 }
 
 // drops reports whether the operator does not want spans of that name. The root that
@@ -74,7 +74,7 @@ func (p *Policy) show(tag, value string) string {
 // in the requests' id, and redacted like it.
 func (p *Policy) Name(s *correlate.Span) string {
 	if s.Synthetic {
-		return p.show(detail.TagID, s.Name)
+		return p.show(cln.TagID, s.Name)
 	}
 	return s.Name
 }
@@ -84,10 +84,10 @@ func (p *Policy) Detail(s *correlate.Span) string {
 	switch {
 	case s.Detail == "":
 		return ""
-	case s.Name == detail.SpanRequest, s.Synthetic:
-		return p.show(detail.TagID, s.Detail)
-	case detail.IsQuery(s.Name):
-		return p.show(detail.TagQuery, s.Detail)
+	case s.Name == cln.SpanRequest, s.Synthetic:
+		return p.show(cln.TagID, s.Detail)
+	case cln.IsQuery(s.Name):
+		return p.show(cln.TagQuery, s.Detail)
 	}
-	return p.show(detail.TagMethod, s.Detail)
+	return p.show(cln.TagMethod, s.Detail)
 }

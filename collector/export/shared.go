@@ -4,8 +4,8 @@ import (
 	"sync"
 	"unsafe"
 
+	"clntrace/collector/cln"
 	"clntrace/collector/correlate"
-	"clntrace/collector/detail"
 )
 
 // sharedTexts counts the users of each statement in memory. The decoder gives equal
@@ -27,7 +27,7 @@ func (t *sharedTexts) release(s *correlate.Span) (freed int) { return t.change(s
 func (t *sharedTexts) change(s *correlate.Span, by int) (bytes int) {
 	for i := range s.Tags {
 		tag := &s.Tags[i]
-		if tag.Key != detail.TagQuery || tag.Value == "" {
+		if tag.Key != cln.TagQuery || tag.Value == "" {
 			continue
 		}
 		if t.count(unsafe.StringData(tag.Value), by) {

@@ -11,8 +11,8 @@ import (
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/trace"
 
+	"clntrace/collector/cln"
 	"clntrace/collector/correlate"
-	"clntrace/collector/detail"
 	"clntrace/collector/zipkin"
 )
 
@@ -51,7 +51,7 @@ func ownSize(s *correlate.Span) int {
 	n := fixedSize + len(s.Name) + len(s.Detail) + tagSize*len(s.Tags)
 	for i := range s.Tags {
 		n += len(s.Tags[i].Key)
-		if s.Tags[i].Key != detail.TagQuery {
+		if s.Tags[i].Key != cln.TagQuery {
 			n += len(s.Tags[i].Value)
 		}
 	}
@@ -93,9 +93,9 @@ func (s *readOnlySpan) Parent() trace.SpanContext {
 // SpanKind follows from what the span is about.
 func (s *readOnlySpan) SpanKind() trace.SpanKind {
 	switch {
-	case s.in.Name == detail.SpanCommand, s.in.Synthetic:
+	case s.in.Name == cln.SpanCommand, s.in.Synthetic:
 		return trace.SpanKindServer
-	case s.in.Name == detail.SpanRequest, s.in.Name == detail.SpanBackend, detail.IsQuery(s.in.Name):
+	case s.in.Name == cln.SpanRequest, s.in.Name == cln.SpanBackend, cln.IsQuery(s.in.Name):
 		return trace.SpanKindClient
 	}
 	return trace.SpanKindInternal

@@ -8,7 +8,7 @@ import (
 	"go.opentelemetry.io/otel/metric"
 	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
 
-	"clntrace/collector/detail"
+	"clntrace/collector/cln"
 	"clntrace/collector/stats"
 )
 
@@ -71,7 +71,7 @@ func (m *Metrics) attributes(o operation) []attribute.KeyValue {
 	}
 	switch {
 	case o.detail == "":
-	case detail.IsQuery(o.span):
+	case cln.IsQuery(o.span):
 		list = append(list, semconv.DBQuerySummary(o.detail))
 	default:
 		list = append(list, semconv.RPCMethod(o.detail))

@@ -1,13 +1,9 @@
-package request
+package cln
 
 import (
 	"strings"
 	"testing"
-
-	"go.uber.org/goleak"
 )
-
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 var long = strings.Repeat("L", 1500)
 

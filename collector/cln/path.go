@@ -1,22 +1,17 @@
-// Package request reads the ids that C plugins give their JSON-RPC requests:
-// paths that show which process asked which, such as
+package cln
+
+import "strings"
+
+// Path is the id that a C plugin gives its JSON-RPC request: a path that shows which
+// process asked which, such as
 //
 //	cli:xpay#4021/cln:xpay#824/cln-xpay:getroutes#459/cln:getroutes#828/cln-askrene:listpeerchannels#55
 //
 // Each component is process:method#number. A component of the process cln means
 // that lightningd passed the request on to the plugin that serves it; its number
 // is unique in one run of lightningd. The first component is chosen by the client
-// and may be anything, slashes included.
-//
-// The package takes the id of a span and gives parts of it. It keeps nothing, and
-// no text can make it fail: of a path in another form the parts are empty.
-//
-// The next room is detail.
-package request
-
-import "strings"
-
-// Path is the id of a JSON-RPC request.
+// and may be anything, slashes included. No text can make a method of Path fail: of
+// a path in another form the parts are empty.
 type Path string
 
 // Last returns the process and the method of the last component: who asked,
