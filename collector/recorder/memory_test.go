@@ -142,6 +142,7 @@ func TestSums(t *testing.T) {
 	for _, b := range f.drafts {
 		bytes += b.size()
 	}
+	bytes += int64(f.gone.Len()) * goneSize
 	if f.bytes != bytes+waits || f.waits != waits || f.kept != len(kept) || f.spans != spans {
 		t.Errorf("bytes %d, not %d; waiting %d, not %d; %d traces, not %d; %d spans, not %d",
 			bytes+waits, f.bytes, waits, f.waits, len(kept), f.kept, spans, f.spans)

@@ -496,3 +496,29 @@ func TestClear(t *testing.T) {
 		t.Errorf("the trace is still there: %v", err)
 	}
 }
+
+// TestWholeOrAbsent shows that of a trace that was given up before its root came
+// nothing is recorded, and that one trace does not push out itself.
+func TestWholeOrAbsent(t *testing.T) {
+	f := newFeed(1 << 20)
+	wide := func(s *Span) { s.Attributes = tags{attribute.String("x", strings.Repeat("x", 2000))} }
+	id := f.traceID()
+	for n := range 400 {
+		f.span(child(id, n+2, 1, fmt.Sprint("inner ", n), time.Duration(n)), wide)
+	}
+	lost := f.traceID()
+	f.span(child(lost, 2, 1, "inner", time.Millisecond), wide)
+	f.wait(rootWait - time.Second)
+	f.span(Span{TraceID: id, ID: spanID(1), Name: "outer", Duration: 1e6}, wide)
+	f.wait(settle)
+	f.span(child(lost, 3, 1, "inner", time.Millisecond), wide)
+	f.span(Span{TraceID: lost, ID: spanID(1), Name: "outer", Duration: 1e6}, wide)
+	f.wait(settle)
+	tr := f.find(t, id.String())
+	if len(tr.Spans) < 30 || len(tr.Spans)+tr.SpansLeftOut != 401 || tr.Span != "outer" {
+		t.Errorf("%d spans, %d left out", len(tr.Spans), tr.SpansLeftOut)
+	}
+	if _, _, err := f.Find(lost.String(), f.now); err != ErrNone {
+		t.Errorf("half a trace is shown: %v", err)
+	}
+}
