@@ -381,7 +381,7 @@ func (d *decoder) span(datagram *socket.Datagram, now time.Time) (*correlate.Spa
 		return nil, err
 	}
 	s.Process = d.processes.Resolve(datagram.PID, s.ServiceName, now)
-	s.Detail = d.details.Of(&s.Span)
+	s.Detail = d.details.Of(s.Name, s)
 	d.correlator.Observe(s, now)
 	return s, nil
 }

@@ -47,7 +47,7 @@ func decode(t testing.TB, datagrams []recording.Datagram) []*Span {
 		if processes[d.PID] == nil {
 			processes[d.PID] = newProcess(int32(d.PID), d.Exe)
 		}
-		s.Process, s.Detail = processes[d.PID], details.Of(&s.Span)
+		s.Process, s.Detail = processes[d.PID], details.Of(s.Name, s)
 		spans[i] = s
 	}
 	return spans
@@ -238,7 +238,7 @@ func TestCorpus(t *testing.T) {
 func newRequest(p *process.Identity, id uint64, path string, start, duration int64) *Span {
 	s := newSpan(p, id, 0, cln.SpanRequest, start, duration)
 	s.Tags = []zipkin.Tag{{Key: cln.TagID, Value: path}, {Key: "error", Value: "false"}}
-	s.Detail = new(cln.Reader).Of(&s.Span)
+	s.Detail = new(cln.Reader).Of(s.Name, s)
 	return s
 }
 

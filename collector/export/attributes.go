@@ -27,10 +27,8 @@ const (
 // redacted replaces values that the operator does not want to leave the node.
 const redacted = "[redacted]"
 
-const (
-	tagError       = "error"
-	rpcSystemValue = "jsonrpc"
-)
+// rpcSystem is the semantic conventions' name for JSON-RPC, which lightningd speaks.
+const rpcSystem = "jsonrpc"
 
 // describe fills in the name, attributes and links of s. What is derived from a
 // redacted tag is redacted too.
@@ -43,7 +41,7 @@ func (s *readOnlySpan) describe(p *Policy, database attribute.KeyValue) {
 	for i := range s.in.Tags {
 		tag := &s.in.Tags[i]
 		switch {
-		case tag.Key == tagError && (tag.Value == "true" || tag.Value == "false"): // the status
+		case tag.Key == cln.TagError && (tag.Value == cln.True || tag.Value == cln.False): // the status
 		case tag.Key == cln.TagQuery:
 			list = append(list, semconv.DBQueryText(p.show(tag.Key, tag.Value)))
 		default:
@@ -104,7 +102,7 @@ func links(relations []correlate.Link) []sdktrace.Link {
 }
 
 func appendRPC(list []attribute.KeyValue, method string) []attribute.KeyValue {
-	list = append(list, semconv.RPCSystemNameKey.String(rpcSystemValue))
+	list = append(list, semconv.RPCSystemNameKey.String(rpcSystem))
 	if method != "" {
 		list = append(list, semconv.RPCMethod(method))
 	}

@@ -693,7 +693,7 @@ func recorded(t *testing.T, n int) []*correlate.Span {
 		if err := decoder.Decode(datagrams[i%len(datagrams)].Payload, &s.Span); err != nil {
 			t.Fatal(err)
 		}
-		s.Detail = details.Of(&s.Span)
+		s.Detail = details.Of(s.Name, s)
 		c.Add(s, time.Now())
 		spans = append(spans, c.Ready()...)
 	}

@@ -47,7 +47,7 @@ func BenchmarkMeaning(b *testing.B) {
 		i := 0
 		for b.Loop() {
 			s := decode(&d, i)
-			s.Detail = details.Of(&s.Span)
+			s.Detail = details.Of(s.Name, s)
 			now = now.Add(60 * time.Microsecond) // the highest peak of a real node
 			c.Observe(s, now)
 			c.Add(s, now)

@@ -3,6 +3,8 @@ package zipkin
 import (
 	"bytes"
 	"unicode/utf8"
+
+	"clntrace/collector/cln"
 )
 
 const (
@@ -122,22 +124,12 @@ func (d *Decoder) decodeTag(t *Tag, b []byte, cut bool) bool {
 	switch {
 	case cut:
 		t.Value = clean(trimRune(value)) + ellipsis
-	case repeats(t.Key):
+	case cln.Recurs(t.Key):
 		t.Value = d.texts.intern(value)
 	default:
 		t.Value = clean(value)
 	}
 	return true
-}
-
-// repeats reports whether the values of a tag recur, so that they are worth
-// sharing. Those of other tags (id, payment_hash) are nearly all unique.
-func repeats(key string) bool {
-	switch key {
-	case "query", "method", "error", "modifier", "step":
-		return true
-	}
-	return false
 }
 
 // trimRune removes an incomplete rune from the end of b.
