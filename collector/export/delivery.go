@@ -18,6 +18,7 @@ import (
 	"clntrace/collector/defect"
 	"clntrace/collector/spool"
 	"clntrace/collector/stats"
+	"clntrace/collector/text"
 )
 
 const (
@@ -243,7 +244,7 @@ func (d *delivery) try(ctx context.Context, l *link, batch []*tracepb.ResourceSp
 			result.retryable, err = false, found
 			result.message = found.Error()
 		}
-		result.message = Brief(result.message)
+		result.message = text.Brief(result.message)
 	}()
 	start := time.Now()
 	err = l.client.UploadTraces(ctx, batch)
@@ -272,7 +273,7 @@ func (d *delivery) pause(ctx context.Context, wait time.Duration, changed <-chan
 // from the ledger entry that takes the spans from where they were.
 func (d *delivery) settle(ctx context.Context, l *link, from stats.Counts, spans int64, result *attempt, err error) verdict {
 	if result.message == "" && err != nil && !result.acknowledged {
-		result.message = Brief(err.Error())
+		result.message = text.Brief(err.Error())
 	}
 	v, lines := d.endpoint.note(ctx, l, spans, result)
 	switch v {
