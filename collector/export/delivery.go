@@ -209,12 +209,10 @@ func (d *delivery) keep(batch []*tracepb.ResourceSpans, spans int64) (kept bool)
 	if s == nil {
 		return false
 	}
-	defer func() {
-		if found := defect.Of(recover()); found != nil {
-			d.confess(found)
-			kept = false
-		}
-	}()
+	defer defect.Catch(func(found error) {
+		d.confess(found)
+		kept = false
+	})
 	body, err := proto.Marshal(&coltracepb.ExportTraceServiceRequest{ResourceSpans: batch})
 	return err == nil && s.Put(spans, body) == nil // Put logs why it cannot
 }
@@ -239,13 +237,11 @@ func (d *delivery) retryIn(wait *backoff.ExponentialBackOff) time.Duration {
 // a refusal for good, because the next attempt would end the same way.
 func (d *delivery) try(ctx context.Context, l *link, batch []*tracepb.ResourceSpans) (result *attempt, err error) {
 	ctx, result = withAttempt(ctx)
-	defer func() {
-		if found := defect.Of(recover()); found != nil {
-			result.retryable, err = false, found
-			result.message = found.Error()
-		}
-		result.message = text.Brief(result.message)
-	}()
+	defer func() { result.message = text.Brief(result.message) }()
+	defer defect.Catch(func(found error) {
+		result.retryable, err = false, found
+		result.message = found.Error()
+	})
 	start := time.Now()
 	err = l.client.UploadTraces(ctx, batch)
 	if result.acknowledged {
