@@ -253,11 +253,7 @@ func newDecoder(c *Collector) *decoder {
 // safely runs a part of the decoder's work. A panic in it must not end a process
 // that the node may depend on; the spans it was working on stay pending.
 func (d *decoder) safely(work func()) {
-	defer func() {
-		if found := defect.Of(recover()); found != nil {
-			d.collector.confess(found)
-		}
-	}()
+	defer defect.Catch(d.collector.confess)
 	work()
 }
 
@@ -357,12 +353,10 @@ func observation(s *correlate.Span, p *export.Policy) stats.Observation {
 // notes it for the statistics. If its bytes make the decoder panic, only this
 // datagram is lost.
 func (d *decoder) admit(datagram *socket.Datagram, p *export.Policy, now time.Time) (s *correlate.Span, kept bool, err error) {
-	defer func() {
-		if found := defect.Of(recover()); found != nil {
-			d.collector.confess(found)
-			err = found
-		}
-	}()
+	defer defect.Catch(func(found error) {
+		d.collector.confess(found)
+		err = found
+	})
 	if s, err = d.span(datagram, now); err != nil {
 		return nil, false, err
 	}
