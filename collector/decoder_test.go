@@ -27,7 +27,7 @@ func BenchmarkStreet(b *testing.B) {
 	c.Start(cfg, nil)
 	b.Cleanup(func() { _ = c.Shutdown(b.Context()) })
 	d := newDecoder(c)
-	d.started = true
+	d.begun = true
 	const together = 64
 	now, i := time.Now(), 0
 	b.ReportAllocs()
@@ -36,7 +36,7 @@ func BenchmarkStreet(b *testing.B) {
 			i = 0
 		}
 		now = now.Add(together * 50 * time.Microsecond)
-		d.decode(datagrams[i:i+together], now)
+		d.pass(datagrams[i:i+together], now)
 		i += together
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/together, "ns/datagram")

@@ -1,12 +1,9 @@
 package collector
 
 import (
-	"encoding/hex"
 	"fmt"
 	"strings"
 	"time"
-
-	"go.opentelemetry.io/otel/trace"
 
 	"clntrace/collector/export"
 	"clntrace/collector/socket"
@@ -29,7 +26,7 @@ func (c *Collector) Stats(q stats.Query) stats.Report {
 		UptimeSeconds: int64(now.Sub(c.started).Seconds()),
 		Socket: stats.Socket{
 			Path: link.Path, State: "listening", QueueLimit: link.QueueLimit,
-			QueueFullEvents: link.QueueFull + link.SenderFull, LargestDatagram: int(c.largest.Load()),
+			QueueFullEvents: link.QueueFull + link.SenderFull, LargestDatagram: int(c.seen.largest.Load()),
 		},
 		Datagrams: stats.DatagramsOf(counts),
 		Spans:     stats.SpansOf(counts),
@@ -126,9 +123,9 @@ func judgeRefusals(r *stats.Report, cfg Config, list *warnings) {
 func (c *Collector) judgeDecoding(r *stats.Report, link socket.Status, list *warnings) {
 	if n := r.Datagrams.Malformed; n > 0 {
 		list.add("%s dropped; the last one: %v. Something other than lightningd may be sending to %s.",
-			text.Number(n, "datagram was not a span and was", "datagrams were not spans and were"), c.lastMalformed(), link.Path)
+			text.Number(n, "datagram was not a span and was", "datagrams were not spans and were"), *c.seen.lastMalformed.Load(), link.Path)
 	}
-	if found := c.defect.Load(); found != nil {
+	if found := c.seen.lastDefect.Load(); found != nil {
 		list.add("Spans ran into %v. They may lack attributes or links, be missing from the statistics, or stay pending.", *found)
 	}
 }
@@ -213,7 +210,7 @@ func judgeMemory(r *stats.Report, link socket.Status, list *warnings) {
 // judgeSilence warns if we listen and nothing comes.
 func (c *Collector) judgeSilence(link socket.Status, now time.Time, list *warnings) {
 	last, ever := c.started, false
-	if s := c.lastSpan.Load(); s != 0 {
+	if s := c.seen.lastSpan.Load(); s != 0 {
 		last, ever = c.started.Add(time.Duration(s)), true
 	}
 	minutes := int(now.Sub(last).Minutes())
@@ -249,21 +246,4 @@ func judgeSpool(r *stats.Report, s spool.Status, list *warnings) {
 	if s.Damaged > 0 {
 		list.add("%s set aside in %s. Nothing needs them any more: look at them or delete them.", text.Number(s.Damaged, "damaged file was", "damaged files were"), s.Dir)
 	}
-}
-
-// traceParent reads the trace id and the parent id of a W3C traceparent. Like
-// lightningd, it ignores one that has another form.
-func traceParent(s string) (traceID trace.TraceID, parent trace.SpanID) {
-	const length, traceAt, parentAt = 55, 3, 36 // 00-<32 hex>-<16 hex>-<2 hex>
-	if len(s) != length {
-		return traceID, parent
-	}
-	_, err := hex.Decode(traceID[:], []byte(s[traceAt:traceAt+32]))
-	if err == nil {
-		_, err = hex.Decode(parent[:], []byte(s[parentAt:parentAt+16]))
-	}
-	if err != nil {
-		return trace.TraceID{}, trace.SpanID{}
-	}
-	return traceID, parent
 }

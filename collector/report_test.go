@@ -19,6 +19,7 @@ import (
 	"clntrace/collector/socket"
 	"clntrace/collector/spool"
 	"clntrace/collector/stats"
+	"clntrace/collector/voice"
 	"clntrace/collector/zipkin"
 )
 
@@ -37,6 +38,7 @@ func open(t *testing.T, o Options) *node {
 		o.SocketPath = filepath.Join(t.TempDir(), "trace.sock")
 	}
 	o.Logger = slog.New(slog.NewTextHandler(io.Discard, nil))
+	o.Voice = voice.Plugin
 	n := &node{Open(o), o.SocketPath}
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
@@ -165,7 +167,7 @@ func TestSilenceIsWarnedAbout(t *testing.T) {
 	check(t, later(silence+time.Minute), stats.StatusOK, "No span has come for 6 minutes", "CLN_TRACE_SOCKET="+n.socket, "restart the node")
 	n.now = time.Now
 	n.send(t, extendTip(1))
-	n.lastSpan.Store(int64(3 * time.Minute)) // as if it had come then
+	n.seen.lastSpan.Store(int64(3 * time.Minute)) // as if it had come then
 	if list := about(later(silence+2*time.Minute), "No span has come"); len(list) != 0 {
 		t.Errorf("a span has come: %q", list)
 	}
@@ -249,7 +251,7 @@ func TestSmallSpoolIsNotCalledEmpty(t *testing.T) {
 func TestWarningsFromCounts(t *testing.T) {
 	n := open(t, Options{})
 	n.start(t, "off", nil)
-	n.noteMalformed(zipkin.ErrForm)
+	n.seen.malformed(zipkin.ErrForm)
 	up := socket.Status{Listening: true, Path: n.socket, QueueLimit: 10}
 	full := up
 	full.QueueFull = 14

@@ -17,6 +17,7 @@ import (
 	"clntrace/collector/socket"
 	"clntrace/collector/stats"
 	"clntrace/collector/text"
+	"clntrace/collector/voice"
 )
 
 // collectArgs is the command line of collect.
@@ -148,7 +149,7 @@ func Collect(args []string) int {
 	signals := make(chan os.Signal, 8) // buffered, so that pending SIGUSR1s do not make us miss a SIGTERM
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGUSR1)
 	spans := collector.Open(collector.Options{
-		SocketPath: parsed.socket, Version: Version(), Logger: logger,
+		SocketPath: parsed.socket, Version: Version(), Logger: logger, Voice: voice.Collect,
 	})
 	spans.PreferReceiving()
 	spans.Start(parsed.config, nil)

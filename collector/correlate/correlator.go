@@ -35,15 +35,15 @@ type Correlator struct {
 	// Repaired counts the cut spans that got their trace id back.
 	Repaired int64
 
-	run      Run
-	ids      ids
-	kin      *kin
-	known    trace.TraceID // of all spans; zero: none
-	defect   func(error)   // may be nil
-	commands commands
-	inner    inner
-	requests *requests
-	lastRun  Run // of a sender whose parent was known
+	run         Run
+	ids         ids
+	knownParent trace.SpanID  // that nobody sends; zero: none
+	known       trace.TraceID // of all spans; zero: none
+	defect      func(error)   // may be nil
+	commands    commands
+	inner       inner
+	requests    *requests
+	lastRun     Run // of a sender whose parent was known
 
 	orphans map[key][]*Span // cut spans, by the parent that they wait for
 	waiting []*Span         // the same, oldest first, and some that no longer wait
@@ -54,18 +54,19 @@ type Correlator struct {
 // New returns a Correlator.
 func New(o Options) *Correlator {
 	return &Correlator{
-		Group: true, run: o.Run, kin: newKin(o.KnownParent), known: o.KnownTrace, defect: o.Defect, commands: newCommands(),
+		Group: true, run: o.Run, knownParent: o.KnownParent, known: o.KnownTrace, defect: o.Defect, commands: newCommands(),
 		inner: newInner(), requests: newRequests(), orphans: make(map[key][]*Span),
 	}
 }
 
-// Observe records the parent and the children of s. Call it once for every span, in
-// the order of arrival, whether or not Add follows.
-func (c *Correlator) Observe(s *Span, now time.Time) { s.relative = c.kin.observe(s, now) }
-
-// Missing returns how many spans have given up waiting for their parent since the
-// last call.
-func (c *Correlator) Missing(now time.Time) int64 { return c.kin.expire(now) }
+// Correlate adds spans, in the order of arrival, and returns all that are ready.
+func (c *Correlator) Correlate(spans []*Span, now time.Time) (ready []*Span) {
+	c.ready = slices.Grow(c.ready, len(spans))
+	for _, s := range spans {
+		c.Add(s, now)
+	}
+	return c.Ready()
+}
 
 // Add correlates s. Unless its trace id is missing, it is Ready at once.
 func (c *Correlator) Add(s *Span, now time.Time) {
@@ -74,11 +75,11 @@ func (c *Correlator) Add(s *Span, now time.Time) {
 		return
 	}
 	switch {
-	case s.relative.IsValid():
-		c.repair(s, s.relative, now)
+	case s.Relative.IsValid():
+		c.repair(s, s.Relative, now)
 	case c.known.IsValid():
 		c.repair(s, c.known, now)
-	case s.ParentID.IsValid() && s.ParentID != c.kin.known && len(c.waiting) < maxRepairs:
+	case s.ParentID.IsValid() && s.ParentID != c.knownParent && len(c.waiting) < maxRepairs:
 		parent := key{s.Process, s.ParentID}
 		c.orphans[parent] = append(c.orphans[parent], s)
 		c.waiting, c.until = append(c.waiting, s), append(c.until, now.Add(repairWait))

@@ -12,7 +12,7 @@ import (
 type Span struct {
 	zipkin.Span
 	Process *process.Identity
-	Detail  string // from package detail
+	Detail  string // from package cln
 
 	// SentTraceID and SentID are the sender's ids, if grouping gave the span others.
 	SentTraceID trace.TraceID
@@ -24,7 +24,9 @@ type Span struct {
 	Request string
 	Links   []Link
 
-	relative trace.TraceID // of a relative that came before; zero: none
+	// Relative is the trace of a relative that came before (package parents); zero:
+	// none. A cut span gets it.
+	Relative trace.TraceID
 }
 
 // Relation says why two spans are linked.
