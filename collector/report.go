@@ -15,7 +15,7 @@ import (
 // Stats reports on everything since Open.
 func (c *Collector) Stats(q stats.Query) stats.Report {
 	if c.receiver != nil {
-		c.receiver.Settle() // the request that somebody asks about may have ended just now
+		c.receiver.Sync() // the request that somebody asks about may have ended just now
 	}
 	now := c.now()
 	link := c.socketStatus()

@@ -16,6 +16,8 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"golang.org/x/net/http/httpguts"
+
 	"clntrace/collector/text"
 )
 
@@ -151,10 +153,7 @@ func pairError(i int, what string) error {
 // checkHeader accepts what both gRPC and HTTP can carry. They would refuse
 // anything else only at the first export, long after the mistake was made.
 func checkHeader(key, value string) error {
-	token := func(r rune) bool {
-		return r > ' ' && r <= '~' && !strings.ContainsRune(`"(),/:;<=>?@[\]{}`, r)
-	}
-	if strings.ContainsFunc(key, func(r rune) bool { return !token(r) }) {
+	if !httpguts.ValidHeaderFieldName(key) {
 		return errors.New("has a key that is not a header name")
 	}
 	if strings.ContainsFunc(value, func(r rune) bool { return r < ' ' || r > '~' }) {
