@@ -1,6 +1,7 @@
 package plugin
 
 import (
+	"bytes"
 	"errors"
 	"flag"
 	"fmt"
@@ -14,6 +15,7 @@ import (
 	"time"
 
 	"clntrace/collector"
+	"clntrace/collector/patient"
 	"clntrace/collector/socket"
 	"clntrace/collector/stats"
 	"clntrace/collector/text"
@@ -142,9 +144,14 @@ func Collect(args []string) int {
 		return 2
 	}
 	limitMemory()
-	lines := newOutlet(os.Stderr, nil) // of what goes wrong there nobody can be told
+	lines, tables := newOutput(), newOutput()
 	logger := spokenLog(lines)
-	tables := newOutlet(os.Stdout, func(err error) { logger.Warn("printing the statistics failed", "error", err) })
+	// A line about a line that could not be written could not be written either.
+	go lines.copyTo(os.Stderr, func(error) {}, func(n uint64) { logger.Warn(fmt.Sprintf("%d log lines were dropped, because nobody read them", n)) })
+	go tables.copyTo(os.Stdout, func(err error) { logger.Warn("printing the statistics failed", "error", err) },
+		func(n uint64) {
+			logger.Warn(fmt.Sprintf("statistics were dropped %d times, because nobody read them", n))
+		})
 	signal.Ignore(syscall.SIGPIPE)
 	signals := make(chan os.Signal, 8) // buffered, so that pending SIGUSR1s do not make us miss a SIGTERM
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGUSR1)
@@ -154,8 +161,8 @@ func Collect(args []string) int {
 	spans.PreferReceiving()
 	spans.Start(parsed.config, nil)
 	collect(spans, logger, tables, signals)
-	within(lastWords, tables.close)
-	within(lastWords, lines.close)
+	within(lastWords, tables.Close)
+	within(lastWords, lines.Close)
 	return 0
 }
 
@@ -183,4 +190,32 @@ func printStats(spans spanCollector, logger *slog.Logger, stdout io.Writer) {
 	if err := report.WriteTable(stdout); err != nil {
 		logger.Warn("printing the statistics failed", "error", err)
 	}
+}
+
+// maxChunks is how many pieces of output wait for who reads them: a table or a
+// log line each.
+const maxChunks = 256
+
+// output is an output of collect: whoever gathers a container's output can hang, and
+// what receives spans must not hang with it.
+type output struct{ *patient.Queue[[]byte] }
+
+var _ io.Writer = output{}
+
+func newOutput() output { return output{patient.New[[]byte](maxChunks)} }
+
+// Write takes p, or drops it if there is no room. It never fails.
+func (o output) Write(p []byte) (int, error) {
+	o.Put(bytes.Clone(p))
+	return len(p), nil
+}
+
+// copyTo writes what comes to w until Close. It tells failed why it could not, and
+// lost how many pieces were dropped.
+func (o output) copyTo(w io.Writer, failed func(error), lost func(n uint64)) {
+	o.Run(func(p []byte) {
+		if _, err := w.Write(p); err != nil {
+			failed(err)
+		}
+	}, lost)
 }

@@ -22,6 +22,7 @@ import (
 	"github.com/elementsproject/glightning/glightning"
 
 	"clntrace/collector"
+	"clntrace/collector/patient"
 	"clntrace/collector/stats"
 	"clntrace/collector/text"
 	"clntrace/collector/voice"
@@ -53,7 +54,7 @@ var _ spanCollector = (*collector.Collector)(nil)
 func Run(args []string) int {
 	limitMemory()
 	lines := newLogQueue()
-	logger := lines.logger()
+	logger := newLogger(lines)
 	// Bind before anything is answered: what lightningd and its plugins send from
 	// here on waits in the socket.
 	spans := collector.Open(socketOptions(os.LookupEnv, logger))
@@ -139,9 +140,9 @@ func newPlugin(spans spanCollector, logger *slog.Logger) *plugin {
 
 // serve talks to lightningd until it sends shutdown or closes the pipe, or a
 // signal comes. However the end begins, the shutdown is the same.
-func (p *plugin) serve(in io.Reader, out io.Writer, lines *logQueue, signals <-chan os.Signal) int {
+func (p *plugin) serve(in io.Reader, out io.Writer, lines *patient.Queue[logLine], signals <-chan os.Signal) int {
 	w := newWire(out, p.log)
-	go lines.run(w.notify)
+	go passLog(lines, w.notify)
 	hangUp, err := p.converse(w, in)
 	if err != nil {
 		p.log.Error("the conversation with lightningd cannot begin", "error", err)
@@ -156,7 +157,7 @@ func (p *plugin) serve(in io.Reader, out io.Writer, lines *logQueue, signals <-c
 	within(p.farewell, w.drain)
 	stopCollector(p.spans, p.log)
 	within(p.farewell, hangUp)
-	within(p.farewell, lines.close)
+	within(p.farewell, lines.Close)
 	return 0
 }
 
