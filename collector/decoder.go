@@ -97,11 +97,7 @@ func (c *Collector) decode() {
 // safely runs a part of the decoder's work. A panic in it must not end a process
 // that the node may depend on; the spans it was working on stay pending.
 func (d *decoder) safely(work func()) {
-	defer func() {
-		if found := defect.Of(recover()); found != nil {
-			d.noteDefect(found)
-		}
-	}()
+	defer defect.Catch(d.noteDefect)
 	work()
 }
 
@@ -159,12 +155,10 @@ func (d *decoder) pass(datagrams []socket.Datagram, now time.Time) {
 // whether there was room for it. If its bytes make that panic, only this datagram is
 // lost.
 func (d *decoder) admit(datagram *socket.Datagram, shown *policy.Policy, now time.Time) (s *correlate.Span, kept bool, err error) {
-	defer func() {
-		if found := defect.Of(recover()); found != nil {
-			d.noteDefect(found)
-			err = found
-		}
-	}()
+	defer defect.Catch(func(found error) {
+		d.noteDefect(found)
+		err = found
+	})
 	if datagram.Oversize {
 		return nil, false, zipkin.ErrOversize
 	}

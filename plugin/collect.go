@@ -16,6 +16,7 @@ import (
 	"clntrace/collector"
 	"clntrace/collector/socket"
 	"clntrace/collector/stats"
+	"clntrace/collector/text"
 	"clntrace/collector/voice"
 )
 
@@ -55,7 +56,7 @@ func parseCollect(args []string, getenv func(string) string) (collectArgs, error
 		problems = append(problems, "--socket: not given, allowed is the path that CLN_TRACE_SOCKET has in lightningd's environment")
 	}
 	if flags.NArg() > 0 {
-		problems = append(problems, fmt.Sprintf("got '%s', allowed are options only", show(flags.Arg(0))))
+		problems = append(problems, fmt.Sprintf("got '%s', allowed are options only", text.Quotable(flags.Arg(0))))
 	}
 	if len(problems) > 0 {
 		return parsed, errors.New(strings.Join(problems, "\n"))
@@ -69,7 +70,7 @@ func parseCollect(args []string, getenv func(string) string) (collectArgs, error
 // otherwise it is the last argument that was consumed.
 func flagError(flags *flag.FlagSet, args []string) error {
 	if next := flags.Arg(0); strings.HasPrefix(next, "---") || strings.HasPrefix(strings.TrimLeft(next, "-"), "=") {
-		return fmt.Errorf("got '%s', allowed are options such as --socket=PATH", show(next))
+		return fmt.Errorf("got '%s', allowed are options such as --socket=PATH", text.Quotable(next))
 	}
 	arg := args[len(args)-flags.NArg()-1]
 	name, _, _ := strings.Cut(strings.TrimLeft(arg, "-"), "=")
@@ -78,9 +79,9 @@ func flagError(flags *flag.FlagSet, args []string) error {
 	case flags.Lookup(name) != nil:
 		return fmt.Errorf("--%s: has no value, allowed is --%s=VALUE", name, name)
 	case flags.Lookup(short) != nil:
-		return fmt.Errorf("--%s: allowed here is --%s", show(name), short)
+		return fmt.Errorf("--%s: allowed here is --%s", text.Quotable(name), short)
 	}
-	return fmt.Errorf("--%s: unknown, allowed is what 'clntrace collect --help' lists", show(name))
+	return fmt.Errorf("--%s: unknown, allowed is what 'clntrace collect --help' lists", text.Quotable(name))
 }
 
 // spoken rewords what the collector says for the command line of collect. The

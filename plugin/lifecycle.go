@@ -23,6 +23,7 @@ import (
 
 	"clntrace/collector"
 	"clntrace/collector/stats"
+	"clntrace/collector/text"
 	"clntrace/collector/voice"
 )
 
@@ -272,7 +273,7 @@ func (p *plugin) init(params json.RawMessage) (any, error) {
 	var req initParams
 	var problems []string
 	if err := json.Unmarshal(params, &req); err != nil {
-		problems = append(problems, ascii(fmt.Sprintf("lightningd's init cannot be read (%v), allowed is what lightningd 26.06 sends", err)))
+		problems = append(problems, text.ASCII(fmt.Sprintf("lightningd's init cannot be read (%v), allowed is what lightningd 26.06 sends", err)))
 	}
 	given, faults := givenOptions(req.Options)
 	p.settings = settings{given: given, getenv: p.getenv, prefix: prefix, dir: req.Configuration.LightningDir}
@@ -330,7 +331,7 @@ func (p *plugin) setConfig(params json.RawMessage) (any, error) {
 		return nil, err
 	}
 	if err := p.spans.Reconfigure(cfg, sentences(faults)); err != nil {
-		return nil, errors.New(sentence(err.Error()))
+		return nil, errors.New(text.Sentence(err.Error()))
 	}
 	p.settings = changed
 	return struct{}{}, nil
@@ -353,7 +354,7 @@ func (p *plugin) changed(method string, params json.RawMessage) (settings, colle
 	}
 	o, ok := optionNamed(strings.TrimPrefix(name, prefix))
 	if !ok || !strings.HasPrefix(name, prefix) {
-		return fail("%s: '%s' is not an option of clntrace", method, show(name))
+		return fail("%s: '%s' is not an option of clntrace", method, text.Quotable(name))
 	}
 	if !o.dynamic {
 		return fail("%s cannot change while the node runs; set it in lightningd's configuration and restart the node", name)
@@ -394,7 +395,7 @@ func (p *plugin) check(params json.RawMessage) (any, error) {
 	case statsMethod:
 		_, err = parseStats(rest)
 	default:
-		err = fmt.Errorf("check: '%s' is not a command of clntrace", show(command))
+		err = fmt.Errorf("check: '%s' is not a command of clntrace", text.Quotable(command))
 	}
 	if err != nil {
 		return nil, err

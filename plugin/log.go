@@ -6,6 +6,8 @@ import (
 	"log/slog"
 	"strings"
 	"sync/atomic"
+
+	"clntrace/collector/text"
 )
 
 const (
@@ -119,7 +121,7 @@ func (h logHandler) Handle(_ context.Context, r slog.Record) error {
 	if len(message) > maxLogLine {
 		message = message[:maxLogLine-3] + "..."
 	}
-	h.queue.put(logLine{levelName(r.Level), ascii(message)})
+	h.queue.put(logLine{levelName(r.Level), text.ASCII(message)})
 	return nil
 }
 

@@ -15,6 +15,8 @@ import (
 	"time"
 	"unicode"
 	"unicode/utf8"
+
+	"clntrace/collector/text"
 )
 
 // Bounds of what an operator can set. They keep a typo from costing memory or
@@ -213,19 +215,11 @@ func readPEM(path string) ([]byte, error) {
 	}
 	switch {
 	case errors.Is(err, fs.ErrPermission):
-		return nil, fmt.Errorf("it cannot be read (%w); allowed is a PEM file that user %d may read", reason(err), os.Geteuid())
+		return nil, fmt.Errorf("it cannot be read (%w); allowed is a PEM file that user %d may read", text.Cause(err), os.Geteuid())
 	case err != nil:
-		return nil, fmt.Errorf("it cannot be read (%w); allowed is a PEM file", reason(err))
+		return nil, fmt.Errorf("it cannot be read (%w); allowed is a PEM file", text.Cause(err))
 	}
 	return data, nil
-}
-
-// reason is err without the path, which the sentence around it already names.
-func reason(err error) error {
-	if pathErr, ok := errors.AsType[*os.PathError](err); ok {
-		return pathErr.Err
-	}
-	return err
 }
 
 // checkCA makes sure that path holds certificates.

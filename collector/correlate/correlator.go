@@ -151,11 +151,7 @@ func (c *Correlator) finish(s *Span, now time.Time) {
 
 // relate groups and links s. If that panics, s is still passed on.
 func (c *Correlator) relate(s *Span, now time.Time) {
-	defer func() {
-		if found := defect.Of(recover()); found != nil && c.defect != nil {
-			c.defect(found)
-		}
-	}()
+	defer defect.Catch(c.defect)
 	path := s.path()
 	if path != "" {
 		s.Request = clip(path.FirstComponent()) // clipped as in the root of the request

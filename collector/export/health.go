@@ -200,7 +200,7 @@ func (h *endpointHealth) noteDefect(lost int64, found error) (lines []string) {
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.complain(what, lost, Brief(found.Error()), time.Now())
+	return h.complain(what, lost, text.Brief(found.Error()), time.Now())
 }
 
 // unreachable records that the endpoint is away. The caller holds h.mu.

@@ -230,12 +230,10 @@ func (e *exporter) ExportSpans(ctx context.Context, spans []sdktrace.ReadOnlySpa
 // export sends one request. The SDK calls us in a goroutine of its own, where a
 // panic would end the process.
 func (e *exporter) export(ctx context.Context, spans []sdktrace.ReadOnlySpan) (err error) {
-	defer func() {
-		if found := defect.Of(recover()); found != nil {
-			e.pipeline.delivery.lose(int64(len(spans)), found)
-			err = nil
-		}
-	}()
+	defer defect.Catch(func(found error) {
+		e.pipeline.delivery.lose(int64(len(spans)), found)
+		err = nil
+	})
 	return e.next.ExportSpans(ctx, spans)
 }
 
@@ -260,12 +258,10 @@ func (e *exporter) prepare(spans []sdktrace.ReadOnlySpan) (n int) {
 // fillIn fills in one span. If that panics, the span is exported as it is. The
 // caller holds e.mu.
 func (e *exporter) fillIn(s *readOnlySpan, p *policy.Policy) {
-	defer func() {
-		if found := defect.Of(recover()); found != nil {
-			s.attributes, s.links = nil, nil
-			e.pipeline.delivery.confess(found)
-		}
-	}()
+	defer defect.Catch(func(found error) {
+		s.attributes, s.links = nil, nil
+		e.pipeline.delivery.confess(found)
+	})
 	s.scope = &e.pipeline.scope
 	s.resource = e.resources.of(s.in.Process)
 	s.describe(p, e.database)
