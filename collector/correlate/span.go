@@ -1,6 +1,8 @@
 package correlate
 
 import (
+	"time"
+
 	"go.opentelemetry.io/otel/trace"
 
 	"clntrace/collector/cln"
@@ -27,6 +29,13 @@ type Span struct {
 	// Relative is the trace of a relative that came before (package parents); zero:
 	// none. A cut span gets it.
 	Relative trace.TraceID
+
+	// Paired says that lightningd's work on this request of a plugin is known: Wait is
+	// the time from the request's start until lightningd began to work on it, and Work
+	// is how long that took. The rest is the answer's way back, and for methods that
+	// lightningd does not answer at once the time until it could.
+	Paired     bool
+	Wait, Work time.Duration
 }
 
 // Relation says why two spans are linked.
