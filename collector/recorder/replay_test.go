@@ -74,8 +74,7 @@ func correlated(t testing.TB, list []recording.Datagram) (spans []came) {
 			identities[d.PID] = &process.Identity{PID: int32(d.PID), Name: d.Exe, Known: true}
 		}
 		s.Process = identities[d.PID]
-		s.Detail = details.Of(&s.Span)
-		c.Observe(s, now)
+		s.Detail = details.Of(s.Name, &s.Span)
 		c.Add(s, now)
 		ready()
 	}
