@@ -20,6 +20,7 @@ import (
 	"clntrace/collector/socket"
 	"clntrace/collector/stats"
 	"clntrace/collector/text"
+	"clntrace/collector/voice"
 	"clntrace/collector/zipkin"
 )
 
@@ -35,7 +36,9 @@ type Options struct {
 	// TraceParent is the value of CLN_TRACEPARENT: a parent whose span never comes.
 	TraceParent string
 	Version     string // of clntrace
-	Logger      *slog.Logger
+	// Voice names options and commands in warnings and in the log.
+	Voice  voice.Voice
+	Logger *slog.Logger
 }
 
 // Node identifies the node whose spans these are. Empty fields are unknown.
@@ -77,12 +80,12 @@ func Open(o Options) *Collector {
 	}
 	c.allow(nil)
 	if o.SocketProblem == "" {
-		c.receiver = socket.Open(o.SocketPath, o.Logger)
+		c.receiver = socket.Open(o.SocketPath, o.Logger, o.Voice)
 	} else {
 		o.Logger.Warn("no span can be received: " + o.SocketProblem)
 	}
 	c.pipeline = export.NewPipeline(c.ledger, o.Logger, o.Version)
-	c.pipeline.Yield = c.yield
+	c.pipeline.Yield, c.pipeline.Voice = c.yield, o.Voice
 	go c.decode()
 	return c
 }

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"clntrace/collector/patient"
+	"clntrace/collector/text"
 )
 
 const (
@@ -70,7 +71,7 @@ func (h logHandler) Handle(_ context.Context, r slog.Record) error {
 	if len(message) > maxLogLine {
 		message = message[:maxLogLine-3] + "..."
 	}
-	h.queue.Put(logLine{levelName(r.Level), ascii(message)})
+	h.queue.Put(logLine{levelName(r.Level), text.ASCII(message)})
 	return nil
 }
 
@@ -105,11 +106,11 @@ func appendAttr(b *strings.Builder, group string, a slog.Attr) {
 		}
 		return
 	}
-	text := value.String()
-	if text == "" || strings.ContainsAny(text, " =\t\n") {
-		text = "'" + text + "'"
+	shown := value.String()
+	if shown == "" || strings.ContainsAny(shown, " =\t\n") {
+		shown = "'" + shown + "'"
 	}
-	fmt.Fprintf(b, " %s%s=%s", group, a.Key, text)
+	fmt.Fprintf(b, " %s%s=%s", group, a.Key, shown)
 }
 
 // debugWriter passes what glightning writes with package log on to slog.

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"clntrace/collector/stats"
+	"clntrace/collector/text"
 )
 
 const (
@@ -58,11 +59,11 @@ func answerStats(source interface {
 	if !req.table {
 		return report, nil
 	}
-	var text bytes.Buffer
-	if err := report.WriteTable(&text); err != nil {
+	var table bytes.Buffer
+	if err := report.WriteTable(&table); err != nil {
 		return nil, fmt.Errorf("writing the table: %w", err)
 	}
-	return statsTable{FormatHint: "simple", Table: strings.TrimRight(text.String(), "\n")}, nil
+	return statsTable{FormatHint: "simple", Table: strings.TrimRight(table.String(), "\n")}, nil
 }
 
 // parseStats reads the parameters of tracestats, by position or by name.
@@ -90,7 +91,7 @@ func parseStats(params json.RawMessage) (statsRequest, error) {
 			err = setters[name](value)
 		}
 		if err != nil {
-			return req, paramErrorf("%s: %s: got '%s', %w", statsMethod, name, show(shownValue(raw)), err)
+			return req, paramErrorf("%s: %s: got '%s', %w", statsMethod, name, text.Show(shownValue(raw)), err)
 		}
 	}
 	return req, nil

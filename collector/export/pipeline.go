@@ -17,6 +17,7 @@ import (
 	"clntrace/collector/defect"
 	"clntrace/collector/spool"
 	"clntrace/collector/stats"
+	"clntrace/collector/voice"
 )
 
 const (
@@ -35,6 +36,8 @@ type Pipeline struct {
 	// Yield, if set, is called after each request with the time that it took. It may
 	// block, to leave the processor to others. Set it before Start.
 	Yield func(worked time.Duration)
+	// Voice names options in what goes wrong. Set it before Start.
+	Voice voice.Voice
 
 	ledger   ledger
 	scope    instrumentation.Scope
@@ -103,7 +106,7 @@ func (p *Pipeline) Start(cfg Config) error {
 		cfg.Endpoint = OffEndpoint
 		_ = p.delivery.use(cfg) // off cannot fail
 	}
-	p.delivery.openSpool(cfg)
+	p.delivery.openSpool(cfg, p.Voice)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.policy = newPolicy(cfg)

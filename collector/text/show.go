@@ -1,4 +1,4 @@
-package plugin
+package text
 
 import "strings"
 
@@ -6,11 +6,11 @@ import "strings"
 // it, and not so much that it fills a terminal.
 const maxShown = 60
 
-// show makes a value from outside fit to stand between single quotes in an
+// Show makes a value from outside fit to stand between single quotes in an
 // error. lightningd copies the raw JSON text of a setconfig error into a string
 // that it escapes again, so the user would see each double quote and backslash
 // behind several backslashes.
-func show(s string) string {
+func Show(s string) string {
 	cut := false
 	if len(s) > maxShown {
 		s, cut = s[:maxShown], true
@@ -30,9 +30,9 @@ func show(s string) string {
 	return s
 }
 
-// ascii makes s one line of printable ASCII, which every terminal and log shows
+// ASCII makes s one line of printable ASCII, which every terminal and log shows
 // alike.
-func ascii(s string) string {
+func ASCII(s string) string {
 	return strings.Map(func(r rune) rune {
 		if r < ' ' || r > '~' {
 			return '?'
@@ -41,6 +41,6 @@ func ascii(s string) string {
 	}, s)
 }
 
-// sentence makes the text of an error fit for logs and for the answer to
-// setconfig, in which double quotes do not survive (see show).
-func sentence(s string) string { return ascii(strings.ReplaceAll(s, `"`, "'")) }
+// Sentence makes the text of an error fit for logs and for the answer to
+// setconfig, in which double quotes do not survive (see Show).
+func Sentence(s string) string { return ASCII(strings.ReplaceAll(s, `"`, "'")) }
