@@ -14,6 +14,7 @@ import (
 	"clntrace/collector/memory"
 	"clntrace/collector/metrics"
 	"clntrace/collector/policy"
+	"clntrace/collector/recorder"
 	"clntrace/collector/socket"
 	"clntrace/collector/stats"
 	"clntrace/collector/text"
@@ -51,6 +52,7 @@ type Collector struct {
 	policy   atomic.Pointer[policy.Policy] // nil before Start
 	ledger   *stats.Ledger
 	table    *stats.Operations
+	recorder atomic.Pointer[recorder.Recorder] // nil: no trace is to be kept, or not started
 	pipeline *export.Pipeline
 	metrics  atomic.Pointer[metrics.Metrics] // nil: not wanted, or not started
 	begin    chan struct{}                   // closed by Start
@@ -118,6 +120,9 @@ func (c *Collector) Start(cfg Config, problems []string) {
 	}
 	c.room.SetLimit(c.cfg.QueueSize)
 	c.policy.Store(policyOf(c.cfg))
+	if c.cfg.RecorderSize > 0 {
+		c.recorder.Store(recorder.New(int64(c.cfg.RecorderSize) << 20))
+	}
 	c.startMetrics()
 	close(c.begin)
 	if c.socketStatus().Listening { // if not, that has been logged
@@ -171,7 +176,11 @@ func (c *Collector) Reconfigure(cfg Config, problems []string) error {
 		}
 	}
 	c.cfg, c.problems = cfg, problems
+	before := c.policy.Load()
 	c.policy.Store(policyOf(cfg))
+	if r := c.recorder.Load(); r != nil && c.policy.Load().HidesMore(before) {
+		r.Clear()
+	}
 	if connection {
 		c.moveMetrics()
 	}

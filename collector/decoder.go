@@ -37,6 +37,7 @@ type decoder struct {
 	details    cln.Reader
 	parents    *parents.Awaited
 	correlator *correlate.Correlator
+	recorded   *policy.Policy // by which the recorder was last given spans
 
 	begun     bool              // Start was called
 	held      []*correlate.Span // until then
@@ -206,6 +207,7 @@ func (d *decoder) count(counts stats.Counts, observations []stats.Observation, n
 
 // leave is the end of the street, for spans that wait for nothing any more.
 func (d *decoder) leave(ready []*correlate.Span, now time.Time) {
+	d.safely(func() { d.record(ready, now) })
 	var counts stats.Counts
 	counts.Repaired, d.correlator.Repaired = d.correlator.Repaired, 0
 	ready = d.admitAdded(ready, &counts)
@@ -274,6 +276,9 @@ func (d *decoder) tick(now time.Time) {
 		d.correlator.Expire(now)
 		d.leave(d.correlator.Ready(), now)
 	}
+	if r := d.recorder.Load(); r != nil {
+		r.Tick(now)
+	}
 }
 
 // finish ends all waits, at shutdown.
@@ -281,6 +286,9 @@ func (d *decoder) finish(now time.Time) {
 	if d.begun {
 		d.correlator.Flush(now)
 		d.leave(d.correlator.Ready(), now)
+	}
+	if r := d.recorder.Load(); r != nil {
+		r.Flush(now)
 	}
 }
 

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"flag"
-	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -14,6 +13,7 @@ import (
 	"testing"
 
 	"clntrace/collector"
+	"clntrace/collector/recorder"
 	"clntrace/collector/stats"
 	"clntrace/collector/voice"
 )
@@ -62,11 +62,18 @@ func TestCollect(t *testing.T) {
 	spans := new(fakeCollector)
 	signals := make(chan os.Signal, 8)
 	signals <- syscall.SIGUSR1
+	signals <- syscall.SIGUSR2
 	signals <- syscall.SIGUSR1
 	signals <- syscall.SIGTERM
-	run(spans, slog.New(slog.DiscardHandler), io.Discard, signals)
+	var out bytes.Buffer
+	run(spans, slog.New(slog.DiscardHandler), &out, signals)
 	if spans.asked != 3 || spans.shutdowns != 1 || spans.nodes != 1 {
 		t.Errorf("got %+v, want statistics twice and at the end, one shutdown, and one node that is not known", spans)
+	}
+	for _, part := range []string{"aabbccdd", "Trace aabbccddeeff: xpay", "And 7 more."} {
+		if !strings.Contains(out.String(), part) {
+			t.Errorf("SIGUSR2 does not print %q:\n%s", part, out.String())
+		}
 	}
 }
 
@@ -79,6 +86,16 @@ func (c *fakeCollector) SetNode(n collector.Node) {
 	}
 }
 func (c *fakeCollector) Stats(stats.Query) stats.Report { c.asked++; return stats.Report{} }
+func (c *fakeCollector) Traces(q recorder.Query) (recorder.Answer, error) {
+	kept := recorder.Summary{TraceID: "aabbccddeeff", Detail: "xpay"}
+	switch q.ID {
+	case "":
+		return recorder.List{Traces: []recorder.Summary{kept, {TraceID: "gone"}}, More: 7}, nil
+	case kept.TraceID:
+		return recorder.Single{Trace: &recorder.Trace{Summary: kept}}, nil
+	}
+	return nil, recorder.ErrNone
+}
 func (c *fakeCollector) Shutdown(context.Context) error { c.shutdowns++; return nil }
 
 // Whoever runs collect has typed --socket and --options, and reads of them.

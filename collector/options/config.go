@@ -7,8 +7,9 @@ import "clntrace/collector/export"
 type Config struct {
 	export.Config
 
-	AllowUIDs []uint32 // further users whose datagrams are accepted
-	Metrics   bool     // also send OTLP metrics
+	AllowUIDs    []uint32 // further users whose datagrams are accepted
+	RecorderSize int      // MiB of memory for the traces that can be shown; 0: none
+	Metrics      bool     // also send OTLP metrics
 }
 
 // Defaults returns the configuration that applies if nothing is set.

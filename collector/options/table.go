@@ -122,6 +122,11 @@ var table = []Option{
 	{Name: "spool-size", Kind: Int, Default: "64",
 		doc: "MiB on disk at most, 0 for no spool. When it is full the oldest batches are dropped and counted",
 		set: setInt(0, 1<<20, func(c *Config) *int { return &c.SpoolSize })},
+	{Name: "recorder-size", Kind: Int, Default: "16",
+		doc: "MiB of memory at most for the traces that are kept to be shown: the slowest, the failed and the newest; 0 for none",
+		// The upper bound leaves room for the rest within the 128 MiB that clntrace takes
+		// at most.
+		set: setInt(0, 32, func(c *Config) *int { return &c.RecorderSize })},
 	{Name: "allow-uids", Kind: String,
 		doc: "Numeric ids of further users, separated by commas, whose spans are accepted. Only then is the socket's mode 0666",
 		set: func(c *Config, s string) (err error) { c.AllowUIDs, err = parseUIDs(s); return err }},

@@ -102,6 +102,18 @@ func (p *Policy) Show(tag, value string) string {
 	return value
 }
 
+// HidesMore reports whether p hides the values of tags that than shows.
+func (p *Policy) HidesMore(than *Policy) bool {
+	return slices.ContainsFunc(p.hidden(), func(tag string) bool { return !slices.Contains(than.hidden(), tag) })
+}
+
+func (p *Policy) hidden() []string {
+	if p == nil {
+		return nil
+	}
+	return p.redact
+}
+
 // Name returns the name of s as it may be shown. That of an added root is the method
 // in the requests' id, and redacted like it.
 func (p *Policy) Name(s *correlate.Span) string {

@@ -326,6 +326,18 @@ func (r *Recorder) Tick(now time.Time) {
 	}
 }
 
+// Flush decides on the traces whose root has come, without a wait for what may follow.
+func (r *Recorder) Flush(now time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for r.settled.first != nil {
+		r.decide(r.settled.first, now)
+	}
+	if r.bytes > r.limit {
+		r.makeRoom(now)
+	}
+}
+
 // adopt lets spans that came after the root of their trace join it. A trace of one
 // span, as most are, is decided on at once and has no entry in byID, which would cost
 // more than all the rest; so it is looked for here.

@@ -27,6 +27,9 @@ var SortKeys = []SortKey{SortSlowest, SortRecent, SortFailed, SortOpen}
 
 // Query says which traces are wanted.
 type Query struct {
+	// ID, if set, is the beginning of the id of one trace, or of the hash of its
+	// payment. The rest does not count then.
+	ID    string
 	Sort  SortKey
 	Match string // a part of process, name, detail, error or payment hash, in any case
 	Limit int    // traces at most
@@ -37,6 +40,21 @@ type Open interface {
 	// OpenTraces returns what is open at the time now, in any order, with the Status
 	// StatusOpen and the duration until now.
 	OpenTraces(now time.Time) []Summary
+}
+
+// Answer answers q. The error is ErrID or ErrNone.
+func (r *Recorder) Answer(q Query, open Open, now time.Time) (Answer, error) {
+	if q.ID == "" {
+		return r.List(q, open, now), nil
+	}
+	found, several, err := r.Find(q.ID, now)
+	switch {
+	case err != nil:
+		return nil, err
+	case found != nil:
+		return Single{found}, nil
+	}
+	return List{Traces: several, Recorder: r.Status(), Query: q}, nil
 }
 
 // List answers q. open tells what is open; nil: nobody knows.
@@ -136,19 +154,24 @@ func (s *Summary) matches(part string) bool {
 
 // Reasons why there is no trace for an id.
 var (
-	ErrID = errors.New("the beginning of a trace id or of a payment hash, in hexadecimal digits")
+	ErrID = errors.New("an id is the beginning of a trace id or of a payment hash, in hexadecimal digits")
 	// ErrNone means that the recorder does not hold the trace, or not any more.
 	ErrNone = errors.New("no trace that is kept has an id or a payment hash that begins so")
 )
 
+// IsPrefix reports whether s can be the beginning of a trace id or of a payment hash.
+func IsPrefix(s string) bool {
+	const longest = 64 // digits of a payment hash
+	return len(s) <= longest && isHex(strings.ToLower(s))
+}
+
 // Find returns the only trace whose id, or whose payment hash, begins with prefix.
 // If several do, it returns nil and the list of them. The error is ErrID or ErrNone.
 func (r *Recorder) Find(prefix string, now time.Time) (*Trace, []Summary, error) {
-	prefix = strings.ToLower(prefix)
-	const longest = 64 // digits of a payment hash
-	if len(prefix) > longest || !isHex(prefix) {
+	if !IsPrefix(prefix) {
 		return nil, nil, ErrID
 	}
+	prefix = strings.ToLower(prefix)
 	var found []Summary
 	r.eachKind(func(k *kind) {
 		k.label(now)
@@ -262,10 +285,10 @@ func (s *TraceSpan) micros(key string) *int64 {
 	return &us
 }
 
-// Slowest is the trace of the slowest span of an operation.
+// Slowest is the slowest span of an operation.
 type Slowest struct {
-	TraceID   string    `json:"trace_id"`
-	StartedAt time.Time `json:"started_at"` // of the span
+	TraceID   string
+	StartedAt time.Time // of the span
 }
 
 // Operation is what spans of the same kind have in common. Its texts have at most 200

@@ -107,6 +107,14 @@ type Operation struct {
 	P90US   float64 `json:"p90_us"`
 	P99US   float64 `json:"p99_us"`
 	MaxUS   uint64  `json:"max_us"`
+
+	Slowest *Slowest `json:"slowest,omitempty"` // of the spans whose traces are still kept
+}
+
+// Slowest is the slowest span of an operation.
+type Slowest struct {
+	TraceID   string    `json:"trace_id"`
+	StartedAt time.Time `json:"started_at"` // of the span
 }
 
 // SortKey orders the operations of a Report, largest first.
