@@ -16,6 +16,9 @@ const (
 	// deepest is how wide the lines of a tree may be to the left of a name.
 	deepest   = 20
 	timeWidth = 6
+	// worthALine is the part of the time line that a request must take for a line
+	// about where it waited. The JSON form has that of all requests.
+	worthALine = 100
 )
 
 // WriteTable writes t as a tree, in ASCII, for a terminal of 80 columns: who did
@@ -175,7 +178,7 @@ func (d *drawing) write(b *strings.Builder) {
 // line writes a row, and its remarks below.
 func (d *drawing) line(b *strings.Builder, r *row) {
 	name, remarks := r.text(), r.remarks()
-	if waited := r.waited(); waited != "" {
+	if waited := r.waited(); waited != "" && r.DurationUS >= (d.end-d.begin)/worthALine {
 		remarks = append([]string{waited}, remarks...)
 	}
 	fmt.Fprintf(b, "%-*s %-*s%*s %*s |%s|\n", d.tree, clip(r.prefix+name, d.tree), d.procs, clip(r.process, d.procs-1),

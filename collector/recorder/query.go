@@ -255,14 +255,21 @@ func (h *held) appendSpans(list []TraceSpan, begin int64) []TraceSpan {
 			}
 			s.Attributes[h.string(a.key)] = h.value(a)
 		}
-		s.read()
+		s.Read()
 		list = append(list, s)
 	}
 	return list
 }
 
-// read fills in what attributes say.
-func (s *TraceSpan) read() {
+// Read fills in what the attributes say: the detail, if there is none, the type of the
+// error, and the waits.
+func (s *TraceSpan) Read() {
+	if name := s.text(keySpanName); name != "" {
+		s.Span = name
+	}
+	if s.Detail == "" {
+		s.Detail = cmp.Or(s.text(keySummary), s.text(keyMethod))
+	}
 	if s.Status == StatusFailed {
 		s.ErrorType = s.text(keyErrorType)
 	}
