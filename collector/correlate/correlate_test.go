@@ -353,8 +353,8 @@ func TestOpenRequestsAreBounded(t *testing.T) {
 	}
 	c.Expire(epoch.Add(pairWait))
 	ready := c.Ready()
-	if len(ready) != maxRequests+20 || c.requests.open.Len() != maxRequests {
-		t.Errorf("%d spans and %d open requests, want the 10 oldest closed", len(ready), c.requests.open.Len())
+	if len(ready) != maxRequests+20 || c.requests.open() != maxRequests {
+		t.Errorf("%d spans and %d open requests, want the 10 oldest closed", len(ready), c.requests.open())
 	}
 	if first := ready[slices.IndexFunc(ready, func(s *Span) bool { return s.Synthetic })]; first.Request != "cli:pay#0" {
 		t.Errorf("%s was closed first", first.Request)

@@ -2,6 +2,7 @@ package correlate
 
 import (
 	"slices"
+	"strings"
 	"time"
 
 	"go.opentelemetry.io/otel/trace"
@@ -25,12 +26,17 @@ type Options struct {
 	// KnownTrace is the trace of KnownParent, to which all spans belong; zero: none.
 	KnownTrace trace.TraceID
 	Defect     func(error) // called with a panic that a span has caused; may be nil
+	// Payments knows which requests are open and have failed; nil: spans alone tell.
+	Payments Payments
 }
 
 // Correlator finds out how spans are related. It is not safe for concurrent use.
 type Correlator struct {
 	// Group makes one trace of the spans of a request.
 	Group bool
+	// First is the number of the first request that lightningd sent to us. What it
+	// numbered lower began before we did, and may have a root already. 0: unknown.
+	First uint64
 	// Repaired counts the cut spans that got their trace id back.
 	Repaired int64
 
@@ -43,6 +49,9 @@ type Correlator struct {
 	settled  time.Time // when they were looked at
 	inner    inner
 	requests *requests
+	payments Payments            // may be nil
+	learned  map[string]struct{} // methods that wait, beside those of waits
+	whole    []Whole
 
 	orphans map[key][]*Span // cut spans, by the parent that they wait for
 	waiting []*Span         // the same, oldest first, and some that no longer wait
@@ -54,7 +63,7 @@ type Correlator struct {
 func New(o Options) *Correlator {
 	return &Correlator{
 		Group: true, nodes: newNodes(o.Run), kin: newKin(o.KnownParent), known: o.KnownTrace, defect: o.Defect,
-		inner: newInner(), requests: newRequests(), orphans: make(map[key][]*Span),
+		inner: newInner(), requests: newRequests(), payments: o.Payments, learned: make(map[string]struct{}), orphans: make(map[key][]*Span),
 	}
 }
 
@@ -111,12 +120,31 @@ func (c *Correlator) Expire(now time.Time) {
 		n.commands.expire(now)
 	}
 	c.inner.expire(now.Add(-linkWindow))
-	c.ready = append(c.ready, c.requests.expire(now)...)
+	c.expireRequests(now)
 }
 
-// Flush ends all waits.
+// Flush ends all waits. The roots of requests of which something is still open are
+// marked Incomplete.
 func (c *Correlator) Flush(now time.Time) {
 	c.Expire(now.Add(repairWait + quiet))
+	for c.requests.open() > 0 {
+		c.closeOldest(now)
+	}
+}
+
+// Whole returns the requests whose roots have been added since the last call.
+func (c *Correlator) Whole() []Whole {
+	whole := c.whole
+	c.whole = nil
+	return whole
+}
+
+// earlier returns the number of lightningd's last request that began before we did.
+func (c *Correlator) earlier(n *node) uint64 {
+	if c.First == 0 || n.run != c.nodes.own {
+		return 0
+	}
+	return c.First - 1
 }
 
 // repair gives s the trace id of its relatives.
@@ -168,7 +196,7 @@ func (c *Correlator) relate(s *Span, now time.Time) (waits bool) {
 	switch s.Name {
 	case cln.SpanCommand:
 		n := c.nodes.sender(s.Process, now)
-		n.commands.add(s, now)
+		c.suspect(n, n.commands.add(s, now))
 	case cln.SpanRequest:
 		return c.relateRequest(s, now)
 	}
@@ -180,31 +208,55 @@ func (c *Correlator) relateRequest(s *Span, now time.Time) (waits bool) {
 	if path != "" {
 		s.Request = clip(path.FirstComponent()) // clipped as in the root of the request
 	}
-	grouped := c.Group && path != "" && !s.ParentID.IsValid() && !s.WasCut() && c.group(n, s, path, now)
-	c.enclose(s, path, grouped, now)
-	return c.pair(n, s, path, now)
+	links, parent := c.inner.take(s, c.ids.pathKey(path), now)
+	// A request that others have taken for their parent goes to their trace even if its
+	// sender gave it another parent.
+	var q *openRequest
+	root := path.Root()
+	grouped := c.Group && root != "" && !s.WasCut() && (!s.ParentID.IsValid() || parent)
+	if grouped {
+		q = c.group(n, s, root, path, now)
+	} else {
+		enclose(s, links)
+	}
+	// A request of a plugin has two components at least.
+	if outer := path.Parent(""); strings.Contains(string(outer), "/") {
+		c.inner.add(c.ids.pathKey(outer), s, grouped, now)
+	}
+	t := n.stream(s.Process)
+	if q != nil {
+		t.noteEnd(q, s.Timestamp+s.Duration)
+	}
+	if c.pair(n, t, s, path, now) {
+		return true
+	}
+	c.cover(s, q)
+	return false
 }
 
-// group gives s the ids that follow from its path. It reports whether the path is
-// long enough for that.
-func (c *Correlator) group(n *node, s *Span, path cln.Path, now time.Time) bool {
-	root := path.Root()
-	if root == "" {
-		return false
-	}
-	run := n.run
+// group gives s the ids that follow from its path. It returns the request that s
+// belongs to, or nil if that has its root already.
+func (c *Correlator) group(n *node, s *Span, root, path cln.Path, now time.Time) *openRequest {
 	s.SentTraceID, s.SentID = s.TraceID, s.ID
-	s.TraceID, s.ID = c.ids.traceID(run, root), c.ids.spanID(run, path)
-	rootID := s.ID
+	s.TraceID, s.ID = c.ids.traceID(n.run, root), c.ids.spanID(n.run, path)
+	first, rootID := s.TraceID, s.ID
 	if path != root {
-		rootID = c.ids.spanID(run, root)
-		s.ParentID = rootID
-		if outer := path.Parent(root); outer != root {
-			s.ParentID = c.ids.spanID(run, outer)
-		}
+		rootID = c.ids.spanID(n.run, root)
 	}
-	if evicted := c.requests.add(s, root, rootID, now); evicted != nil {
-		c.ready = append(c.ready, evicted)
+	q, parent := c.place(n, s, root, path, rootID, now)
+	s.ParentID = parent
+	if outer := path.Parent(root); outer != "" && outer != root {
+		s.ParentID = c.ids.spanID(n.run, outer)
 	}
-	return true
+	switch {
+	case q == nil && s.ID == parent: // its place has been taken by the root that was added
+		s.ID = s.SentID
+	case q == nil:
+	case path == root && s.TraceID == first:
+		q.sent, s.ParentID = true, trace.SpanID{}
+		q.servedBy(s.Process)
+	case s.ParentID == parent:
+		q.servedBy(s.Process)
+	}
+	return q
 }

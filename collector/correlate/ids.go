@@ -26,6 +26,7 @@ const (
 	forSpan   = 's'
 	forOrphan = 'o'
 	forKey    = 'k'
+	forLater  = 'l' // what a request does after its root
 )
 
 // pathKey stands for a path in a table. It has 16 bytes, while a sender can make a
@@ -48,6 +49,21 @@ func (i *ids) traceID(r Run, root cln.Path) (id trace.TraceID) {
 // spanID is the span id of the request with that path.
 func (i *ids) spanID(r Run, path cln.Path) (id trace.SpanID) {
 	sum := i.sum(forSpan, r, string(path))
+	copy(id[:], sum[:])
+	return id
+}
+
+// continuedTraceID is the trace id of what a request does after its root has been
+// added, beginning with the span with that path.
+func (i *ids) continuedTraceID(r Run, path cln.Path) (id trace.TraceID) {
+	sum := i.sum(forLater, r, string(path))
+	copy(id[:], sum[:])
+	return id
+}
+
+// continuedSpanID is the id of the root of such a trace.
+func (i *ids) continuedSpanID(of trace.TraceID) (id trace.SpanID) {
+	sum := i.sum(forLater, Run{}, string(of[:]))
 	copy(id[:], sum[:])
 	return id
 }

@@ -23,7 +23,10 @@ type node struct {
 	run      Run
 	commands commands
 	streams  *simplelru.LRU[*process.Identity, *stream] // by plugin
-	heard    time.Time                                  // when its last command came; zero: never
+	// forgotten is the highest number of a request of which it is not known any more
+	// that it has a root. Those before it may have one too.
+	forgotten uint64
+	heard     time.Time // when its last command came; zero: never
 }
 
 // nodes tells runs of lightningd apart that send to one socket.
