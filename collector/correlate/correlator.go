@@ -9,6 +9,7 @@ import (
 
 	"clntrace/collector/cln"
 	"clntrace/collector/defect"
+	"clntrace/collector/process"
 )
 
 const (
@@ -26,6 +27,15 @@ type Options struct {
 	// KnownTrace is the trace of KnownParent, to which all spans belong; zero: none.
 	KnownTrace trace.TraceID
 	Defect     func(error) // called with a panic that a span has caused; may be nil
+	// Origin tells the processes that we see from others with the same pids: see
+	// process.Origin.
+	Origin []byte
+	// Unknown stands for the run of lightningd where that is not known. It is to be
+	// random, and the same for as long as what has been exported is remembered.
+	Unknown []byte
+	// Child finds a process by the pid of its parent and its name; nil if there is none.
+	// It is asked for plugins of which nothing has come yet. May be nil.
+	Child func(parent int32, name string) *process.Identity
 	// Payments knows which requests are open and have failed; nil: spans alone tell.
 	Payments Payments
 }
@@ -40,7 +50,7 @@ type Correlator struct {
 	// Repaired counts the cut spans that got their trace id back.
 	Repaired int64
 
-	ids      ids
+	ids      *ids
 	kin      *kin
 	known    trace.TraceID // of all spans; zero: none
 	defect   func(error)   // may be nil
@@ -49,8 +59,9 @@ type Correlator struct {
 	settled  time.Time // when they were looked at
 	inner    inner
 	requests *requests
-	payments Payments            // may be nil
-	learned  map[string]struct{} // methods that wait, beside those of waits
+	payments Payments                                          // may be nil
+	child    func(parent int32, name string) *process.Identity // may be nil
+	learned  map[string]struct{}                               // methods that wait, beside those of waits
 	whole    []Whole
 
 	orphans map[key][]*Span // cut spans, by the parent that they wait for
@@ -61,8 +72,9 @@ type Correlator struct {
 
 // New returns a Correlator.
 func New(o Options) *Correlator {
+	ids := &ids{origin: o.Origin, unknown: o.Unknown}
 	return &Correlator{
-		Group: true, nodes: newNodes(o.Run), kin: newKin(o.KnownParent), known: o.KnownTrace, defect: o.Defect,
+		Group: true, ids: ids, nodes: newNodes(o.Run, ids), child: o.Child, kin: newKin(o.KnownParent), known: o.KnownTrace, defect: o.Defect,
 		inner: newInner(), requests: newRequests(), payments: o.Payments, learned: make(map[string]struct{}), orphans: make(map[key][]*Span),
 	}
 }
@@ -208,7 +220,7 @@ func (c *Correlator) relateRequest(s *Span, now time.Time) (waits bool) {
 	if path != "" {
 		s.Request = clip(path.FirstComponent()) // clipped as in the root of the request
 	}
-	links, parent := c.inner.take(s, c.ids.pathKey(path), now)
+	links, parent := c.inner.take(s, c.ids.pathKey(n.scope, path), now)
 	// A request that others have taken for their parent goes to their trace even if its
 	// sender gave it another parent.
 	var q *openRequest
@@ -221,7 +233,7 @@ func (c *Correlator) relateRequest(s *Span, now time.Time) (waits bool) {
 	}
 	// A request of a plugin has two components at least.
 	if outer := path.Parent(""); strings.Contains(string(outer), "/") {
-		c.inner.add(c.ids.pathKey(outer), s, grouped, now)
+		c.inner.add(c.ids.pathKey(n.scope, outer), s, grouped, now)
 	}
 	t := n.stream(s.Process)
 	if q != nil {
@@ -234,19 +246,45 @@ func (c *Correlator) relateRequest(s *Span, now time.Time) (waits bool) {
 	return false
 }
 
+// scope returns what the ids of the request with that path, which p sent, are computed
+// in. Where the root of the path holds no number of lightningd's, that is the run of
+// the plugin that counts.
+func (c *Correlator) scope(n *node, p *process.Identity, root, path cln.Path) scope {
+	if name, _ := path.Last(); name != "" && n.plugins[name] != p {
+		if len(n.plugins) >= maxStreams {
+			clear(n.plugins)
+		}
+		n.plugins[strings.Clone(clip(name))] = p
+	}
+	name, _ := root.Last()
+	if name == "cln" || name == "" {
+		return n.scope
+	}
+	counts, known := n.plugins[name]
+	if !known && c.child != nil {
+		counts = c.child(n.run.PID, name)
+		n.plugins[strings.Clone(clip(name))] = counts
+	}
+	if counts == nil || counts.PID == 0 {
+		return n.scope
+	}
+	return c.ids.plugin(n.scope, counts)
+}
+
 // group gives s the ids that follow from its path. It returns the request that s
 // belongs to, or nil if that has its root already.
 func (c *Correlator) group(n *node, s *Span, root, path cln.Path, now time.Time) *openRequest {
 	s.SentTraceID, s.SentID = s.TraceID, s.ID
-	s.TraceID, s.ID = c.ids.traceID(n.run, root), c.ids.spanID(n.run, path)
+	in := c.scope(n, s.Process, root, path)
+	s.TraceID, s.ID = c.ids.traceID(in, root), c.ids.spanID(in, path)
 	first, rootID := s.TraceID, s.ID
 	if path != root {
-		rootID = c.ids.spanID(n.run, root)
+		rootID = c.ids.spanID(in, root)
 	}
-	q, parent := c.place(n, s, root, path, rootID, now)
+	q, parent := c.place(n, s, root, path, in, rootID, now)
 	s.ParentID = parent
 	if outer := path.Parent(root); outer != "" && outer != root {
-		s.ParentID = c.ids.spanID(n.run, outer)
+		s.ParentID = c.ids.spanID(in, outer)
 	}
 	switch {
 	case q == nil && s.ID == parent: // its place has been taken by the root that was added

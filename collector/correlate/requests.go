@@ -117,7 +117,7 @@ func rootNumber(root cln.Path) uint64 {
 // if s came too late for its request's root, which covers it nevertheless. If the
 // request went on after its root, place opens another one, which continues it. id is
 // the root's span id.
-func (c *Correlator) place(n *node, s *Span, root, path cln.Path, id trace.SpanID, now time.Time) (q *openRequest, rootID trace.SpanID) {
+func (c *Correlator) place(n *node, s *Span, root, path cln.Path, in scope, id trace.SpanID, now time.Time) (q *openRequest, rootID trace.SpanID) {
 	if q := c.requests.find(s.TraceID); q != nil {
 		q.observe(s, now)
 		return q, q.id
@@ -144,15 +144,15 @@ func (c *Correlator) place(n *node, s *Span, root, path cln.Path, id trace.SpanI
 			return nil, last.root.SpanID
 		}
 	}
-	return c.goOn(n, s, first, root, path, now)
+	return c.goOn(n, s, first, root, path, in, now)
 }
 
 // covers reports whether s began before the request had been quiet for long.
 func (d *doneRequest) covers(s *Span) bool { return s.Timestamp <= d.end+quiet.Microseconds() }
 
 // goOn opens the request in which the one that is done goes on.
-func (c *Correlator) goOn(n *node, s *Span, done *doneRequest, root, path cln.Path, now time.Time) (*openRequest, trace.SpanID) {
-	s.TraceID = c.ids.continuedTraceID(n.run, path)
+func (c *Correlator) goOn(n *node, s *Span, done *doneRequest, root, path cln.Path, in scope, now time.Time) (*openRequest, trace.SpanID) {
+	s.TraceID = c.ids.continuedTraceID(in, path)
 	done.next = s.TraceID
 	id := c.ids.continuedSpanID(s.TraceID)
 	q := c.openRequest(n, s, root, id, now)

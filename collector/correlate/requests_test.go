@@ -129,7 +129,7 @@ func TestRootsInRecordings(t *testing.T) {
 	for name, file := range recordings(t) {
 		spans := load(t, file)
 		want := extents(spans)
-		c := newTimed(Options{Run: run}, spans[0].Start())
+		c := newTimed(among(spans...), spans[0].Start())
 		c.send(spans...)
 		here := slices.Collect(maps.Values(c.roots))
 		c.Flush(c.now)
@@ -155,7 +155,7 @@ func TestRootsInRecordings(t *testing.T) {
 func TestRootsOfSlowPayments(t *testing.T) {
 	spans := load(t, "testdata/slow-payments.jsonl.gz")
 	want := extents(spans)
-	c := newTimed(Options{Run: run}, spans[0].Start())
+	c := newTimed(among(spans...), spans[0].Start())
 	c.send(spans...)
 	c.advance(c.now.Add(quiet + tick))
 	right, wrong, what := rightRoots(c.out, want)
@@ -362,9 +362,9 @@ func TestNoSecondRootWithTheSameID(t *testing.T) {
 
 func TestTimersRequestAfterItsRoot(t *testing.T) {
 	xpay, askrene := newProcess(1, "cln-xpay"), newProcess(2, "cln-askrene")
-	c := newTimed(Options{Run: run}, epoch)
 	inner := newRequest(askrene, 2, "timer/cln-xpay:x#5/cln:x#9/cln-askrene:listpeerchannels#1", 10, 10)
 	outer := newRequest(xpay, 1, "timer/cln-xpay:x#5", 0, 30*second)
+	c := newTimed(among(inner, outer), epoch)
 	c.send(inner, outer)
 	c.Flush(c.now)
 	c.collect()
