@@ -85,16 +85,16 @@ func TestDefectsEndNothing(t *testing.T) {
 	n := open(t, Options{SocketProblem: "none is needed"})
 	n.start(t, "off", nil)
 	d := newDecoder(n.Collector)
-	d.started = true
+	d.begun = true
 	datagrams := []socket.Datagram{{Payload: []byte(extendTip(1))}, {Payload: []byte(extendTip(2))}}
 	now := time.Now()
 
 	whole := d.processes
 	d.processes = nil
-	d.decode(datagrams[:1], now)
+	d.pass(datagrams[:1], now)
 	check(t, n.Stats(stats.Query{}), stats.StatusDegraded, "1 datagram was not a span", "a defect of clntrace")
 	d.processes = whole
-	d.safely(func() { d.decode(datagrams[1:], now) })
+	d.safely(func() { d.pass(datagrams[1:], now) })
 	d.safely(func() { panic("boom") })
 
 	counts := n.ledger.Counts()
@@ -124,10 +124,10 @@ func TestDefectAtTheEndDoesNotKeepIt(t *testing.T) {
 	}
 	n.receiver.Close()
 	d := newDecoder(n.Collector)
-	d.collector.table, d.started = nil, true // so that counting panics
+	d.table, d.begun = nil, true // so that counting panics
 	open := true
 	d.safely(func() { open = d.take() })
-	if found := n.defect.Load(); found == nil || len(d.datagrams) != 1 {
+	if found := n.seen.lastDefect.Load(); found == nil || len(d.datagrams) != 1 {
 		t.Fatalf("%d datagrams came, and met %v", len(d.datagrams), found)
 	}
 	if open {

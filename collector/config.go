@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"clntrace/collector/export"
+	"clntrace/collector/policy"
 )
 
 // Config is everything that an operator can set. The zero Config is not usable;
@@ -29,4 +30,11 @@ func DefaultConfig() Config {
 		BatchDelay:    time.Second,
 		SpoolSize:     64,
 	}}
+}
+
+// policy is what c says about which spans may leave, and what of them may be shown.
+func (c Config) policy() *policy.Policy {
+	return policy.New(policy.Config{
+		Off: c.Endpoint.Off(), SampleRatio: c.SampleRatio, DropSpans: c.DropSpans, RedactTags: c.RedactTags,
+	})
 }

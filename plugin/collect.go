@@ -1,6 +1,7 @@
 package plugin
 
 import (
+	"bytes"
 	"errors"
 	"flag"
 	"fmt"
@@ -14,8 +15,11 @@ import (
 	"time"
 
 	"clntrace/collector"
+	"clntrace/collector/patient"
 	"clntrace/collector/socket"
 	"clntrace/collector/stats"
+	"clntrace/collector/text"
+	"clntrace/collector/voice"
 )
 
 // collectArgs is the command line of collect.
@@ -54,7 +58,7 @@ func parseCollect(args []string, getenv func(string) string) (collectArgs, error
 		problems = append(problems, "--socket: not given, allowed is the path that CLN_TRACE_SOCKET has in lightningd's environment")
 	}
 	if flags.NArg() > 0 {
-		problems = append(problems, fmt.Sprintf("got '%s', allowed are options only", show(flags.Arg(0))))
+		problems = append(problems, fmt.Sprintf("got '%s', allowed are options only", text.Quotable(flags.Arg(0))))
 	}
 	if len(problems) > 0 {
 		return parsed, errors.New(strings.Join(problems, "\n"))
@@ -68,7 +72,7 @@ func parseCollect(args []string, getenv func(string) string) (collectArgs, error
 // otherwise it is the last argument that was consumed.
 func flagError(flags *flag.FlagSet, args []string) error {
 	if next := flags.Arg(0); strings.HasPrefix(next, "---") || strings.HasPrefix(strings.TrimLeft(next, "-"), "=") {
-		return fmt.Errorf("got '%s', allowed are options such as --socket=PATH", show(next))
+		return fmt.Errorf("got '%s', allowed are options such as --socket=PATH", text.Quotable(next))
 	}
 	arg := args[len(args)-flags.NArg()-1]
 	name, _, _ := strings.Cut(strings.TrimLeft(arg, "-"), "=")
@@ -77,9 +81,9 @@ func flagError(flags *flag.FlagSet, args []string) error {
 	case flags.Lookup(name) != nil:
 		return fmt.Errorf("--%s: has no value, allowed is --%s=VALUE", name, name)
 	case flags.Lookup(short) != nil:
-		return fmt.Errorf("--%s: allowed here is --%s", show(name), short)
+		return fmt.Errorf("--%s: allowed here is --%s", text.Quotable(name), short)
 	}
-	return fmt.Errorf("--%s: unknown, allowed is what 'clntrace collect --help' lists", show(name))
+	return fmt.Errorf("--%s: unknown, allowed is what 'clntrace collect --help' lists", text.Quotable(name))
 }
 
 // spoken rewords what the collector says for the command line of collect. The
@@ -140,20 +144,25 @@ func Collect(args []string) int {
 		return 2
 	}
 	limitMemory()
-	lines := newOutlet(os.Stderr, nil) // of what goes wrong there nobody can be told
+	lines, tables := newOutput(), newOutput()
 	logger := spokenLog(lines)
-	tables := newOutlet(os.Stdout, func(err error) { logger.Warn("printing the statistics failed", "error", err) })
+	// A line about a line that could not be written could not be written either.
+	go lines.copyTo(os.Stderr, func(error) {}, func(n uint64) { logger.Warn(fmt.Sprintf("%d log lines were dropped, because nobody read them", n)) })
+	go tables.copyTo(os.Stdout, func(err error) { logger.Warn("printing the statistics failed", "error", err) },
+		func(n uint64) {
+			logger.Warn(fmt.Sprintf("statistics were dropped %d times, because nobody read them", n))
+		})
 	signal.Ignore(syscall.SIGPIPE)
 	signals := make(chan os.Signal, 8) // buffered, so that pending SIGUSR1s do not make us miss a SIGTERM
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGUSR1)
 	spans := collector.Open(collector.Options{
-		SocketPath: parsed.socket, Version: Version(), Logger: logger,
+		SocketPath: parsed.socket, Version: Version(), Logger: logger, Voice: voice.Collect,
 	})
 	spans.PreferReceiving()
 	spans.Start(parsed.config, nil)
 	collect(spans, logger, tables, signals)
-	within(lastWords, tables.close)
-	within(lastWords, lines.close)
+	within(lastWords, tables.Close)
+	within(lastWords, lines.Close)
 	return 0
 }
 
@@ -181,4 +190,32 @@ func printStats(spans spanCollector, logger *slog.Logger, stdout io.Writer) {
 	if err := report.WriteTable(stdout); err != nil {
 		logger.Warn("printing the statistics failed", "error", err)
 	}
+}
+
+// maxChunks is how many pieces of output wait for who reads them: a table or a
+// log line each.
+const maxChunks = 256
+
+// output is an output of collect: whoever gathers a container's output can hang, and
+// what receives spans must not hang with it.
+type output struct{ *patient.Queue[[]byte] }
+
+var _ io.Writer = output{}
+
+func newOutput() output { return output{patient.New[[]byte](maxChunks)} }
+
+// Write takes p, or drops it if there is no room. It never fails.
+func (o output) Write(p []byte) (int, error) {
+	o.Put(bytes.Clone(p))
+	return len(p), nil
+}
+
+// copyTo writes what comes to w until Close. It tells failed why it could not, and
+// lost how many pieces were dropped.
+func (o output) copyTo(w io.Writer, failed func(error), lost func(n uint64)) {
+	o.Run(func(p []byte) {
+		if _, err := w.Write(p); err != nil {
+			failed(err)
+		}
+	}, lost)
 }

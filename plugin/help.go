@@ -1,12 +1,16 @@
 package plugin
 
-import "fmt"
+import (
+	"fmt"
+
+	"clntrace/collector/text"
+)
 
 // NotByHand is what a user gets who runs the plugin in a terminal: what it is and
 // how to configure it.
 func NotByHand(args []string) string {
 	if len(args) > 0 {
-		return fmt.Sprintf("clntrace has no command '%s'.\n\n", show(args[0])) + notByHand
+		return fmt.Sprintf("clntrace has no command '%s'.\n\n", text.Quotable(args[0])) + notByHand
 	}
 	return notByHand
 }

@@ -22,7 +22,10 @@ import (
 	"github.com/elementsproject/glightning/glightning"
 
 	"clntrace/collector"
+	"clntrace/collector/patient"
 	"clntrace/collector/stats"
+	"clntrace/collector/text"
+	"clntrace/collector/voice"
 )
 
 const (
@@ -51,7 +54,7 @@ var _ spanCollector = (*collector.Collector)(nil)
 func Run(args []string) int {
 	limitMemory()
 	lines := newLogQueue()
-	logger := lines.logger()
+	logger := newLogger(lines)
 	// Bind before anything is answered: what lightningd and its plugins send from
 	// here on waits in the socket.
 	spans := collector.Open(socketOptions(os.LookupEnv, logger))
@@ -85,7 +88,7 @@ func Run(args []string) int {
 func socketOptions(lookup func(string) (string, bool), logger *slog.Logger) collector.Options {
 	const remedy = " in lightningd's environment, so lightningd sends no spans." +
 		" Set CLN_TRACE_SOCKET=/path/to.sock there (its systemd unit, container or shell, not its config) and restart the node"
-	o := collector.Options{Version: Version(), Logger: logger}
+	o := collector.Options{Version: Version(), Logger: logger, Voice: voice.Plugin}
 	o.Lightningd = os.Getppid()
 	o.TraceParent, _ = lookup("CLN_TRACEPARENT")
 	path, set := lookup("CLN_TRACE_SOCKET")
@@ -137,9 +140,9 @@ func newPlugin(spans spanCollector, logger *slog.Logger) *plugin {
 
 // serve talks to lightningd until it sends shutdown or closes the pipe, or a
 // signal comes. However the end begins, the shutdown is the same.
-func (p *plugin) serve(in io.Reader, out io.Writer, lines *logQueue, signals <-chan os.Signal) int {
+func (p *plugin) serve(in io.Reader, out io.Writer, lines *patient.Queue[logLine], signals <-chan os.Signal) int {
 	w := newWire(out, p.log)
-	go lines.run(w.notify)
+	go passLog(lines, w.notify)
 	hangUp, err := p.converse(w, in)
 	if err != nil {
 		p.log.Error("the conversation with lightningd cannot begin", "error", err)
@@ -154,7 +157,7 @@ func (p *plugin) serve(in io.Reader, out io.Writer, lines *logQueue, signals <-c
 	within(p.farewell, w.drain)
 	stopCollector(p.spans, p.log)
 	within(p.farewell, hangUp)
-	within(p.farewell, lines.close)
+	within(p.farewell, lines.Close)
 	return 0
 }
 
@@ -271,7 +274,7 @@ func (p *plugin) init(params json.RawMessage) (any, error) {
 	var req initParams
 	var problems []string
 	if err := json.Unmarshal(params, &req); err != nil {
-		problems = append(problems, ascii(fmt.Sprintf("lightningd's init cannot be read (%v), allowed is what lightningd 26.06 sends", err)))
+		problems = append(problems, text.ASCII(fmt.Sprintf("lightningd's init cannot be read (%v), allowed is what lightningd 26.06 sends", err)))
 	}
 	given, faults := givenOptions(req.Options)
 	p.settings = settings{given: given, getenv: p.getenv, prefix: prefix, dir: req.Configuration.LightningDir}
@@ -329,7 +332,7 @@ func (p *plugin) setConfig(params json.RawMessage) (any, error) {
 		return nil, err
 	}
 	if err := p.spans.Reconfigure(cfg, sentences(faults)); err != nil {
-		return nil, errors.New(sentence(err.Error()))
+		return nil, errors.New(text.Sentence(err.Error()))
 	}
 	p.settings = changed
 	return struct{}{}, nil
@@ -352,7 +355,7 @@ func (p *plugin) changed(method string, params json.RawMessage) (settings, colle
 	}
 	o, ok := optionNamed(strings.TrimPrefix(name, prefix))
 	if !ok || !strings.HasPrefix(name, prefix) {
-		return fail("%s: '%s' is not an option of clntrace", method, show(name))
+		return fail("%s: '%s' is not an option of clntrace", method, text.Quotable(name))
 	}
 	if !o.dynamic {
 		return fail("%s cannot change while the node runs; set it in lightningd's configuration and restart the node", name)
@@ -393,7 +396,7 @@ func (p *plugin) check(params json.RawMessage) (any, error) {
 	case statsMethod:
 		_, err = parseStats(rest)
 	default:
-		err = fmt.Errorf("check: '%s' is not a command of clntrace", show(command))
+		err = fmt.Errorf("check: '%s' is not a command of clntrace", text.Quotable(command))
 	}
 	if err != nil {
 		return nil, err

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"os"
 	"testing"
+
+	"clntrace/collector/text"
 )
 
 func TestManifest(t *testing.T) {
@@ -38,7 +40,7 @@ func TestManifestDefaults(t *testing.T) {
 			t.Errorf("%s has variables and a default: lightningd would always send it", o.name)
 		case o.kind == kindFlag && m.Default != nil:
 			t.Errorf("%s: a flag has no default", o.name)
-		case m.Description != ascii(m.Description):
+		case m.Description != text.ASCII(m.Description):
 			t.Errorf("%s: the description is not ASCII: %s", o.name, m.Description)
 		}
 	}

@@ -97,7 +97,7 @@ func TestIdentify(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			lines := newLogQueue()
 			spans := newFakeCollector()
-			p := newPlugin(spans, lines.logger())
+			p := newPlugin(spans, newLogger(lines))
 			p.rpc = quick
 			if tt.timing != nil {
 				tt.timing(&p.rpc)
@@ -122,7 +122,7 @@ func TestIdentify(t *testing.T) {
 func TestIdentifySettlesForWhatIsKnown(t *testing.T) {
 	known := collector.Node{Network: "regtest"}
 	spans := newFakeCollector()
-	p := newPlugin(spans, newLogQueue().logger())
+	p := newPlugin(spans, newLogger(newLogQueue()))
 	p.rpc.settle = time.Millisecond
 	settled := make(chan struct{})
 	path := filepath.Join(t.TempDir(), "rpc")
@@ -147,7 +147,7 @@ func TestIdentifySettlesForWhatIsKnown(t *testing.T) {
 
 func TestIdentifyEndsWithThePlugin(t *testing.T) {
 	spans := newFakeCollector()
-	p := newPlugin(spans, newLogQueue().logger())
+	p := newPlugin(spans, newLogger(newLogQueue()))
 	path := filepath.Join(t.TempDir(), "rpc")
 	asked := make(chan struct{})
 	release := make(chan struct{})

@@ -10,10 +10,11 @@ import (
 	"strings"
 	"time"
 
-	"github.com/jedib0t/go-pretty/v6/text"
+	tabletext "github.com/jedib0t/go-pretty/v6/text"
 
 	"clntrace/collector"
 	"clntrace/collector/export"
+	"clntrace/collector/text"
 )
 
 // prefix begins every option's name in lightningd's configuration.
@@ -234,13 +235,13 @@ func (s settings) lookup(o option) (label, value string, ok bool) {
 // value of a concealed option nor credentials in a URL.
 func (o option) refusal(label, value string, err error) string {
 	if o.kind == kindConceal {
-		return sentence(fmt.Sprintf("%s: %v", label, err)) + quoted(value)
+		return text.Sentence(fmt.Sprintf("%s: %v", label, err)) + quoted(value)
 	}
 	at := strings.LastIndex(value, "@")
 	if at >= 0 && (o.name == endpointOption || strings.Contains(value[:at], ":")) {
 		value = "***" + value[at:]
 	}
-	return sentence(fmt.Sprintf("%s: got '%s', %v", label, show(value), err)) + quoted(value)
+	return text.Sentence(fmt.Sprintf("%s: got '%s', %v", label, text.Quotable(value), err)) + quoted(value)
 }
 
 // quoted is the advice for a value in quotation marks: lightningd takes them as a
@@ -287,13 +288,13 @@ func (s settings) checkClientCertificate(cfg collector.Config, faults []fault) [
 	}
 	if err := checkKeyPair(cfg.CertFile, cfg.KeyFile); err != nil {
 		return append(faults, s.fault(certOption, fmt.Sprintf("%s and %s: got '%s' and '%s', %v",
-			s.source(certOption), s.source(keyOption), show(cfg.CertFile), show(cfg.KeyFile), err)))
+			s.source(certOption), s.source(keyOption), text.Quotable(cfg.CertFile), text.Quotable(cfg.KeyFile), err)))
 	}
 	return faults
 }
 
-func (s settings) fault(option, text string) fault {
-	return fault{option, s.source(option), sentence(text)}
+func (s settings) fault(option, why string) fault {
+	return fault{option, s.source(option), text.Sentence(why)}
 }
 
 // source names what the operator set an option with: the option or a variable.
@@ -425,7 +426,7 @@ func optionHelp(lead string, speak func(string) string) string {
 			fmt.Fprintf(&b, "=%s", strings.TrimSuffix(string(o.kind), "-conceal"))
 		}
 		b.WriteByte('\n')
-		for line := range strings.SplitSeq(text.WrapSoft(speak(o.plainDoc()), helpWidth-len(helpIndent)), "\n") {
+		for line := range strings.SplitSeq(tabletext.WrapSoft(speak(o.plainDoc()), helpWidth-len(helpIndent)), "\n") {
 			b.WriteString(helpIndent + strings.TrimRight(line, " ") + "\n")
 		}
 	}

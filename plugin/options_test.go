@@ -21,6 +21,7 @@ import (
 
 	"clntrace/collector"
 	"clntrace/collector/export"
+	"clntrace/collector/text"
 )
 
 // with is settings as of init.
@@ -186,7 +187,7 @@ func TestEveryFaultIsNamedAtOnce(t *testing.T) {
 		if strings.Contains(f.text, "hunter2") {
 			t.Errorf("the sentence shows a secret: %s", f.text)
 		}
-		if strings.ContainsAny(f.text, "\"\\<>&\n") || f.text != ascii(f.text) {
+		if strings.ContainsAny(f.text, "\"\\<>&\n") || f.text != text.ASCII(f.text) {
 			t.Errorf("the sentence is not plain: %q", f.text)
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"clntrace/collector/stats"
+	"clntrace/collector/text"
 )
 
 const (
@@ -90,7 +91,7 @@ func parseStats(params json.RawMessage) (statsRequest, error) {
 			err = setters[name](value)
 		}
 		if err != nil {
-			return req, paramErrorf("%s: %s: got '%s', %w", statsMethod, name, show(shownValue(raw)), err)
+			return req, paramErrorf("%s: %s: got '%s', %w", statsMethod, name, text.Quotable(shownValue(raw)), err)
 		}
 	}
 	return req, nil

@@ -15,6 +15,10 @@ import (
 	"time"
 	"unicode"
 	"unicode/utf8"
+
+	"golang.org/x/net/http/httpguts"
+
+	"clntrace/collector/text"
 )
 
 // Bounds of what an operator can set. They keep a typo from costing memory or
@@ -149,10 +153,7 @@ func pairError(i int, what string) error {
 // checkHeader accepts what both gRPC and HTTP can carry. They would refuse
 // anything else only at the first export, long after the mistake was made.
 func checkHeader(key, value string) error {
-	token := func(r rune) bool {
-		return r > ' ' && r <= '~' && !strings.ContainsRune(`"(),/:;<=>?@[\]{}`, r)
-	}
-	if strings.ContainsFunc(key, func(r rune) bool { return !token(r) }) {
+	if !httpguts.ValidHeaderFieldName(key) {
 		return errors.New("has a key that is not a header name")
 	}
 	if strings.ContainsFunc(value, func(r rune) bool { return r < ' ' || r > '~' }) {
@@ -213,19 +214,11 @@ func readPEM(path string) ([]byte, error) {
 	}
 	switch {
 	case errors.Is(err, fs.ErrPermission):
-		return nil, fmt.Errorf("it cannot be read (%w); allowed is a PEM file that user %d may read", reason(err), os.Geteuid())
+		return nil, fmt.Errorf("it cannot be read (%w); allowed is a PEM file that user %d may read", text.Cause(err), os.Geteuid())
 	case err != nil:
-		return nil, fmt.Errorf("it cannot be read (%w); allowed is a PEM file", reason(err))
+		return nil, fmt.Errorf("it cannot be read (%w); allowed is a PEM file", text.Cause(err))
 	}
 	return data, nil
-}
-
-// reason is err without the path, which the sentence around it already names.
-func reason(err error) error {
-	if pathErr, ok := errors.AsType[*os.PathError](err); ok {
-		return pathErr.Err
-	}
-	return err
 }
 
 // checkCA makes sure that path holds certificates.

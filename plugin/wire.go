@@ -10,6 +10,8 @@ import (
 	"log/slog"
 	"strconv"
 	"sync"
+
+	"clntrace/collector/text"
 )
 
 // maxInFlight is how many requests may wait for their answers at once. Further
@@ -196,7 +198,7 @@ func (w *wire) reply(line []byte) {
 	id, ok := w.pending[alias]
 	w.mu.Unlock()
 	if !ok {
-		w.log.Debug("an answer without a request was dropped", "answer", show(string(line)))
+		w.log.Debug("an answer without a request was dropped", "answer", text.Quotable(string(line)))
 		return
 	}
 	part := "result"

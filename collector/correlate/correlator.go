@@ -8,7 +8,6 @@ import (
 
 	"clntrace/collector/cln"
 	"clntrace/collector/defect"
-	"clntrace/collector/process"
 )
 
 const (
@@ -35,15 +34,15 @@ type Correlator struct {
 	// Repaired counts the cut spans that got their trace id back.
 	Repaired int64
 
-	run      Run
-	ids      ids
-	kin      *kin
-	known    trace.TraceID // of all spans; zero: none
-	defect   func(error)   // may be nil
-	commands commands
-	inner    inner
-	requests *requests
-	lastRun  Run // of a sender whose parent was known
+	ids         ids
+	knownParent trace.SpanID  // that nobody sends; zero: none
+	known       trace.TraceID // of all spans; zero: none
+	defect      func(error)   // may be nil
+	nodes       *nodes
+	pairings    []pairing // oldest first
+	settled     time.Time // when they were looked at
+	inner       inner
+	requests    *requests
 
 	orphans map[key][]*Span // cut spans, by the parent that they wait for
 	waiting []*Span         // the same, oldest first, and some that no longer wait
@@ -54,31 +53,35 @@ type Correlator struct {
 // New returns a Correlator.
 func New(o Options) *Correlator {
 	return &Correlator{
-		Group: true, run: o.Run, kin: newKin(o.KnownParent), known: o.KnownTrace, defect: o.Defect, commands: newCommands(),
+		Group: true, nodes: newNodes(o.Run), knownParent: o.KnownParent, known: o.KnownTrace, defect: o.Defect,
 		inner: newInner(), requests: newRequests(), orphans: make(map[key][]*Span),
 	}
 }
 
-// Observe records the parent and the children of s. Call it once for every span, in
-// the order of arrival, whether or not Add follows.
-func (c *Correlator) Observe(s *Span, now time.Time) { s.relative = c.kin.observe(s, now) }
-
-// Missing returns how many spans have given up waiting for their parent since the
-// last call.
-func (c *Correlator) Missing(now time.Time) int64 { return c.kin.expire(now) }
+// Correlate adds spans, in the order of arrival, and returns all that are ready.
+func (c *Correlator) Correlate(spans []*Span, now time.Time) (ready []*Span) {
+	c.ready = slices.Grow(c.ready, len(spans))
+	for _, s := range spans {
+		c.Add(s, now)
+	}
+	return c.Ready()
+}
 
 // Add correlates s. Unless its trace id is missing, it is Ready at once.
 func (c *Correlator) Add(s *Span, now time.Time) {
+	if len(c.pairings) > 0 && now.Sub(c.settled) >= settleEvery {
+		c.settle(now)
+	}
 	if s.TraceID.IsValid() {
 		c.finish(s, now)
 		return
 	}
 	switch {
-	case s.relative.IsValid():
-		c.repair(s, s.relative, now)
+	case s.Relative.IsValid():
+		c.repair(s, s.Relative, now)
 	case c.known.IsValid():
 		c.repair(s, c.known, now)
-	case s.ParentID.IsValid() && s.ParentID != c.kin.known && len(c.waiting) < maxRepairs:
+	case s.ParentID.IsValid() && s.ParentID != c.knownParent && len(c.waiting) < maxRepairs:
 		parent := key{s.Process, s.ParentID}
 		c.orphans[parent] = append(c.orphans[parent], s)
 		c.waiting, c.until = append(c.waiting, s), append(c.until, now.Add(repairWait))
@@ -104,7 +107,10 @@ func (c *Correlator) Expire(now time.Time) {
 			c.orphan(s, now)
 		}
 	}
-	c.commands.expire(now.Add(-linkWindow))
+	c.settle(now)
+	for _, n := range c.nodes.known.Values() {
+		n.commands.expire(now)
+	}
 	c.inner.expire(now.Add(-linkWindow))
 	c.ready = append(c.ready, c.requests.expire(now)...)
 }
@@ -144,33 +150,46 @@ func (c *Correlator) finish(s *Span, now time.Time) {
 			c.repair(child, s.TraceID, now)
 		}
 	}
-	c.relate(s, now)
-	c.ready = append(c.ready, s)
+	if !c.relate(s, now) {
+		c.deliver(s)
+	}
 }
 
-// relate groups and links s. If that panics, s is still passed on.
-func (c *Correlator) relate(s *Span, now time.Time) {
-	defer func() {
-		if found := defect.Of(recover()); found != nil && c.defect != nil {
-			c.defect(found)
-		}
-	}()
-	path := s.path()
+// deliver makes s Ready.
+func (c *Correlator) deliver(s *Span) { c.ready = append(c.ready, s) }
+
+// relate groups, links and pairs s, and reports whether s has to wait. If that
+// panics, s is still passed on.
+func (c *Correlator) relate(s *Span, now time.Time) (waits bool) {
+	defer defect.Catch(c.defect)
+	switch s.Name {
+	case cln.SpanCommand:
+		n := c.nodes.sender(s.Process, now)
+		n.commands.add(s, now)
+	case cln.SpanRequest:
+		return c.relateRequest(s, now)
+	}
+	return false
+}
+
+func (c *Correlator) relateRequest(s *Span, now time.Time) (waits bool) {
+	path, n := s.path(), c.nodes.of(s.Process, now)
 	if path != "" {
 		s.Request = clip(path.FirstComponent()) // clipped as in the root of the request
 	}
-	grouped := c.Group && path != "" && !s.ParentID.IsValid() && !s.WasCut() && c.group(s, path, now)
-	c.link(s, path, grouped, now)
+	grouped := c.Group && path != "" && !s.ParentID.IsValid() && !s.WasCut() && c.group(n, s, path, now)
+	c.enclose(s, path, grouped, now)
+	return c.pair(n, s, path, now)
 }
 
 // group gives s the ids that follow from its path. It reports whether the path is
 // long enough for that.
-func (c *Correlator) group(s *Span, path cln.Path, now time.Time) bool {
+func (c *Correlator) group(n *node, s *Span, path cln.Path, now time.Time) bool {
 	root := path.Root()
 	if root == "" {
 		return false
 	}
-	run := c.runOf(s.Process)
+	run := n.run
 	s.SentTraceID, s.SentID = s.TraceID, s.ID
 	s.TraceID, s.ID = c.ids.traceID(run, root), c.ids.spanID(run, path)
 	rootID := s.ID
@@ -185,15 +204,4 @@ func (c *Correlator) group(s *Span, path cln.Path, now time.Time) bool {
 		c.ready = append(c.ready, evicted)
 	}
 	return true
-}
-
-// runOf returns the run of lightningd that started the sender. If the sender had
-// exited before we looked, that is the run of the sender before.
-func (c *Correlator) runOf(sender *process.Identity) Run {
-	run := c.run.of(sender)
-	if run == (Run{}) {
-		return c.lastRun
-	}
-	c.lastRun = run
-	return run
 }

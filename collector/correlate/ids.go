@@ -7,7 +7,6 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"clntrace/collector/cln"
-	"clntrace/collector/process"
 )
 
 // Run identifies one run of lightningd. The next run counts its requests from the
@@ -15,15 +14,6 @@ import (
 type Run struct {
 	PID       int32
 	StartTime uint64 // clock ticks since boot
-}
-
-// of returns r or, if that is unknown, the run of the process that started p, which
-// for plugins is lightningd.
-func (r Run) of(p *process.Identity) Run {
-	if r.PID != 0 {
-		return r
-	}
-	return Run{p.ParentPID, p.ParentStartTime}
 }
 
 // ids computes ids from paths. It is not safe for concurrent use.

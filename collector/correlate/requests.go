@@ -117,7 +117,7 @@ func (r *requests) closeOldest() *Span {
 		root.Name = rootName
 	}
 	if q.failed {
-		root.Tags = []zipkin.Tag{{Key: "error", Value: "true"}}
+		root.Tags = []zipkin.Tag{{Key: cln.TagError, Value: cln.True}}
 	}
 	return root
 }

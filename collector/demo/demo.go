@@ -23,6 +23,7 @@ import (
 	"clntrace/collector/recording"
 	"clntrace/collector/socket"
 	"clntrace/collector/stats"
+	"clntrace/collector/voice"
 )
 
 const (
@@ -121,7 +122,7 @@ func play(ctx context.Context, o options, cfg collector.Config, datagrams []reco
 		return nil, fmt.Errorf("%s is too long for a socket; set TMPDIR to a directory with a shorter path", path)
 	}
 	c := collector.Open(collector.Options{
-		SocketPath: path, Version: o.version,
+		SocketPath: path, Version: o.version, Voice: voice.Demo,
 		Logger: slog.New(slog.NewTextHandler(o.log, &slog.HandlerOptions{Level: slog.LevelWarn, ReplaceAttr: ownOption})),
 	})
 	c.Start(cfg, nil)

@@ -105,7 +105,7 @@ func (d *delivery) drain(s *spool.Spool) {
 // drainSome sends the next batch, or waits until there may be one. An error means
 // that it panicked.
 func (d *delivery) drainSome(s *spool.Spool, wait *backoff.ExponentialBackOff) (found error) {
-	defer func() { found = defect.Of(recover()) }()
+	defer defect.Catch(func(panicked error) { found = panicked })
 	_ = s.Open() // its Status says what is wrong
 	for d.backlog.ending.Err() == nil && s.LookInto() {
 	}

@@ -101,7 +101,7 @@ func TestFullQueueOfTheKernelIsNoticed(t *testing.T) {
 			h := newRing()
 			var p pressure
 			s.readAtOnce(h, &p)
-			if got := p.full.Load(); got != tc.full {
+			if got := p.queueFull.Load(); got != tc.full {
 				t.Errorf("full %d times, want %d", got, tc.full)
 			}
 			if got := len(takeFrom(h, 1<<20)); got != tc.sent {

@@ -14,6 +14,8 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"clntrace/collector/text"
 )
 
 const (
@@ -276,7 +278,7 @@ func (d *directory) sync(names []string) error {
 // explain says that the directory cannot be used, why, and what to do. Of errors of
 // package os it keeps only the cause, so that the path is named once.
 func explain(dir string, err error) error {
-	cause, user := reason(err), os.Geteuid()
+	cause, user := text.Cause(err), os.Geteuid()
 	pathErr, ok := errors.AsType[*fs.PathError](err)
 	switch {
 	case !ok: // we have worded it
@@ -292,14 +294,6 @@ func explain(dir string, err error) error {
 		cause = fmt.Errorf("%s: %w; see to the disk or set clntrace-spool-dir", strings.TrimSuffix(pathErr.Op, "at"), cause)
 	}
 	return fmt.Errorf("the spool directory %s cannot be used: %w", dir, cause)
-}
-
-// reason is err without the operation and the path.
-func reason(err error) error {
-	if pathErr, ok := errors.AsType[*fs.PathError](err); ok {
-		return pathErr.Err
-	}
-	return err
 }
 
 // absolute makes dir independent of the working directory.

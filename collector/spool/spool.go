@@ -211,7 +211,7 @@ func (s *Spool) put(spans int64, body []byte) error {
 		err = s.write(spans, b)
 	}
 	if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
-		return explain(s.cfg.Dir, fmt.Errorf("%w; free some space or set clntrace-spool-dir", reason(err)))
+		return explain(s.cfg.Dir, fmt.Errorf("%w; free some space or set clntrace-spool-dir", text.Cause(err)))
 	}
 	if err != nil {
 		return explain(s.cfg.Dir, err)

@@ -1,29 +1,6 @@
 package zipkin
 
-import (
-	"strings"
-	"unicode"
-	"unicode/utf8"
-)
-
-// clean returns b as text that OTLP can carry: each byte that is not UTF-8 and
-// each control character becomes U+FFFD. A single string that is not UTF-8 would
-// make a whole batch fail.
-func clean(b []byte) string {
-	for _, c := range b {
-		if c < ' ' || c > '~' {
-			return strings.Map(printable, string(b))
-		}
-	}
-	return string(b)
-}
-
-func printable(r rune) rune {
-	if unicode.IsControl(r) {
-		return utf8.RuneError
-	}
-	return r
-}
+import "clntrace/collector/text"
 
 // maxInterned bounds what an interner holds, in bytes. A node sends some 400
 // different statements, names and methods, 120 kB in all.
@@ -45,7 +22,7 @@ func (in *interner) intern(b []byte) string {
 	}
 	raw := string(b)
 	s := raw
-	if cleaned := clean(b); cleaned != raw {
+	if cleaned := text.Clean(raw); cleaned != raw {
 		s = cleaned
 	}
 	in.texts[raw] = s
