@@ -6,8 +6,12 @@ package main
 import (
 	"fmt"
 	"os"
+	"runtime/debug"
 
+	"clntrace/collector/collect"
 	"clntrace/collector/demo"
+	"clntrace/collector/help"
+	"clntrace/collector/version"
 	"clntrace/plugin"
 )
 
@@ -19,28 +23,42 @@ func main() {
 // given by name come first, so that they also work in a shell that lightningd
 // started, whose environment says LIGHTNINGD_PLUGIN.
 func run(args []string) int {
+	limitMemory()
 	var command string
 	if len(args) > 0 {
 		command = args[0]
 	}
 	switch {
 	case command == "demo":
-		return demo.Main(plugin.Version(), args[1:])
+		return demo.Main(version.Number(), args[1:])
 	case command == demo.SenderCommand && len(args) == 2:
 		return report(demo.Sender(args[1], os.Stdin))
 	case command == "collect":
-		return plugin.Collect(args[1:])
+		return collect.Main(version.Number(), args[1:])
 	case command == "--help", command == "-h", command == "help":
-		fmt.Print(plugin.Help())
+		fmt.Print(help.Text())
 		return 0
 	case command == "--version":
-		fmt.Println(plugin.VersionLine())
+		fmt.Println(version.Line())
 		return 0
 	case underLightningd():
-		return plugin.Run(args)
+		return plugin.Run(version.Number(), args)
 	}
-	fmt.Fprint(os.Stderr, plugin.NotByHand(args))
+	fmt.Fprint(os.Stderr, help.NotByHand(args))
 	return 2
+}
+
+// memoryLimit is the size, in bytes, at which the garbage collector begins to
+// work harder. We promise at most 128 MiB resident. When ring and queue are full
+// some 50 MiB are live, and without a limit the heap could grow to twice that
+// before it is collected. Lower limits cost noticeable time.
+const memoryLimit = 96 << 20
+
+// limitMemory sets the limit unless the operator has set another.
+func limitMemory() {
+	if os.Getenv("GOMEMLIMIT") == "" {
+		debug.SetMemoryLimit(memoryLimit)
+	}
 }
 
 // underLightningd reports whether lightningd runs us as a plugin: it sets the

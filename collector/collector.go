@@ -32,8 +32,9 @@ type Options struct {
 	// TraceParent is the value of CLN_TRACEPARENT: a parent whose span never comes.
 	TraceParent string
 	Version     string // of clntrace
-	Logger      *slog.Logger
-	Voice       voice.Voice // in which the log and the warnings of Stats speak
+	// Voice names options and commands in warnings and in the log.
+	Voice  voice.Voice
+	Logger *slog.Logger
 }
 
 // Node identifies the node whose spans these are. Empty fields are unknown.
@@ -74,13 +75,13 @@ func Open(o Options) *Collector {
 	}
 	c.allow(nil)
 	if o.SocketProblem == "" {
-		c.receiver = socket.Open(o.SocketPath, o.Logger)
+		c.receiver = socket.Open(o.SocketPath, o.Logger, o.Voice)
 	} else {
 		o.Logger.Warn("no span can be received: " + o.SocketProblem)
 	}
 	c.pipeline = export.NewPipeline(export.Options{
 		Ledger: c.ledger, Room: c.room, Policy: c.policy.Load,
-		Logger: o.Logger, Version: o.Version, Yield: c.yield,
+		Logger: o.Logger, Version: o.Version, Yield: c.yield, Voice: o.Voice,
 	})
 	go c.decode()
 	return c
@@ -116,7 +117,7 @@ func (c *Collector) Start(cfg Config, problems []string) {
 		c.log.Error(err.Error())
 	}
 	c.room.SetLimit(c.cfg.QueueSize)
-	c.policy.Store(c.cfg.policy())
+	c.policy.Store(policyOf(c.cfg))
 	c.startMetrics()
 	close(c.begin)
 	if c.socketStatus().Listening { // if not, that has been logged
@@ -170,7 +171,7 @@ func (c *Collector) Reconfigure(cfg Config, problems []string) error {
 		}
 	}
 	c.cfg, c.problems = cfg, problems
-	c.policy.Store(cfg.policy())
+	c.policy.Store(policyOf(cfg))
 	if connection {
 		c.moveMetrics()
 	}

@@ -12,6 +12,7 @@ import (
 	"clntrace/collector/recording"
 	"clntrace/collector/socket"
 	"clntrace/collector/stats"
+	"clntrace/collector/voice"
 )
 
 // TestRedactionReachesWhatCameBeforeStart sends before the options are known.
@@ -111,7 +112,7 @@ func TestDefectAtTheEndDoesNotKeepIt(t *testing.T) {
 	n := open(t, Options{SocketProblem: "it is bound below"})
 	<-n.decoding // nobody else takes what comes
 	path := filepath.Join(t.TempDir(), "t")
-	n.receiver = socket.Open(path, n.log)
+	n.receiver = socket.Open(path, n.log, voice.Plugin)
 	conn, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Net: "unixgram", Name: path})
 	if err != nil {
 		t.Fatal(err)

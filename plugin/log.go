@@ -106,11 +106,11 @@ func appendAttr(b *strings.Builder, group string, a slog.Attr) {
 		}
 		return
 	}
-	text := value.String()
-	if text == "" || strings.ContainsAny(text, " =\t\n") {
-		text = "'" + text + "'"
+	shown := value.String()
+	if shown == "" || strings.ContainsAny(shown, " =\t\n") {
+		shown = "'" + shown + "'"
 	}
-	fmt.Fprintf(b, " %s%s=%s", group, a.Key, text)
+	fmt.Fprintf(b, " %s%s=%s", group, a.Key, shown)
 }
 
 // debugWriter passes what glightning writes with package log on to slog.

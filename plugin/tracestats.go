@@ -59,11 +59,11 @@ func answerStats(source interface {
 	if !req.table {
 		return report, nil
 	}
-	var text bytes.Buffer
-	if err := report.WriteTable(&text); err != nil {
+	var table bytes.Buffer
+	if err := report.WriteTable(&table); err != nil {
 		return nil, fmt.Errorf("writing the table: %w", err)
 	}
-	return statsTable{FormatHint: "simple", Table: strings.TrimRight(text.String(), "\n")}, nil
+	return statsTable{FormatHint: "simple", Table: strings.TrimRight(table.String(), "\n")}, nil
 }
 
 // parseStats reads the parameters of tracestats, by position or by name.

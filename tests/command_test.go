@@ -19,12 +19,13 @@ import (
 	"clntrace/tests/lightningdtest"
 	"clntrace/tests/otlptest"
 	"clntrace/tests/recording"
+	"clntrace/tests/wait"
 )
 
 // byHand runs clntrace as a user would.
 func byHand(t *testing.T, env []string, args ...string) (stdout, stderr string, exit int) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), wait.Limit)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, clntrace, args...)
 	cmd.Dir = lightningdtest.Dir(t)
@@ -207,8 +208,8 @@ func TestCollectWhoseOutputNobodyReads(t *testing.T) {
 		if err != nil {
 			t.Error(err)
 		}
-	case <-time.After(patience):
-		t.Fatalf("still runs %v later", patience)
+	case <-time.After(wait.Limit):
+		t.Fatalf("still runs %v later", wait.Limit)
 	}
 	if left := look(t, socket); left != "nothing" {
 		t.Errorf("left behind: %s", left)
@@ -229,7 +230,7 @@ func startCollect(t *testing.T, socket string, output io.Writer, args ...string)
 	end := make(chan error, 1)
 	go func() { end <- cmd.Wait() }()
 	t.Cleanup(func() { _ = cmd.Process.Kill() })
-	waitFor(t, "the socket", func() bool { return look(t, socket) != "nothing" })
+	wait.For(t, "the socket", func() bool { return look(t, socket) != "nothing" })
 	return cmd.Process, end
 }
 
@@ -256,7 +257,7 @@ func TestCollect(t *testing.T) {
 			if err := collector.Signal(syscall.SIGUSR1); err != nil {
 				t.Fatal(err)
 			}
-			waitFor(t, "the tables", func() bool { return strings.Contains(output.String(), "UPDATE channels") })
+			wait.For(t, "the tables", func() bool { return strings.Contains(output.String(), "UPDATE channels") })
 			shown := len(output.String())
 			if err := collector.Signal(end); err != nil {
 				t.Fatal(err)
@@ -266,8 +267,8 @@ func TestCollect(t *testing.T) {
 				if err != nil {
 					t.Errorf("%v: %s", err, output.String())
 				}
-			case <-time.After(patience):
-				t.Fatalf("still runs %v later", patience)
+			case <-time.After(wait.Limit):
+				t.Fatalf("still runs %v later", wait.Limit)
 			}
 			if !strings.Contains(output.String()[shown:], "UPDATE channels") {
 				t.Errorf("no tables at the end: %s", output.String()[shown:])

@@ -4,7 +4,7 @@
 //
 // The package takes the two recordings and gives text: the traces that the
 // receiver got, drawn as trees, and the tables of tracestats. It ends within
-// seconds and leaves nothing behind. Next: package plugin.
+// seconds and leaves nothing behind.
 package demo
 
 import (
@@ -144,8 +144,8 @@ func play(ctx context.Context, o options, cfg collector.Config, datagrams []reco
 	return &all, lost
 }
 
-// spoken translates what the collector says about the plugin's options for the
-// demo, which has only one of them and always speaks gRPC.
+// spoken rewords for the demo, which has only one option and always speaks gRPC, what
+// does not speak through a Voice yet, but as the plugin does.
 var spoken = strings.NewReplacer(
 	"Set clntrace-otlp-protocol=http/protobuf, or name", "Name",
 	"clntrace-otlp-endpoint", "--otlp-endpoint",

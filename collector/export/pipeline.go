@@ -18,6 +18,7 @@ import (
 	"clntrace/collector/policy"
 	"clntrace/collector/spool"
 	"clntrace/collector/stats"
+	"clntrace/collector/voice"
 )
 
 const (
@@ -41,6 +42,8 @@ type Options struct {
 	// Yield, if set, is called after each request with the time that it took. It may
 	// block, to leave the processor to others.
 	Yield func(worked time.Duration)
+	// Voice names options in what goes wrong.
+	Voice voice.Voice
 }
 
 // Pipeline takes spans from the collector to the endpoint.
@@ -77,7 +80,7 @@ func (p *Pipeline) Start(cfg Config) error {
 		cfg.Endpoint = OffEndpoint
 		_ = p.delivery.use(cfg) // off cannot fail
 	}
-	p.delivery.openSpool(cfg)
+	p.delivery.openSpool(cfg, p.options.Voice)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.exporter = newExporter(p, cfg)

@@ -1,4 +1,4 @@
-package plugin
+package options
 
 import (
 	"cmp"
@@ -6,8 +6,8 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/x509"
-	"encoding/json"
 	"encoding/pem"
+	"flag"
 	"fmt"
 	"math/big"
 	"os"
@@ -19,34 +19,44 @@ import (
 	"testing"
 	"time"
 
-	"clntrace/collector"
 	"clntrace/collector/export"
 	"clntrace/collector/text"
+	"clntrace/collector/voice"
 )
 
+var update = flag.Bool("update", false, "rewrite the README's table")
+
 // with is settings as of init.
-func with(given, env map[string]string) settings {
-	return settings{given: given, getenv: func(name string) string { return env[name] }, prefix: prefix}
+func with(given, env map[string]string) Settings {
+	return Settings{Given: given, Getenv: func(name string) string { return env[name] }, Voice: voice.Plugin}
+}
+
+// texts are those of faults.
+func texts(faults []Fault) (list []string) {
+	for _, f := range faults {
+		list = append(list, f.Text)
+	}
+	return list
 }
 
 func TestDefaultsAreThoseOfTheCollector(t *testing.T) {
 	given := make(map[string]string)
-	for _, o := range options {
-		if o.def != "" {
-			given[o.name] = o.def
+	for _, o := range table {
+		if o.Default != "" {
+			given[o.Name] = o.Default
 		}
 	}
-	cfg, faults := with(given, nil).resolve()
+	cfg, faults := with(given, nil).Resolve()
 	if len(faults) > 0 {
 		t.Errorf("defaults cannot be used: %v", faults)
 	}
-	if want := collector.DefaultConfig(); !reflect.DeepEqual(cfg, want) {
+	if want := Defaults(); !reflect.DeepEqual(cfg, want) {
 		t.Errorf("the table's defaults give %+v, want %+v", cfg, want)
 	}
 }
 
 func TestResolve(t *testing.T) {
-	def := collector.DefaultConfig()
+	def := Defaults()
 	endpoint := func(s string) export.Endpoint {
 		e, err := export.ParseEndpoint(s)
 		if err != nil {
@@ -57,69 +67,69 @@ func TestResolve(t *testing.T) {
 	for _, tt := range []struct {
 		name       string
 		given, env map[string]string
-		change     func(*collector.Config)
+		change     func(*Config)
 	}{
-		{name: "nothing", change: func(*collector.Config) {}},
+		{name: "nothing", change: func(*Config) {}},
 		{name: "option beats variables",
 			given: map[string]string{"otlp-endpoint": "http://option:1"},
 			env: map[string]string{"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://traces:1",
 				"OTEL_EXPORTER_OTLP_ENDPOINT": "http://general:1"},
-			change: func(c *collector.Config) { c.Endpoint = endpoint("http://option:1") }},
+			change: func(c *Config) { c.Endpoint = endpoint("http://option:1") }},
 		{name: "variable of traces beats the general one",
 			env: map[string]string{"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://traces:1",
 				"OTEL_EXPORTER_OTLP_ENDPOINT": "http://general:1"},
-			change: func(c *collector.Config) { c.Endpoint = endpoint("http://traces:1") }},
+			change: func(c *Config) { c.Endpoint = endpoint("http://traces:1") }},
 		{name: "general variable beats default",
 			env:    map[string]string{"OTEL_EXPORTER_OTLP_ENDPOINT": "http://general:1"},
-			change: func(c *collector.Config) { c.Endpoint = endpoint("http://general:1") }},
+			change: func(c *Config) { c.Endpoint = endpoint("http://general:1") }},
 		{name: "default endpoint follows the protocol",
 			env: map[string]string{"OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf"},
-			change: func(c *collector.Config) {
+			change: func(c *Config) {
 				c.Protocol, c.Endpoint = export.ProtocolHTTP, export.DefaultEndpoint(export.ProtocolHTTP)
 			}},
 		{name: "protocol of traces before that of all",
 			env: map[string]string{"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc", "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "http/protobuf"},
-			change: func(c *collector.Config) {
+			change: func(c *Config) {
 				c.Protocol, c.Endpoint = export.ProtocolHTTP, export.DefaultEndpoint(export.ProtocolHTTP)
 			}},
 		{name: "variable of traces is used as it is over HTTP",
 			env: map[string]string{"OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://traces:1/x"},
-			change: func(c *collector.Config) {
+			change: func(c *Config) {
 				c.Protocol, c.Endpoint = export.ProtocolHTTP, endpoint("http://traces:1/x").ForTracesAlone()
 			}},
 		{name: "general variable is a base over HTTP",
 			env: map[string]string{"OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf", "OTEL_EXPORTER_OTLP_ENDPOINT": "http://general:1/x"},
-			change: func(c *collector.Config) {
+			change: func(c *Config) {
 				c.Protocol, c.Endpoint = export.ProtocolHTTP, endpoint("http://general:1/x")
 			}},
 		{name: "option is a base over HTTP, and what was set for traces alone is forgotten",
 			given: map[string]string{"otlp-endpoint": "http://option:1/x", "otlp-protocol": "http/protobuf"},
 			env:   map[string]string{"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://traces:1/x"},
-			change: func(c *collector.Config) {
+			change: func(c *Config) {
 				c.Protocol, c.Endpoint = export.ProtocolHTTP, endpoint("http://option:1/x")
 			}},
 		{name: "a slash at the end is no path",
 			given:  map[string]string{"otlp-endpoint": "http://option:1/"},
-			change: func(c *collector.Config) { c.Endpoint = endpoint("http://option:1/") }},
+			change: func(c *Config) { c.Endpoint = endpoint("http://option:1/") }},
 		{name: "empty headers beat a variable",
 			given:  map[string]string{"otlp-headers": ""},
 			env:    map[string]string{"OTEL_EXPORTER_OTLP_HEADERS": "a=b"},
-			change: func(c *collector.Config) { c.Headers = map[string]string{} }},
+			change: func(c *Config) { c.Headers = map[string]string{} }},
 		{name: "off",
 			given:  map[string]string{"otlp-endpoint": "off"},
-			change: func(c *collector.Config) { c.Endpoint = export.OffEndpoint }},
+			change: func(c *Config) { c.Endpoint = export.OffEndpoint }},
 		{name: "white space",
 			given:  map[string]string{"sample-ratio": " 0.5 "},
-			change: func(c *collector.Config) { c.SampleRatio = 0.5 }},
+			change: func(c *Config) { c.SampleRatio = 0.5 }},
 		{name: "a batch is not larger than the queue",
 			given:  map[string]string{"queue-size": "1000"},
-			change: func(c *collector.Config) { c.QueueSize, c.BatchSize = 1000, 1000 }},
+			change: func(c *Config) { c.QueueSize, c.BatchSize = 1000, 1000 }},
 		{name: "the rest",
 			given: map[string]string{"otlp-timeout": "3s", "otlp-compression": "gzip", "service-name": "node",
 				"service-namespace": "fleet", "resource-attributes": "a=b%20c", "group-requests": "false", "drop-spans": "db_*",
 				"redact-tags": "id,query", "batch-size": "10", "batch-delay": "2s", "spool-dir": "/spool",
 				"spool-size": "0", "allow-uids": "1000", "metrics": "true"},
-			change: func(c *collector.Config) {
+			change: func(c *Config) {
 				c.Timeout, c.Compression, c.ServiceName = 3*time.Second, export.CompressionGzip, "node"
 				c.ServiceNamespace, c.ResourceAttributes = "fleet", map[string]string{"a": "b c"}
 				c.GroupRequests, c.DropSpans, c.RedactTags = false, []string{"db_*"}, []string{"id", "query"}
@@ -130,7 +140,7 @@ func TestResolve(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			want := def
 			tt.change(&want)
-			got, faults := with(tt.given, tt.env).resolve()
+			got, faults := with(tt.given, tt.env).Resolve()
 			if len(faults) > 0 {
 				t.Fatalf("faults: %v", faults)
 			}
@@ -143,8 +153,8 @@ func TestResolve(t *testing.T) {
 
 func TestSpoolDirectoryIsInLightningdsDirectory(t *testing.T) {
 	s := with(nil, nil)
-	s.dir = "/home/u/.lightning/regtest"
-	cfg, _ := s.resolve()
+	s.Dir = "/home/u/.lightning/regtest"
+	cfg, _ := s.Resolve()
 	if want := "/home/u/.lightning/regtest/clntrace-spool"; cfg.SpoolDir != want {
 		t.Errorf("got %s, want %s", cfg.SpoolDir, want)
 	}
@@ -174,21 +184,21 @@ func TestEveryFaultIsNamedAtOnce(t *testing.T) {
 		"metrics":             "perhaps",
 		"otlp-cert-file":      "/nonexistent/cert.pem",
 	}
-	cfg, faults := with(given, nil).resolve()
+	cfg, faults := with(given, nil).Resolve()
 	named := make(map[string]bool)
 	for _, f := range faults {
-		named[f.option] = true
-		if !strings.HasPrefix(f.text, prefix+f.option+":") && !strings.HasPrefix(f.text, prefix+f.option+" ") {
-			t.Errorf("the sentence does not begin with the option's name: %s", f.text)
+		named[f.Option] = true
+		if !strings.HasPrefix(f.Text, voice.Plugin.Option(f.Option)+":") && !strings.HasPrefix(f.Text, voice.Plugin.Option(f.Option)+" ") {
+			t.Errorf("the sentence does not begin with the option's name: %s", f.Text)
 		}
-		if !strings.Contains(f.text, "allowed ") {
-			t.Errorf("the sentence does not say what is allowed: %s", f.text)
+		if !strings.Contains(f.Text, "allowed ") {
+			t.Errorf("the sentence does not say what is allowed: %s", f.Text)
 		}
-		if strings.Contains(f.text, "hunter2") {
-			t.Errorf("the sentence shows a secret: %s", f.text)
+		if strings.Contains(f.Text, "hunter2") {
+			t.Errorf("the sentence shows a secret: %s", f.Text)
 		}
-		if strings.ContainsAny(f.text, "\"\\<>&\n") || f.text != text.ASCII(f.text) {
-			t.Errorf("the sentence is not plain: %q", f.text)
+		if strings.ContainsAny(f.Text, "\"\\<>&\n") || f.Text != text.ASCII(f.Text) {
+			t.Errorf("the sentence is not plain: %q", f.Text)
 		}
 	}
 	delete(given, "otlp-cert-file") // its key is missing: that is the option at fault
@@ -199,9 +209,9 @@ func TestEveryFaultIsNamedAtOnce(t *testing.T) {
 		}
 	}
 	if len(faults) != len(given) {
-		t.Errorf("%d faults, want %d: %q", len(faults), len(given), sentences(faults))
+		t.Errorf("%d faults, want %d: %q", len(faults), len(given), texts(faults))
 	}
-	want := collector.DefaultConfig()
+	want := Defaults()
 	want.CertFile = "/nonexistent/cert.pem"
 	if !reflect.DeepEqual(cfg, want) {
 		t.Errorf("faulty options did not keep their defaults: %+v", cfg)
@@ -209,13 +219,13 @@ func TestEveryFaultIsNamedAtOnce(t *testing.T) {
 }
 
 func TestFaultNamesTheVariable(t *testing.T) {
-	_, faults := with(nil, map[string]string{"OTEL_EXPORTER_OTLP_PROTOCOL": "http/json"}).resolve()
-	if want := []string{"OTEL_EXPORTER_OTLP_PROTOCOL: got 'http/json', allowed are grpc and http/protobuf. Correct it in lightningd's environment and restart the node"}; !reflect.DeepEqual(sentences(faults), want) {
-		t.Errorf("got %q, want %q", sentences(faults), want)
+	_, faults := with(nil, map[string]string{"OTEL_EXPORTER_OTLP_PROTOCOL": "http/json"}).Resolve()
+	if want := []string{"OTEL_EXPORTER_OTLP_PROTOCOL: got 'http/json', allowed are grpc and http/protobuf"}; !reflect.DeepEqual(texts(faults), want) {
+		t.Errorf("got %q, want %q", texts(faults), want)
 	}
-	_, faults = with(nil, map[string]string{"OTEL_EXPORTER_OTLP_HEADERS": "hunter2"}).resolve()
-	if len(faults) != 1 || !strings.HasPrefix(faults[0].text, "OTEL_EXPORTER_OTLP_HEADERS: entry 1") || strings.Contains(faults[0].text, "hunter2") {
-		t.Errorf("got %q", sentences(faults))
+	_, faults = with(nil, map[string]string{"OTEL_EXPORTER_OTLP_HEADERS": "hunter2"}).Resolve()
+	if len(faults) != 1 || !strings.HasPrefix(faults[0].Text, "OTEL_EXPORTER_OTLP_HEADERS: entry 1") || strings.Contains(faults[0].Text, "hunter2") {
+		t.Errorf("got %q", texts(faults))
 	}
 }
 
@@ -226,12 +236,12 @@ func TestPathOverGRPCIsAFault(t *testing.T) {
 		want       string
 	}{
 		{given: map[string]string{"otlp-endpoint": "http://h:4317/v1/traces"},
-			want: "clntrace-otlp-endpoint: got 'http://h:4317/v1/traces', " + allowed + ". Correct it with 'lightning-cli setconfig clntrace-otlp-endpoint VALUE'"},
+			want: "clntrace-otlp-endpoint: got 'http://h:4317/v1/traces', " + allowed},
 		{env: map[string]string{"OTEL_EXPORTER_OTLP_ENDPOINT": "https://h/otlp/"},
-			want: "OTEL_EXPORTER_OTLP_ENDPOINT: got 'https://h/otlp/', " + allowed + ". Correct it in lightningd's environment and restart the node"},
+			want: "OTEL_EXPORTER_OTLP_ENDPOINT: got 'https://h/otlp/', " + allowed},
 	} {
-		cfg, faults := with(tt.given, tt.env).resolve()
-		if got := sentences(faults); !reflect.DeepEqual(got, []string{tt.want}) {
+		cfg, faults := with(tt.given, tt.env).Resolve()
+		if got := texts(faults); !reflect.DeepEqual(got, []string{tt.want}) {
 			t.Errorf("got  %q\nwant %q", got, tt.want)
 		}
 		if cfg.Endpoint != export.DefaultEndpoint(export.ProtocolGRPC) {
@@ -274,12 +284,12 @@ func TestFiles(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			given := map[string]string{"otlp-ca-file": tt.ca, "otlp-cert-file": tt.cert, "otlp-key-file": tt.key}
-			_, faults := with(given, nil).resolve()
+			_, faults := with(given, nil).Resolve()
 			switch {
 			case tt.fault == "" && len(faults) > 0:
-				t.Errorf("faults: %q", sentences(faults))
-			case tt.fault != "" && (len(faults) != 1 || !strings.Contains(faults[0].text, tt.fault)):
-				t.Errorf("got %q, want one with %q", sentences(faults), tt.fault)
+				t.Errorf("faults: %q", texts(faults))
+			case tt.fault != "" && (len(faults) != 1 || !strings.Contains(faults[0].Text, tt.fault)):
+				t.Errorf("got %q, want one with %q", texts(faults), tt.fault)
 			}
 		})
 	}
@@ -311,20 +321,19 @@ func keyPair(t *testing.T, dir, name string) (certFile, keyFile string) {
 	return write(base+".crt", "CERTIFICATE", cert), write(base+".key", "PRIVATE KEY", der)
 }
 
-// Each fault comes with what to do about it, and that differs by where the
-// value came from: an option that can change takes no restart of the node.
-func TestFaultsNameTheirRemedy(t *testing.T) {
+// A fault shows enough of the value to find it, and nothing that may be a secret.
+func TestFaultsNameWhatIsWrong(t *testing.T) {
 	for _, tt := range []struct {
 		name       string
 		given, env map[string]string
 		want       []string // parts
 	}{
 		{"dynamic", map[string]string{"sample-ratio": "2"}, nil,
-			[]string{"clntrace-sample-ratio: got '2', allowed is", "Correct it with 'lightning-cli setconfig clntrace-sample-ratio VALUE'"}},
+			[]string{"clntrace-sample-ratio: got '2', allowed is"}},
 		{"not dynamic", map[string]string{"batch-delay": "5"}, nil,
-			[]string{"clntrace-batch-delay: got '5', allowed is", "in lightningd's configuration and restart the node"}},
+			[]string{"clntrace-batch-delay: got '5', allowed is"}},
 		{"variable", nil, map[string]string{"OTEL_EXPORTER_OTLP_ENDPOINT": "x"},
-			[]string{"OTEL_EXPORTER_OTLP_ENDPOINT: got 'x'", "allowed are", "in lightningd's environment and restart the node"}},
+			[]string{"OTEL_EXPORTER_OTLP_ENDPOINT: got 'x'", "allowed are"}},
 		{"key without certificate, by variable", nil, map[string]string{"OTEL_EXPORTER_OTLP_CLIENT_KEY": "/k"},
 			[]string{"clntrace-otlp-cert-file is not set, OTEL_EXPORTER_OTLP_CLIENT_KEY is"}},
 		{"quotation marks", map[string]string{"otlp-endpoint": `"http://localhost:4317"`}, nil,
@@ -340,8 +349,8 @@ func TestFaultsNameTheirRemedy(t *testing.T) {
 		{"home directory", map[string]string{"spool-dir": "~/spool"}, nil, []string{"got '~/spool', only a shell knows"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			_, faults := with(tt.given, tt.env).resolve()
-			got := strings.Join(sentences(faults), "\n")
+			_, faults := with(tt.given, tt.env).Resolve()
+			got := strings.Join(texts(faults), "\n")
 			for _, part := range tt.want {
 				if len(faults) != 1 || !strings.Contains(got, part) || strings.Contains(got, "hunter2") {
 					t.Errorf("got %q, want %q in one fault", got, part)
@@ -351,40 +360,14 @@ func TestFaultsNameTheirRemedy(t *testing.T) {
 	}
 }
 
-func TestGivenOptions(t *testing.T) {
-	raw := map[string]json.RawMessage{
-		"clntrace-sample-ratio":   json.RawMessage(`0.5`),
-		"clntrace-queue-size":     json.RawMessage(`"0x400"`),
-		"clntrace-metrics":        json.RawMessage(`true`),
-		"clntrace-service-name":   json.RawMessage(`"a\u0062"`),
-		"clntrace-otlp-endpoint":  json.RawMessage(`null`),
-		"clntrace-drop-spans":     json.RawMessage(`["a"]`),
-		"clntrace-otlp-headers":   json.RawMessage(`{"hunter2":1}`),
-		"clntrace-of-the-future":  json.RawMessage(`1`),
-		"clntrace-group-requests": json.RawMessage(`false`),
-	}
-	given, faults := givenOptions(raw)
-	want := map[string]string{"sample-ratio": "0.5", "queue-size": "0x400", "metrics": "true", "service-name": "ab", "group-requests": "false"}
-	if !reflect.DeepEqual(given, want) {
-		t.Errorf("got %v, want %v", given, want)
-	}
-	wantFaults := []string{
-		"clntrace-drop-spans: got '['a']', allowed is a single value. Correct it with 'lightning-cli setconfig clntrace-drop-spans VALUE'",
-		"clntrace-otlp-headers: allowed is a single value. Correct it with 'lightning-cli setconfig clntrace-otlp-headers VALUE'",
-	}
-	if got := sentences(faults); !reflect.DeepEqual(got, wantFaults) {
-		t.Errorf("got %q, want %q", got, wantFaults)
-	}
-}
-
 func TestOptionNamesSuitLightningd(t *testing.T) {
 	legal := regexp.MustCompile(`^[0-9a-z_-]+$`)
-	for _, o := range options {
-		if !legal.MatchString(o.name) {
-			t.Errorf("lightningd refuses the name %q", o.name)
+	for _, o := range table {
+		if !legal.MatchString(o.Name) {
+			t.Errorf("lightningd refuses the name %q", o.Name)
 		}
-		if o.dynamic && o.kind != kindString && o.kind != kindConceal {
-			t.Errorf("%s: lightningd aborts over a setconfig value that is no %s", o.name, o.kind)
+		if o.Dynamic && o.Kind != String && o.Kind != Conceal {
+			t.Errorf("%s: lightningd aborts over a setconfig value that is no %s", o.Name, o.Kind)
 		}
 	}
 }
@@ -393,19 +376,19 @@ func TestOptionNamesSuitLightningd(t *testing.T) {
 func markdownTable() string {
 	var b strings.Builder
 	b.WriteString("| option | type | default | dynamic | meaning |\n| --- | --- | --- | --- | --- |\n")
-	for _, o := range options {
+	for _, o := range table {
 		dynamic := "no"
-		if o.dynamic {
+		if o.Dynamic {
 			dynamic = "yes"
 		}
-		fmt.Fprintf(&b, "| `%s%s` | %s | %s | %s | %s |\n", prefix, o.name, o.kind, cmp.Or(o.defaultText(), "empty"), dynamic, o.doc)
+		fmt.Fprintf(&b, "| `%s` | %s | %s | %s | %s |\n", voice.Plugin.Option(o.Name), o.Kind, cmp.Or(o.defaultText(voice.Plugin), "empty"), dynamic, o.markdown(voice.Plugin))
 	}
 	return b.String()
 }
 
 func TestMarkdownTable(t *testing.T) {
 	rows := strings.Split(strings.TrimSuffix(markdownTable(), "\n"), "\n")
-	if want := len(options) + 2; len(rows) != want {
+	if want := len(table) + 2; len(rows) != want {
 		t.Errorf("%d rows, want %d", len(rows), want)
 	}
 	for _, row := range rows {
@@ -416,12 +399,12 @@ func TestMarkdownTable(t *testing.T) {
 }
 
 func TestREADMETable(t *testing.T) {
-	const path, begin, end = "../README.md", "<!-- options -->\n", "<!-- /options -->"
-	text, err := os.ReadFile(path)
+	const path, begin, end = "../../README.md", "<!-- options -->\n", "<!-- /options -->"
+	readme, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	head, rest, found := strings.Cut(string(text), begin)
+	head, rest, found := strings.Cut(string(readme), begin)
 	table, tail, closed := strings.Cut(rest, end)
 	if !found || !closed {
 		t.Fatalf("README.md has no %s and %s", strings.TrimSpace(begin), end)
@@ -434,6 +417,28 @@ func TestREADMETable(t *testing.T) {
 		return
 	}
 	if table != want {
-		t.Errorf("README.md's table of options is not the program's: run go test ./plugin -run README -update")
+		t.Errorf("README.md's table of options is not the program's: run go test ./collector/options -run README -update")
+	}
+}
+
+func TestHelp(t *testing.T) {
+	for _, v := range []voice.Voice{voice.Plugin, voice.Collect} {
+		help := Help(v)
+		for line := range strings.SplitSeq(help, "\n") {
+			if len(line) > 80 {
+				t.Errorf("wider than a terminal: %s", line)
+			}
+		}
+		for _, o := range table {
+			if !strings.Contains("\n"+help, "\n  "+v.Option(o.Name)) {
+				t.Errorf("%s is not in the help", o.Name)
+			}
+		}
+		if strings.ReplaceAll(text.ASCII(strings.ReplaceAll(help, "\n", "")), "`", "") != strings.ReplaceAll(help, "\n", "") {
+			t.Error("the help is not plain ASCII")
+		}
+	}
+	if help := Help(voice.Collect); strings.Contains(help, "clntrace-otlp") || strings.Contains(help, "lightningd's network") || strings.Contains(help, "setconfig") {
+		t.Errorf("the help of collect speaks as the plugin does:\n%s", help)
 	}
 }

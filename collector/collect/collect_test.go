@@ -1,7 +1,8 @@
-package plugin
+package collect
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"flag"
 	"io"
@@ -17,7 +18,7 @@ import (
 	"clntrace/collector/voice"
 )
 
-func TestParseCollect(t *testing.T) {
+func TestParse(t *testing.T) {
 	for _, tt := range []struct {
 		name string
 		args []string
@@ -34,7 +35,7 @@ func TestParseCollect(t *testing.T) {
 		{"without a name", []string{"--socket=/s", "--=x"}, nil, []string{"got '--=x', allowed are options such as --socket=PATH"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			got, err := parseCollect(tt.args, func(name string) string { return tt.env[name] })
+			got, err := parse(tt.args, func(name string) string { return tt.env[name] })
 			if tt.err == nil {
 				if err != nil {
 					t.Fatal(err)
@@ -52,27 +53,33 @@ func TestParseCollect(t *testing.T) {
 			}
 		})
 	}
-	if _, err := parseCollect([]string{"--help"}, os.Getenv); !errors.Is(err, flag.ErrHelp) {
+	if _, err := parse([]string{"--help"}, os.Getenv); !errors.Is(err, flag.ErrHelp) {
 		t.Errorf("--help gives %v", err)
 	}
 }
 
 func TestCollect(t *testing.T) {
-	spans := newFakeCollector()
-	asked := 0
-	spans.stats = func(q stats.Query) stats.Report { asked++; return stats.Report{} }
+	spans := new(fakeCollector)
 	signals := make(chan os.Signal, 8)
 	signals <- syscall.SIGUSR1
 	signals <- syscall.SIGUSR1
 	signals <- syscall.SIGTERM
-	collect(spans, slog.New(slog.DiscardHandler), io.Discard, signals)
-	if asked != 3 || len(spans.shutdowns) != 1 {
-		t.Errorf("statistics were printed %d times, want twice and at the end; %d shutdowns", asked, len(spans.shutdowns))
-	}
-	if got := <-spans.nodes; got != (collector.Node{}) {
-		t.Errorf("the node is %+v", got)
+	run(spans, slog.New(slog.DiscardHandler), io.Discard, signals)
+	if spans.asked != 3 || spans.shutdowns != 1 || spans.nodes != 1 {
+		t.Errorf("got %+v, want statistics twice and at the end, one shutdown, and one node that is not known", spans)
 	}
 }
+
+// fakeCollector counts what it is told.
+type fakeCollector struct{ asked, shutdowns, nodes int }
+
+func (c *fakeCollector) SetNode(n collector.Node) {
+	if n == (collector.Node{}) {
+		c.nodes++
+	}
+}
+func (c *fakeCollector) Stats(stats.Query) stats.Report { c.asked++; return stats.Report{} }
+func (c *fakeCollector) Shutdown(context.Context) error { c.shutdowns++; return nil }
 
 // Whoever runs collect has typed --socket and --options, and reads of them.
 func TestCollectSpeaksOfItsOwnOptions(t *testing.T) {
@@ -92,17 +99,17 @@ func TestCollectSpeaksOfItsOwnOptions(t *testing.T) {
 		{"spool", []string{"--socket=" + filepath.Join(dir, "s"), "--spool-dir=" + filepath.Join(file, "spool")}, []string{"or set --spool-dir"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			parsed, err := parseCollect(append(tt.args, "--otlp-endpoint=http://127.0.0.1:1"), func(string) string { return "" })
+			parsed, err := parse(append(tt.args, "--otlp-endpoint=http://127.0.0.1:1"), func(string) string { return "" })
 			if err != nil {
 				t.Fatal(err)
 			}
 			var log, tables bytes.Buffer
 			logger := spokenLog(&log)
-			spans := collector.Open(collector.Options{SocketPath: parsed.socket, Logger: logger, Voice: voice.Collect})
+			spans := collector.Open(collector.Options{SocketPath: parsed.socket, Voice: voice.Collect, Logger: logger})
 			spans.Start(parsed.config, nil)
 			signals := make(chan os.Signal, 1)
 			signals <- syscall.SIGTERM
-			collect(spans, logger, &tables, signals)
+			run(spans, logger, &tables, signals)
 			for what, text := range map[string]string{"log": log.String(), "statistics": strings.Join(strings.Fields(tables.String()), " ")} {
 				for _, part := range tt.want {
 					if !strings.Contains(text, part) {
@@ -114,28 +121,5 @@ func TestCollectSpeaksOfItsOwnOptions(t *testing.T) {
 				}
 			}
 		})
-	}
-}
-
-func TestHelpNamesEveryOption(t *testing.T) {
-	for text, lead := range map[string]string{Help(): "\n  clntrace-", collectHelp(): "\n  --"} {
-		for line := range strings.SplitSeq(text, "\n") {
-			if len(line) > 80 {
-				t.Errorf("wider than a terminal: %s", line)
-			}
-		}
-		for _, o := range options {
-			if !strings.Contains(text, lead+o.name) {
-				t.Errorf("%s%s is not in the help", lead, o.name)
-			}
-		}
-		if text != strings.Map(func(r rune) rune {
-			if r > '~' || r == '`' {
-				return -1
-			}
-			return r
-		}, text) {
-			t.Error("the help is not plain ASCII")
-		}
 	}
 }

@@ -1,9 +1,12 @@
-package plugin
+// Package help is what clntrace says about itself to who runs it by hand.
+package help
 
 import (
 	"fmt"
 
+	"clntrace/collector/options"
 	"clntrace/collector/text"
+	"clntrace/collector/voice"
 )
 
 // NotByHand is what a user gets who runs the plugin in a terminal: what it is and
@@ -24,8 +27,8 @@ See it work without a node:  clntrace demo
 All options:                 clntrace --help
 `
 
-// Help is the text of --help.
-func Help() string {
+// Text is the text of --help.
+func Text() string {
 	return `clntrace receives the trace spans of Core Lightning, exports them over OTLP
 and answers 'lightning-cli tracestats'.
 
@@ -41,5 +44,5 @@ By hand:
   clntrace --help
 
 Options, in lightningd's config or on its command line:
-` + optionHelp(prefix, func(doc string) string { return doc })
+` + options.Help(voice.Plugin)
 }

@@ -1,4 +1,4 @@
-package plugin
+package version
 
 import (
 	"os"
@@ -43,7 +43,7 @@ func TestBuildOf(t *testing.T) {
 }
 
 func TestNextIsTheTopmostOfTheChangelog(t *testing.T) {
-	changelog, err := os.ReadFile("../CHANGELOG.md")
+	changelog, err := os.ReadFile("../../CHANGELOG.md")
 	if err != nil {
 		t.Fatal(err)
 	}

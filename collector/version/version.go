@@ -1,4 +1,5 @@
-package plugin
+// Package version says which version of clntrace this is, and what it was built from.
+package version
 
 import (
 	"cmp"
@@ -21,16 +22,16 @@ var releaseVersion, releaseCommit string
 // without a tag: its time and its first 12 digits.
 var pseudoVersion = regexp.MustCompile(`[-.]\d{14}-([0-9a-f]{12})$`)
 
-// Version is the version of this build, as shown by --version and tracestats and
+// Number is the version of this build, as shown by --version and tracestats and
 // as exported: 0.1.0 for a release or a tagged commit, 0.1.0-dev+COMMIT for any
 // other commit, either with "dirty" at the end if files had been changed, and
 // 0.1.0-dev for a build that does not know its commit.
-func Version() string {
+func Number() string {
 	return buildOf(readBuildInfo()).version
 }
 
-// VersionLine is the answer to --version: version, commit and Go version.
-func VersionLine() string {
+// Line is the answer to --version: version, commit and Go version.
+func Line() string {
 	info := readBuildInfo()
 	b := buildOf(info)
 	return fmt.Sprintf("clntrace %s, commit %s, %s", b.version, cmp.Or(b.commit, "unknown"), info.GoVersion)
