@@ -16,10 +16,12 @@ import (
 	"clntrace/collector/defect"
 	"clntrace/collector/export"
 	"clntrace/collector/metrics"
+	"clntrace/collector/otlp"
 	"clntrace/collector/process"
 	"clntrace/collector/socket"
 	"clntrace/collector/stats"
 	"clntrace/collector/text"
+	"clntrace/collector/voice"
 	"clntrace/collector/zipkin"
 )
 
@@ -36,6 +38,7 @@ type Options struct {
 	TraceParent string
 	Version     string // of clntrace
 	Logger      *slog.Logger
+	Voice       voice.Voice // of what users are told
 }
 
 // Node identifies the node whose spans these are. Empty fields are unknown.
@@ -81,7 +84,7 @@ func Open(o Options) *Collector {
 	} else {
 		o.Logger.Warn("no span can be received: " + o.SocketProblem)
 	}
-	c.pipeline = export.NewPipeline(c.ledger, o.Logger, o.Version)
+	c.pipeline = export.NewPipeline(c.ledger, o.Logger, o.Voice, o.Version)
 	c.pipeline.Yield = c.yield
 	go c.decode()
 	return c
@@ -130,7 +133,7 @@ const UntilCorrected = "Nothing is exported until the options are corrected, and
 // node: the faulty option may have been meant to hold something back.
 func usable(cfg Config, problems []string) Config {
 	if len(problems) > 0 {
-		cfg.Endpoint = export.OffEndpoint
+		cfg.Endpoint = otlp.OffEndpoint
 	}
 	return cfg
 }
@@ -151,7 +154,9 @@ func (c *Collector) PreferReceiving() {
 func (c *Collector) SetNode(n Node) {
 	c.pipeline.SetNode(n)
 	if m := c.metrics.Load(); m != nil {
-		m.SetNode(n)
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		m.SetResource(c.ownResource(n))
 	}
 }
 

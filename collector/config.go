@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"clntrace/collector/export"
+	"clntrace/collector/otlp"
 )
 
 // Config is everything that an operator can set. The zero Config is not usable;
@@ -18,10 +19,12 @@ type Config struct {
 // DefaultConfig returns the configuration that applies if nothing is set.
 func DefaultConfig() Config {
 	return Config{Config: export.Config{
-		Endpoint:      export.DefaultEndpoint(export.ProtocolGRPC),
-		Protocol:      export.ProtocolGRPC,
-		Timeout:       10 * time.Second,
-		Compression:   export.CompressionNone,
+		Config: otlp.Config{
+			Endpoint:    otlp.DefaultEndpoint(otlp.ProtocolGRPC),
+			Protocol:    otlp.ProtocolGRPC,
+			Timeout:     10 * time.Second,
+			Compression: otlp.CompressionNone,
+		},
 		GroupRequests: true,
 		SampleRatio:   1,
 		QueueSize:     export.DefaultQueueSize,

@@ -81,7 +81,7 @@ func (c *Collector) judge(r *stats.Report, link socket.Status, outage, now time.
 	list := warnings{} // in JSON an empty list, not null
 	if !outage.IsZero() {
 		list.add("%s has not taken spans since %s: %s. Spans wait while there is room.",
-			r.Export.Endpoint, outage.UTC().Format(time.RFC3339), cfg.ExplainOutage(r.Export.LastError))
+			r.Export.Endpoint, outage.UTC().Format(time.RFC3339), r.Export.Outage)
 	}
 	if link.Problem != "" {
 		list.add("No span can be received: %s.", link.Problem)
@@ -96,7 +96,7 @@ func (c *Collector) judge(r *stats.Report, link socket.Status, outage, now time.
 	c.judgeArrival(r, link, now, &list)
 	judgeMemory(r, link, &list)
 	judgeSpool(r, c.pipeline.Spool(), &list)
-	judgeRefusals(r, cfg, &list)
+	judgeRejections(r, &list)
 	c.judgeDecoding(r, link, &list)
 	c.judgeMetrics(r, unsent, outage, &list)
 	if cfg.Endpoint.PlaintextRemote() {
@@ -112,13 +112,13 @@ func (c *Collector) judge(r *stats.Report, link socket.Status, outage, now time.
 	return status, list
 }
 
-// judgeRefusals tells why the endpoint refused spans for good.
-func judgeRefusals(r *stats.Report, cfg Config, list *warnings) {
+// judgeRejections tells why the endpoint rejected spans.
+func judgeRejections(r *stats.Report, list *warnings) {
 	switch n := r.Spans.RejectedByBackend; {
-	case n > 0 && r.Export.Refusal != "":
-		list.add("%s refused %s lost: %s.", r.Export.Endpoint, text.Number(n, "span for good, it is", "spans for good, they are"), cfg.ExplainRefusal(r.Export.Refusal))
+	case n > 0 && r.Export.Rejection != "":
+		list.add("%s rejected %s lost: %s.", r.Export.Endpoint, text.Number(n, "span, it is", "spans, they are"), r.Export.Rejection)
 	case n > 0:
-		list.add("%s refused for good before the endpoint or its headers last changed. The log says why.", text.Number(n, "span is lost that was", "spans are lost that were"))
+		list.add("%s rejected before the endpoint or its headers last changed. The log says why.", text.Number(n, "span is lost that was", "spans are lost that were"))
 	}
 }
 
@@ -143,7 +143,7 @@ func (c *Collector) judgeMetrics(r *stats.Report, unsent error, outage time.Time
 		return
 	}
 	if since, reason := m.Outage(); !since.IsZero() {
-		list.add("%s has not taken metrics since %s: %s. Spans are not affected. Start the endpoint; if it takes only spans, send to an OpenTelemetry Collector or remove clntrace-metrics.",
+		list.add("%s has not taken metrics since %s: %s. Spans are not affected. If it takes only spans, send to an OpenTelemetry Collector or remove clntrace-metrics.",
 			r.Export.Endpoint, since.UTC().Format(time.RFC3339), reason)
 	}
 }

@@ -15,10 +15,11 @@ import (
 	"go.uber.org/goleak"
 	"google.golang.org/grpc"
 
-	"clntrace/collector/export"
+	"clntrace/collector/otlp"
 	"clntrace/collector/socket"
 	"clntrace/collector/spool"
 	"clntrace/collector/stats"
+	"clntrace/collector/voice"
 	"clntrace/collector/zipkin"
 )
 
@@ -36,7 +37,7 @@ func open(t *testing.T, o Options) *node {
 	if o.SocketPath == "" && o.SocketProblem == "" {
 		o.SocketPath = filepath.Join(t.TempDir(), "trace.sock")
 	}
-	o.Logger = slog.New(slog.NewTextHandler(io.Discard, nil))
+	o.Logger, o.Voice = slog.New(slog.NewTextHandler(io.Discard, nil)), voice.Plugin
 	n := &node{Open(o), o.SocketPath}
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
@@ -52,7 +53,7 @@ func (n *node) start(t *testing.T, endpoint string, change func(*Config), proble
 	cfg := DefaultConfig()
 	cfg.SpoolSize, cfg.BatchDelay = 0, 10*time.Millisecond
 	var err error
-	if cfg.Endpoint, err = export.ParseEndpoint(endpoint); err != nil {
+	if cfg.Endpoint, err = otlp.ParseEndpoint(endpoint); err != nil {
 		t.Fatal(err)
 	}
 	if change != nil {
@@ -278,9 +279,9 @@ func TestWarningsFromCounts(t *testing.T) {
 		{"queue of spans", up, stats.Spans{DroppedQueueFull: 5}, stats.Datagrams{}, []string{"5 spans were dropped", "clntrace-queue-size"}, stats.Export{}},
 		{"queue of spans, in a flood", flooded, stats.Spans{DroppedQueueFull: 14}, stats.Datagrams{}, []string{"5 spans were dropped", "clntrace-queue-size"}, stats.Export{}},
 		{"a flood", flooded, stats.Spans{DroppedQueueFull: 9}, stats.Datagrams{}, []string{"dropped", "9 datagrams were", "faster than they could be decoded", n.socket}, stats.Export{}},
-		{"refused by the endpoint", up, stats.Spans{RejectedByBackend: 6}, stats.Datagrams{}, []string{"http://x:1 refused 6 spans for good", "wants credentials", "clntrace-otlp-headers", "HTTP 401"},
-			stats.Export{Endpoint: "http://x:1", Refusal: "HTTP 401 Unauthorized", LastError: "an outage since"}},
-		{"refused before a setconfig", up, stats.Spans{RejectedByBackend: 6}, stats.Datagrams{}, []string{"6 spans are lost that were refused for good before the endpoint or its headers last changed"},
+		{"rejected by the endpoint", up, stats.Spans{RejectedByBackend: 6}, stats.Datagrams{}, []string{"http://x:1 rejected 6 spans", "wants credentials"},
+			stats.Export{Endpoint: "http://x:1", Rejection: "it wants credentials", LastError: "an outage since"}},
+		{"rejected before a setconfig", up, stats.Spans{RejectedByBackend: 6}, stats.Datagrams{}, []string{"6 spans are lost that were rejected before the endpoint or its headers last changed"},
 			stats.Export{Endpoint: "http://x:1"}},
 		{"one of each", up, stats.Spans{Truncated: 1}, stats.Datagrams{}, []string{"1 span was longer"}, stats.Export{}},
 		{"other users", up, stats.Spans{}, stats.Datagrams{Refused: 7}, []string{"7 datagrams came from users", "clntrace-allow-uids"}, stats.Export{}},

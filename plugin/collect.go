@@ -16,6 +16,7 @@ import (
 	"clntrace/collector"
 	"clntrace/collector/socket"
 	"clntrace/collector/stats"
+	"clntrace/collector/voice"
 )
 
 // collectArgs is the command line of collect.
@@ -93,8 +94,6 @@ var spoken = func() func(string) string {
 		"in lightningd's network directory", "in the working directory",
 		"in lightningd's configuration and restart the node", "and start collect anew",
 		"tracestats tells how it goes", "SIGUSR1 prints how it goes",
-		"tracestats counts", "the statistics count",
-		"if tracestats is all you want", "if statistics are all you want",
 	}
 	names := slices.Clone(options)
 	slices.SortFunc(names, func(a, b option) int { return len(b.name) - len(a.name) }) // so that a name wins over one that it begins with
@@ -147,7 +146,7 @@ func Collect(args []string) int {
 	signals := make(chan os.Signal, 8) // buffered, so that pending SIGUSR1s do not make us miss a SIGTERM
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGUSR1)
 	spans := collector.Open(collector.Options{
-		SocketPath: parsed.socket, Version: Version(), Logger: logger,
+		SocketPath: parsed.socket, Version: Version(), Logger: logger, Voice: voice.Collect,
 	})
 	spans.PreferReceiving()
 	spans.Start(parsed.config, nil)

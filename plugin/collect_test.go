@@ -14,6 +14,7 @@ import (
 
 	"clntrace/collector"
 	"clntrace/collector/stats"
+	"clntrace/collector/voice"
 )
 
 func TestParseCollect(t *testing.T) {
@@ -97,7 +98,7 @@ func TestCollectSpeaksOfItsOwnOptions(t *testing.T) {
 			}
 			var log, tables bytes.Buffer
 			logger := spokenLog(&log)
-			spans := collector.Open(collector.Options{SocketPath: parsed.socket, Logger: logger})
+			spans := collector.Open(collector.Options{SocketPath: parsed.socket, Logger: logger, Voice: voice.Collect})
 			spans.Start(parsed.config, nil)
 			signals := make(chan os.Signal, 1)
 			signals <- syscall.SIGTERM

@@ -23,6 +23,7 @@ import (
 
 	"clntrace/collector"
 	"clntrace/collector/stats"
+	"clntrace/collector/voice"
 )
 
 const (
@@ -85,7 +86,7 @@ func Run(args []string) int {
 func socketOptions(lookup func(string) (string, bool), logger *slog.Logger) collector.Options {
 	const remedy = " in lightningd's environment, so lightningd sends no spans." +
 		" Set CLN_TRACE_SOCKET=/path/to.sock there (its systemd unit, container or shell, not its config) and restart the node"
-	o := collector.Options{Version: Version(), Logger: logger}
+	o := collector.Options{Version: Version(), Logger: logger, Voice: voice.Plugin}
 	o.Lightningd = os.Getppid()
 	o.TraceParent, _ = lookup("CLN_TRACEPARENT")
 	path, set := lookup("CLN_TRACE_SOCKET")

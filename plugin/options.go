@@ -14,6 +14,7 @@ import (
 
 	"clntrace/collector"
 	"clntrace/collector/export"
+	"clntrace/collector/otlp"
 )
 
 // prefix begins every option's name in lightningd's configuration.
@@ -45,12 +46,12 @@ type option struct {
 
 // options is the table of all options, in the order of the manual.
 var options = []option{
-	{name: endpointOption, kind: kindString, def: export.DefaultEndpoint(export.ProtocolGRPC).String(),
+	{name: endpointOption, kind: kindString, def: otlp.DefaultEndpoint(otlp.ProtocolGRPC).String(),
 		env: []string{tracesEndpoint, "OTEL_EXPORTER_OTLP_ENDPOINT"}, dynamic: true,
 		doc: "Where spans go: `http://host:port` (plaintext), `https://host:port` (TLS), `unix:///path`, `host:port` (TLS unless the host is loopback), or `off` to count and export nothing. " +
 			"With `grpc` it has no path; with `http/protobuf` it may have one, below which spans go to `/v1/traces`. `" + tracesEndpoint + "` is used as it is",
 		set: func(c *collector.Config, s string) (err error) { c.Endpoint, err = parseEndpoint(s); return err }},
-	{name: protocolOption, kind: kindString, def: string(export.ProtocolGRPC), env: []string{"OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"},
+	{name: protocolOption, kind: kindString, def: string(otlp.ProtocolGRPC), env: []string{"OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"},
 		doc: "`grpc`, or `http/protobuf`, whose default endpoint is `http://localhost:4318`",
 		set: setProtocol},
 	{name: "otlp-headers", kind: kindConceal, env: []string{"OTEL_EXPORTER_OTLP_TRACES_HEADERS", "OTEL_EXPORTER_OTLP_HEADERS"}, dynamic: true,
@@ -59,7 +60,7 @@ var options = []option{
 	{name: "otlp-timeout", kind: kindString, def: "10s",
 		doc: "How long one export attempt may take",
 		set: setDuration(maxTimeout, func(c *collector.Config) *time.Duration { return &c.Timeout })},
-	{name: "otlp-compression", kind: kindString, def: string(export.CompressionNone),
+	{name: "otlp-compression", kind: kindString, def: string(otlp.CompressionNone),
 		doc: "`none` or `gzip`",
 		set: setCompression},
 	{name: "otlp-ca-file", kind: kindString, env: []string{"OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE", "OTEL_EXPORTER_OTLP_CERTIFICATE"}, defNote: "the system's CAs",
@@ -185,7 +186,7 @@ func (s settings) resolve() (collector.Config, []fault) {
 	var faults []fault
 	protocol, _ := optionNamed(protocolOption)
 	faults = s.apply(&cfg, protocol, faults)
-	cfg.Endpoint = export.DefaultEndpoint(cfg.Protocol)
+	cfg.Endpoint = otlp.DefaultEndpoint(cfg.Protocol)
 	for _, o := range options {
 		if o.name != protocolOption {
 			faults = s.apply(&cfg, o, faults)
@@ -262,11 +263,11 @@ func (s settings) checkEndpoint(cfg *collector.Config, faults []fault) []fault {
 		return faults // the default, also where the value was refused
 	}
 	switch {
-	case cfg.Protocol == export.ProtocolGRPC && cfg.Endpoint.HasPath():
-		cfg.Endpoint = export.DefaultEndpoint(cfg.Protocol)
+	case cfg.Protocol == otlp.ProtocolGRPC && cfg.Endpoint.HasPath():
+		cfg.Endpoint = otlp.DefaultEndpoint(cfg.Protocol)
 		return append(faults, fault{o.name, label, o.refusal(label, value, fmt.Errorf("which has a path, and gRPC has none; allowed is http://host:port, or to set %s%s=%s",
-			s.prefix, protocolOption, export.ProtocolHTTP))})
-	case cfg.Protocol == export.ProtocolHTTP && label == tracesEndpoint:
+			s.prefix, protocolOption, otlp.ProtocolHTTP))})
+	case cfg.Protocol == otlp.ProtocolHTTP && label == tracesEndpoint:
 		cfg.Endpoint = cfg.Endpoint.ForTracesAlone()
 	}
 	return faults
@@ -314,8 +315,8 @@ func sentences(faults []fault) []string {
 	return list
 }
 
-func parseEndpoint(s string) (export.Endpoint, error) {
-	e, err := export.ParseEndpoint(s)
+func parseEndpoint(s string) (otlp.Endpoint, error) {
+	e, err := otlp.ParseEndpoint(s)
 	if err == nil {
 		err = checkText(s)
 	}
@@ -323,21 +324,21 @@ func parseEndpoint(s string) (export.Endpoint, error) {
 }
 
 func setProtocol(c *collector.Config, s string) error {
-	switch p := export.Protocol(s); p {
-	case export.ProtocolGRPC, export.ProtocolHTTP:
+	switch p := otlp.Protocol(s); p {
+	case otlp.ProtocolGRPC, otlp.ProtocolHTTP:
 		c.Protocol = p
 		return nil
 	}
-	return fmt.Errorf("allowed are %s and %s", export.ProtocolGRPC, export.ProtocolHTTP)
+	return fmt.Errorf("allowed are %s and %s", otlp.ProtocolGRPC, otlp.ProtocolHTTP)
 }
 
 func setCompression(c *collector.Config, s string) error {
-	switch p := export.Compression(s); p {
-	case export.CompressionNone, export.CompressionGzip:
+	switch p := otlp.Compression(s); p {
+	case otlp.CompressionNone, otlp.CompressionGzip:
 		c.Compression = p
 		return nil
 	}
-	return fmt.Errorf("allowed are %s and %s", export.CompressionNone, export.CompressionGzip)
+	return fmt.Errorf("allowed are %s and %s", otlp.CompressionNone, otlp.CompressionGzip)
 }
 
 func setDuration(limit time.Duration, field func(*collector.Config) *time.Duration) func(*collector.Config, string) error {

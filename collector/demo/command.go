@@ -10,7 +10,7 @@ import (
 	"os/signal"
 	"syscall"
 
-	"clntrace/collector/export"
+	"clntrace/collector/otlp"
 )
 
 const usage = `Usage: clntrace demo [--otlp-endpoint=URL]
@@ -26,7 +26,7 @@ func Main(version string, args []string) int {
 	flags := flag.NewFlagSet("demo", flag.ContinueOnError)
 	flags.SetOutput(io.Discard)
 	flags.Func("otlp-endpoint", "", func(s string) error {
-		endpoint, err := export.ParseEndpoint(s)
+		endpoint, err := otlp.ParseEndpoint(s)
 		if err == nil && endpoint.HasPath() {
 			err = errors.New("it has a path, and gRPC has none; allowed is http://host:port")
 		}

@@ -15,8 +15,10 @@ import (
 
 	"clntrace/collector/correlate"
 	"clntrace/collector/defect"
+	"clntrace/collector/otlp"
 	"clntrace/collector/spool"
 	"clntrace/collector/stats"
+	"clntrace/collector/voice"
 )
 
 const (
@@ -53,13 +55,14 @@ type Pipeline struct {
 }
 
 // NewPipeline returns a Pipeline with room for DefaultQueueSize spans.
-func NewPipeline(l ledger, log *slog.Logger, version string) *Pipeline {
+// It speaks to users through v.
+func NewPipeline(l ledger, log *slog.Logger, v voice.Voice, version string) *Pipeline {
 	stop, abort := context.WithCancel(context.Background())
 	p := &Pipeline{
 		ledger: l, abort: abort,
 		scope: instrumentation.Scope{Name: "clntrace", Version: version, SchemaURL: semconv.SchemaURL},
 	}
-	p.delivery = newDelivery(stop, l, log, p.crowded)
+	p.delivery = newDelivery(stop, l, log, v, p.crowded)
 	p.limit.Store(DefaultQueueSize)
 	return p
 }
@@ -98,10 +101,10 @@ func (p *Pipeline) crowded() bool {
 // Start makes the Pipeline ready for Submit. An error says what in cfg cannot be
 // used, and means that nothing is exported.
 func (p *Pipeline) Start(cfg Config) error {
-	err := p.delivery.use(cfg)
+	err := p.delivery.use(cfg.Config)
 	if err != nil {
-		cfg.Endpoint = OffEndpoint
-		_ = p.delivery.use(cfg) // off cannot fail
+		cfg.Endpoint = otlp.OffEndpoint
+		_ = p.delivery.use(cfg.Config) // off cannot fail
 	}
 	p.delivery.openSpool(cfg)
 	p.mu.Lock()
@@ -149,7 +152,7 @@ func (p *Pipeline) Submit(spans []*correlate.Span, now time.Time) {
 // changed.
 func (p *Pipeline) Reconfigure(cfg Config, connection bool) error {
 	if connection {
-		if err := p.delivery.use(cfg); err != nil {
+		if err := p.delivery.use(cfg.Config); err != nil {
 			return err
 		}
 	}
@@ -297,7 +300,7 @@ func (e *exporter) ExportSpans(ctx context.Context, spans []sdktrace.ReadOnlySpa
 func (e *exporter) export(ctx context.Context, spans []sdktrace.ReadOnlySpan) (err error) {
 	defer func() {
 		if found := defect.Of(recover()); found != nil {
-			e.pipeline.delivery.lose(int64(len(spans)), found)
+			e.pipeline.delivery.reject(int64(len(spans)), found)
 			err = nil
 		}
 	}()
@@ -328,7 +331,7 @@ func (e *exporter) fillIn(s *readOnlySpan, p *Policy) {
 	defer func() {
 		if found := defect.Of(recover()); found != nil {
 			s.attributes, s.links = nil, nil
-			e.pipeline.delivery.confess(found)
+			e.pipeline.delivery.report(found)
 		}
 	}()
 	s.scope = &e.pipeline.scope

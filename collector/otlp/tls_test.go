@@ -1,45 +1,33 @@
-package export
+package otlp
 
 import (
-	"crypto/ecdsa"
 	"crypto/tls"
-	"crypto/x509"
-	"encoding/pem"
 	"math/big"
 	"net"
 	"os"
 	"path/filepath"
 	"testing"
 	"time"
-)
 
-// writeFile writes an input of a test.
-func writeFile(t *testing.T, path string, data []byte) {
-	t.Helper()
-	if err := os.WriteFile(path, data, 0o600); err != nil {
-		t.Fatal(err)
-	}
-}
+	"clntrace/collector/otlp/otlptest"
+)
 
 // A renewed client certificate goes with the next connection, and half a renewal,
 // or files that went missing, break none.
 func TestClientCertificateIsRenewed(t *testing.T) {
-	ca := newAuthority(t)
+	ca := otlptest.NewAuthority(t)
 	dir := t.TempDir()
-	cfg := Config{CAFile: ca.file, CertFile: filepath.Join(dir, "cert.pem"), KeyFile: filepath.Join(dir, "key.pem")}
-	issue := func(serial int64) (cert, key []byte) {
-		der, private := ca.sign(t, &x509.Certificate{SerialNumber: big.NewInt(serial), NotAfter: time.Now().Add(time.Hour)})
-		return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), encodeKey(t, private)
-	}
+	cfg := Config{CAFile: ca.File, CertFile: filepath.Join(dir, "cert.pem"), KeyFile: filepath.Join(dir, "key.pem")}
+	issue := func(serial int64) (cert, key []byte) { return ca.Issue(t, serial, time.Now().Add(time.Hour)) }
 	cert, key := issue(7)
-	writeFile(t, cfg.CertFile, cert)
-	writeFile(t, cfg.KeyFile, key)
+	otlptest.WriteFile(t, cfg.CertFile, cert)
+	otlptest.WriteFile(t, cfg.KeyFile, key)
 	client, err := loadTLS(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
 	client.ServerName = "localhost"
-	server := ca.serving(t, "localhost", time.Now().Add(time.Hour))
+	server := ca.Serving(t, "localhost", time.Now().Add(time.Hour))
 	server.ClientAuth = tls.RequireAnyClientCert
 	server.SessionTicketsDisabled = true // they come after the handshake, when nobody reads any more
 
@@ -51,9 +39,9 @@ func TestClientCertificateIsRenewed(t *testing.T) {
 	}
 	expect("at first", 7)
 	cert, key = issue(8)
-	writeFile(t, cfg.CertFile, cert)
+	otlptest.WriteFile(t, cfg.CertFile, cert)
 	expect("with one of two files renewed", 7)
-	writeFile(t, cfg.KeyFile, key)
+	otlptest.WriteFile(t, cfg.KeyFile, key)
 	expect("with both renewed", 8)
 	if err := os.RemoveAll(dir); err != nil {
 		t.Fatal(err)
@@ -62,15 +50,6 @@ func TestClientCertificateIsRenewed(t *testing.T) {
 	if _, err := loadTLS(cfg); err == nil {
 		t.Error("a start without the files is no error")
 	}
-}
-
-func encodeKey(t *testing.T, key *ecdsa.PrivateKey) []byte {
-	t.Helper()
-	der, err := x509.MarshalECPrivateKey(key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: der})
 }
 
 // shown makes a connection and returns the serial number of the certificate that
