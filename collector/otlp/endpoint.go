@@ -140,6 +140,13 @@ func (e Endpoint) HasPath() bool { return strings.Trim(e.path, "/") != "" }
 // Off reports whether nothing is to be exported.
 func (e Endpoint) Off() bool { return e.raw == "" }
 
+// serverName is the name or address that the endpoint's certificate has to be for.
+func (e Endpoint) serverName() string {
+	host, _, _ := net.SplitHostPort(e.host)
+	host, _, _ = strings.Cut(host, "%") // an address's zone is this machine's business
+	return strings.TrimSuffix(host, ".")
+}
+
 // String is the endpoint as it was written.
 func (e Endpoint) String() string {
 	if e.Off() {
