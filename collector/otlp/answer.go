@@ -2,6 +2,7 @@ package otlp
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"mime"
@@ -26,11 +27,13 @@ import (
 type interceptor struct {
 	cfg    Config
 	signal *Signal
+	open   *sockets
 }
 
 func (i interceptor) intercept(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
 	var receiver peer.Peer
 	err := invoke(ctx, method, req, reply, cc, append(opts, grpc.Peer(&receiver))...)
+	i.open.ended(err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded))
 	if err == nil {
 		return acknowledged(i.cfg, i.signal, reply)
 	}
@@ -81,6 +84,7 @@ type transport struct {
 	next   http.RoundTripper
 	cfg    Config
 	signal *Signal
+	open   *sockets
 }
 
 func (t transport) RoundTrip(req *http.Request) (*http.Response, error) {
@@ -95,6 +99,7 @@ func (t transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		body, err = io.ReadAll(io.LimitReader(response.Body, maxResponse))
 		_ = response.Body.Close() // it has been read
 	}
+	t.open.ended(err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded))
 	if err != nil {
 		f := newFailure(t.cfg, t.signal, Unavailable, err.Error())
 		f.Reached = reached

@@ -30,14 +30,15 @@ type Connection struct {
 // Connect prepares a connection to cfg's endpoint for one signal, without dialing. The
 // error says which file of cfg cannot be used.
 func Connect(cfg Config, s *Signal) (*Connection, error) {
+	open := &sockets{patience: s.patience}
 	if cfg.Protocol == ProtocolHTTP {
-		transport, err := newTransport(cfg)
+		pool, err := newPool(cfg, open)
 		if err != nil {
 			return nil, err
 		}
-		return &Connection{HTTP: newHTTPClient(transport, cfg, s), pool: transport}, nil
+		return &Connection{HTTP: &http.Client{Transport: transport{pool, cfg, s, open}}, pool: pool}, nil
 	}
-	conn, err := dialGRPC(cfg, grpc.WithUnaryInterceptor(interceptor{cfg, s}.intercept))
+	conn, err := dialGRPC(cfg, open, grpc.WithUnaryInterceptor(interceptor{cfg, s, open}.intercept))
 	if err != nil {
 		return nil, err
 	}
@@ -53,7 +54,7 @@ func (c *Connection) Close() {
 	c.pool.CloseIdleConnections()
 }
 
-func dialGRPC(cfg Config, more ...grpc.DialOption) (*grpc.ClientConn, error) {
+func dialGRPC(cfg Config, open *sockets, more ...grpc.DialOption) (*grpc.ClientConn, error) {
 	tlsConfig, err := loadTLS(cfg)
 	if err != nil {
 		return nil, err
@@ -63,13 +64,16 @@ func dialGRPC(cfg Config, more ...grpc.DialOption) (*grpc.ClientConn, error) {
 		creds = credentials.NewTLS(tlsConfig)
 	}
 	options := append(more,
-		grpc.WithTransportCredentials(creds),
+		grpc.WithTransportCredentials(handshakes{creds, open}),
+		// A service config would be asked for in DNS, as a TXT record, and waited for;
+		// nobody has one for an OTLP endpoint.
+		grpc.WithDisableServiceConfig(),
 		grpc.WithConnectParams(grpc.ConnectParams{
 			Backoff: backoff.Config{
 				BaseDelay: backoff.DefaultConfig.BaseDelay, Multiplier: backoff.DefaultConfig.Multiplier,
 				Jitter: backoff.DefaultConfig.Jitter, MaxDelay: maxReconnectDelay,
 			},
-			MinConnectTimeout: cfg.Timeout,
+			MinConnectTimeout: min(cfg.Timeout, dialTimeout),
 		}))
 	if cfg.Compression == CompressionGzip {
 		options = append(options, grpc.WithDefaultCallOptions(grpc.UseCompressor(gzip.Name)))
@@ -87,33 +91,26 @@ func dialGRPC(cfg Config, more ...grpc.DialOption) (*grpc.ClientConn, error) {
 	return conn, nil
 }
 
-func newTransport(cfg Config) (*http.Transport, error) {
+// newPool returns the connections for HTTP. The client over them has no timeout of its
+// own, for that would hide the Failure.
+func newPool(cfg Config, open *sockets) (*http.Transport, error) {
 	tlsConfig, err := loadTLS(cfg)
 	if err != nil {
 		return nil, err
 	}
-	transport := &http.Transport{
+	pool := &http.Transport{
 		Proxy:               http.ProxyFromEnvironment,
+		DialContext:         open.dial,
 		TLSClientConfig:     tlsConfig,
-		TLSHandshakeTimeout: cfg.Timeout,
+		TLSHandshakeTimeout: min(cfg.Timeout, dialTimeout),
 		ForceAttemptHTTP2:   true,
 		IdleConnTimeout:     90 * time.Second,
 	}
 	if cfg.Endpoint.unix {
-		transport.Proxy = nil
-		transport.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return new(net.Dialer).DialContext(ctx, "unix", cfg.Endpoint.host)
+		pool.Proxy = nil
+		pool.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return open.dial(ctx, "unix", cfg.Endpoint.host)
 		}
 	}
-	return transport, nil
-}
-
-// newHTTPClient returns a client that follows no redirects: the headers, which may be
-// secrets, are for that endpoint alone, and a POST that becomes a GET delivers nothing.
-// It has no timeout of its own, for that would hide the Failure.
-func newHTTPClient(next http.RoundTripper, cfg Config, s *Signal) *http.Client {
-	return &http.Client{
-		Transport:     transport{next, cfg, s},
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}
+	return pool, nil
 }

@@ -42,14 +42,14 @@ func TestForbiddenConnectionsAreExplained(t *testing.T) {
 		return nil, os.NewSyscallError("connect", unix.EPERM)
 	}
 	cfg := Config{Endpoint: mustParse(t, "http://127.0.0.1:1"), Protocol: ProtocolGRPC, Timeout: time.Minute}
-	conn, err := dialGRPC(cfg, grpc.WithUnaryInterceptor(interceptor{cfg, Spans}.intercept), grpc.WithContextDialer(forbidden))
+	conn, err := dialGRPC(cfg, new(sockets), grpc.WithUnaryInterceptor(interceptor{cfg, Spans, new(sockets)}.intercept), grpc.WithContextDialer(forbidden))
 	if err != nil {
 		t.Fatal(err)
 	}
 	overGRPC := &Connection{GRPC: conn}
 	defer overGRPC.Close()
 	next := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return forbidden(ctx, "") }}
-	overHTTP := &Connection{HTTP: newHTTPClient(next, cfg, Spans), pool: next}
+	overHTTP := &Connection{HTTP: &http.Client{Transport: transport{next, cfg, Spans, new(sockets)}}, pool: next}
 	for _, c := range []*Connection{overGRPC, overHTTP} {
 		f := FailureOf(send(t.Context(), c, cfg, Spans))
 		if f == nil || f.Reached || f.Kind != Unavailable {

@@ -12,13 +12,18 @@ type Signal struct {
 	pipeline string // what the OpenTelemetry Collector calls it: "traces"
 	path     string // where it goes in OTLP over HTTP
 	answer   func() proto.Message
+	// patience is how many attempts in a row may time out before the connection is
+	// taken for dead.
+	patience int
 }
 
 // The signals.
 var (
-	Spans = &Signal{noun: "spans", pipeline: "traces", path: tracesPath,
+	Spans = &Signal{noun: "spans", pipeline: "traces", path: tracesPath, patience: 2,
 		answer: func() proto.Message { return new(coltracepb.ExportTraceServiceResponse) }}
-	Metrics = &Signal{noun: "metrics", pipeline: "metrics", path: metricsPath,
+	// Metrics go every half a minute, so that waiting for a second attempt would take
+	// too long.
+	Metrics = &Signal{noun: "metrics", pipeline: "metrics", path: metricsPath, patience: 1,
 		answer: func() proto.Message { return new(colmetricspb.ExportMetricsServiceResponse) }}
 )
 
