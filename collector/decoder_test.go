@@ -5,7 +5,7 @@ import (
 	"testing"
 	"time"
 
-	"clntrace/collector/export"
+	"clntrace/collector/otlp"
 	"clntrace/collector/recording"
 	"clntrace/collector/socket"
 )
@@ -23,7 +23,7 @@ func BenchmarkStreet(b *testing.B) {
 	}
 	c := Open(Options{SocketProblem: "none is needed", Logger: slog.New(slog.DiscardHandler)})
 	cfg := DefaultConfig()
-	cfg.Endpoint, cfg.SpoolSize = export.OffEndpoint, 0
+	cfg.Endpoint, cfg.SpoolSize = otlp.OffEndpoint, 0
 	c.Start(cfg, nil)
 	b.Cleanup(func() { _ = c.Shutdown(b.Context()) })
 	d := newDecoder(c)
