@@ -191,12 +191,6 @@ func TestUnreachableEndpointIsWarnedAbout(t *testing.T) {
 	}
 }
 
-func TestPlaintextToAnotherHostIsWarnedAbout(t *testing.T) {
-	n := open(t, Options{})
-	n.start(t, "http://192.0.2.1:4317", nil) // an address that is nobody's, and nothing is sent
-	check(t, n.Stats(stats.Query{}), stats.StatusOK, "http://192.0.2.1:4317 unencrypted", "https://")
-}
-
 // tracesOnly is an endpoint that takes no metrics.
 type tracesOnly struct {
 	coltracepb.UnimplementedTraceServiceServer
