@@ -61,10 +61,11 @@ type Aligner[S, N any] struct {
 }
 
 type item[T any] struct {
-	value   T
-	at      time.Time
-	missing bool // it did not come
-	done    bool // it is in the Result
+	value    T
+	at       time.Time
+	missing  bool // it did not come
+	optional bool // and may have been that of a span that has gone
+	done     bool // it is in a Result
 }
 
 // New returns an Aligner that joins by a rule.
@@ -83,8 +84,12 @@ func (a *Aligner[S, N]) Span(s S, at time.Time) {
 func (a *Aligner[S, N]) Notification(n N, at time.Time) { a.add(item[N]{value: n, at: at}) }
 
 // Missing adds a notification that is known not to have come, but would have come
-// now. n is as much as is known of it: what Match needs.
-func (a *Aligner[S, N]) Missing(n N, at time.Time) { a.add(item[N]{value: n, at: at, missing: true}) }
+// between two times, the latter of which is now. n is as much as is known of it: what
+// Match needs. If that is long ago, its span may be gone, so it may or may not have a
+// place among those that are left.
+func (a *Aligner[S, N]) Missing(n N, from, to time.Time) {
+	a.add(item[N]{value: n, at: to, missing: true, optional: to.Sub(from) > a.rule.Wait/4})
+}
 
 func (a *Aligner[S, N]) add(n item[N]) {
 	if len(a.notes) >= a.rule.Limit {
@@ -94,7 +99,9 @@ func (a *Aligner[S, N]) add(n item[N]) {
 }
 
 func (a *Aligner[S, N]) giveUp() {
-	a.leave(len(a.spans), len(a.notes), &a.gaveUp)
+	all := place{len(a.spans), len(a.notes)}
+	a.leave(all, &a.gaveUp)
+	a.remove(all)
 }
 
 // Look returns what has been decided by the time now, and with all what can be
@@ -109,36 +116,35 @@ func (a *Aligner[S, N]) Look(now time.Time, all bool) Result[S, N] {
 		return result
 	}
 	a.looked = now
-	spans, notes := 0, 0 // how many of each have been decided
-	for _, p := range a.certain() {
+	possible, certain := a.compare()
+	var decided place // how many of each stream are
+	for _, p := range certain {
 		s, n := &a.spans[p.span], &a.notes[p.note]
 		if s.at.After(until) && n.at.After(until) {
 			break // and so are those that follow
 		}
-		s.done, n.done = true, true
-		spans, notes = p.span+1, p.note+1
+		decided = place{p.span + 1, p.note + 1}
 		a.decide(s, n, &result)
 	}
-	// What stands before a pair cannot be joined to what comes after it.
-	a.leave(max(spans, aged(a.spans, until)), max(notes, aged(a.notes, until)), &result)
+	old := place{max(aged(a.spans, until), decided.span), max(aged(a.notes, until), decided.note)}
+	a.leave(old, &result)
+	a.remove(a.cut(possible, decided, old))
 	return result
 }
 
+// decide gives a pair, unless one of its sides had waited too long before it was
+// certain, or is known to be missing.
 func (a *Aligner[S, N]) decide(s *item[S], n *item[N], result *Result[S, N]) {
-	switch {
-	case n.missing:
-		result.Spans = append(result.Spans, s.value)
-	case a.rule.Doubt != nil && a.rule.Doubt(s.value, n.value):
-		result.Spans = append(result.Spans, s.value)
-		result.Notifications = append(result.Notifications, n.value)
-	default:
-		result.Pairs = append(result.Pairs, Pair[S, N]{s.value, n.value})
+	if s.done || n.done || n.missing || a.rule.Doubt != nil && a.rule.Doubt(s.value, n.value) {
+		return
 	}
+	s.done, n.done = true, true
+	result.Pairs = append(result.Pairs, Pair[S, N]{s.value, n.value})
 }
 
 // due reports whether anything has waited long enough.
 func (a *Aligner[S, N]) due(until time.Time) bool {
-	return len(a.spans) > 0 && !a.spans[0].at.After(until) || len(a.notes) > 0 && !a.notes[0].at.After(until)
+	return aged(a.spans, until)+aged(a.notes, until) > 0
 }
 
 // aged returns how many of a stream have waited long enough.
@@ -151,18 +157,41 @@ func aged[T any](stream []item[T], until time.Time) int {
 	return len(stream)
 }
 
-// leave removes the first of each stream, and adds to result what was not joined.
-func (a *Aligner[S, N]) leave(spans, notes int, result *Result[S, N]) {
-	for _, s := range a.spans[:spans] {
-		if !s.done {
+// leave adds to result those of the first of each stream that were not joined.
+func (a *Aligner[S, N]) leave(first place, result *Result[S, N]) {
+	for i := range a.spans[:first.span] {
+		if s := &a.spans[i]; !s.done {
+			s.done = true
 			result.Spans = append(result.Spans, s.value)
 		}
 	}
-	for _, n := range a.notes[:notes] {
-		if !n.done && !n.missing {
+	for j := range a.notes[:first.note] {
+		if n := &a.notes[j]; !n.done && !n.missing {
+			n.done = true
 			result.Notifications = append(result.Notifications, n.value)
 		}
 	}
-	a.spans = append(a.spans[:0], a.spans[spans:]...)
-	a.notes = append(a.notes[:0], a.notes[notes:]...)
+}
+
+func (a *Aligner[S, N]) remove(first place) {
+	a.spans = append(a.spans[:0], a.spans[first.span:]...)
+	a.notes = append(a.notes[:0], a.notes[first.note:]...)
+}
+
+// cut returns how many of each stream can be removed: those before the last pair that
+// was decided, for what comes after it cannot be joined to them, and of the old ones
+// behind it those that could not be joined to anything younger. Others keep their
+// place, or what they might be joined to would seem to have no alternative.
+func (a *Aligner[S, N]) cut(possible []place, decided, old place) place {
+	for changed := true; changed; {
+		changed = false
+		for _, p := range possible {
+			if p.span < decided.span || p.note < decided.note || (p.span < old.span) == (p.note < old.note) {
+				continue
+			}
+			old.span, old.note = min(old.span, p.span), min(old.note, p.note)
+			changed = true
+		}
+	}
+	return old
 }

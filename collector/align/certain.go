@@ -1,17 +1,31 @@
 package align
 
+import "slices"
+
 // place is a pair by its places in the two streams.
 type place struct{ span, note int }
 
-// certain returns the pairs without an alternative, in order. Of the ways to join
-// the two streams in order, consider those that join as many as possible. The k-th
-// pair of each of them has k pairs before it, so a pair is in all of them if it is
-// the only one that can be the k-th.
-func (a *Aligner[S, N]) certain() []place {
+// compare returns the pairs that the rule allows, and those of them without an
+// alternative, in order, whether or not the optional ones have a place.
+func (a *Aligner[S, N]) compare() (possible, certain []place) {
+	possible, certain = a.certain(false)
+	if !slices.ContainsFunc(a.notes, func(n item[N]) bool { return n.optional }) {
+		return possible, certain
+	}
+	possible, more := a.certain(true)
+	certain = slices.DeleteFunc(certain, func(p place) bool { return !slices.Contains(more, p) })
+	return possible, certain
+}
+
+// certain returns the pairs that the rule allows, and those of them without an
+// alternative, in order. Of the ways to join the two streams in order, consider those
+// that join as many as possible. The k-th pair of each of them has k pairs before it,
+// so a pair is in all of them if it is the only one that can be the k-th.
+func (a *Aligner[S, N]) certain(optional bool) (possible, certain []place) {
 	n, m := len(a.spans), len(a.notes)
-	grid, possible := a.possible()
+	grid, possible := a.possible(optional)
 	if len(possible) == 0 {
-		return nil
+		return nil, nil
 	}
 	before := longest(n, m, func(i, j int) bool { return grid[i*m+j] })
 	behind := longest(n, m, func(i, j int) bool { return grid[(n-1-i)*m+m-1-j] })
@@ -25,21 +39,21 @@ func (a *Aligner[S, N]) certain() []place {
 			pairs[k] = p
 		}
 	}
-	certain := pairs[:0]
+	certain = pairs[:0]
 	for k, p := range pairs {
 		if candidates[k] == 1 {
 			certain = append(certain, p)
 		}
 	}
-	return certain
+	return possible, certain
 }
 
 // possible returns the pairs that the rule allows, as a table and as a list.
-func (a *Aligner[S, N]) possible() (grid []bool, list []place) {
+func (a *Aligner[S, N]) possible(optional bool) (grid []bool, list []place) {
 	grid = make([]bool, len(a.spans)*len(a.notes))
 	for i := range a.spans {
 		for j := range a.notes {
-			if a.rule.Match(a.spans[i].value, a.notes[j].value) {
+			if (optional || !a.notes[j].optional) && a.rule.Match(a.spans[i].value, a.notes[j].value) {
 				grid[i*len(a.notes)+j] = true
 				list = append(list, place{i, j})
 			}
