@@ -50,6 +50,9 @@ func (p *plugin) init(params json.RawMessage) (any, error) {
 		}
 		p.log.Error(problem)
 	}
+	if deaf := options.Deaf(p.environ()); deaf != "" {
+		p.log.Info(deaf)
+	}
 	p.spans.Start(cfg, problems)
 	if rpcFile := req.Configuration.RPCFile; rpcFile != "" {
 		if !filepath.IsAbs(rpcFile) {

@@ -2,6 +2,7 @@ package plugin
 
 import (
 	"encoding/json"
+	"fmt"
 	"reflect"
 	"testing"
 
@@ -58,5 +59,15 @@ func TestFaultsComeWithTheirRemedy(t *testing.T) {
 		if got := sentences(faults)[i]; got != f.Text+". "+want[f.Option] {
 			t.Errorf("got %q", got)
 		}
+	}
+}
+
+func TestVariablesSetInVainAreNamed(t *testing.T) {
+	n := startNode(t, false)
+	n.plugin.environ = func() []string { return []string{"OTEL_SERVICE_NAME=x", "OTEL_PROPAGATORS=b3"} }
+	n.send(fmt.Sprintf(msgInit, ""))
+	n.answer()
+	if got, want := n.log("not honoured"), "info variables of the environment that are not honoured: OTEL_PROPAGATORS (lightningd makes the ids)"; got != want {
+		t.Errorf("got %q, want %q", got, want)
 	}
 }

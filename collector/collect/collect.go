@@ -64,6 +64,9 @@ func Main(version string, args []string) int {
 	spans := collector.Open(collector.Options{
 		SocketPath: parsed.socket, Version: version, Voice: voice.Collect, Logger: logger,
 	})
+	if deaf := options.Deaf(os.Environ()); deaf != "" {
+		logger.Info(deaf)
+	}
 	spans.PreferReceiving()
 	spans.Start(parsed.config, nil)
 	run(spans, logger, tables, signals)

@@ -1,7 +1,6 @@
 package options
 
 import (
-	"fmt"
 	"strings"
 
 	tabletext "github.com/jedib0t/go-pretty/v6/text"
@@ -19,8 +18,10 @@ func (o Option) defaultText(v voice.Voice) string {
 		last = "`" + o.Default + "`"
 	}
 	var names []string
-	for _, name := range o.env {
-		names = append(names, "`"+name+"`")
+	for _, e := range o.env {
+		if e.about == "" {
+			names = append(names, "`"+e.name+"`")
+		}
 	}
 	switch {
 	case len(names) == 0:
@@ -48,16 +49,21 @@ func Help(v voice.Voice) string {
 
 // Help describes the option for a terminal.
 func (o Option) Help(v voice.Voice) string {
-	var b strings.Builder
-	b.WriteString("  " + v.Option(o.Name))
+	head := v.Option(o.Name)
 	if o.Kind != Flag {
-		fmt.Fprintf(&b, "=%s", strings.TrimSuffix(string(o.Kind), "-conceal"))
+		head += "=" + strings.TrimSuffix(string(o.Kind), "-conceal")
 	}
-	b.WriteByte('\n')
-	for line := range strings.SplitSeq(tabletext.WrapSoft(o.Text(v), helpWidth-len(helpIndent)), "\n") {
+	var b strings.Builder
+	writeEntry(&b, head, o.Text(v))
+	return b.String()
+}
+
+// writeEntry writes a name and below it what it is about.
+func writeEntry(b *strings.Builder, name, about string) {
+	b.WriteString("  " + name + "\n")
+	for line := range strings.SplitSeq(tabletext.WrapSoft(about, helpWidth-len(helpIndent)), "\n") {
 		b.WriteString(helpIndent + strings.TrimRight(line, " ") + "\n")
 	}
-	return b.String()
 }
 
 // Text describes the option for a terminal, with its default.

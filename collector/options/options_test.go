@@ -398,26 +398,45 @@ func TestMarkdownTable(t *testing.T) {
 	}
 }
 
-func TestREADMETable(t *testing.T) {
-	const path, begin, end = "../../README.md", "<!-- options -->\n", "<!-- /options -->"
+// variablesTable is the README's table of the variables of OpenTelemetry.
+func variablesTable() string {
+	var b strings.Builder
+	row := func(names []string, meaning string) {
+		fmt.Fprintf(&b, "| `%s` | %s |\n", strings.Join(names, "`, `"), meaning)
+	}
+	b.WriteString("| variable | stands in for |\n| --- | --- |\n")
+	for _, r := range honoured(voice.Plugin) {
+		row(r.names, r.meaning)
+	}
+	b.WriteString("\n| not honoured | because |\n| --- | --- |\n")
+	for _, r := range notHonoured() {
+		row(r.names, r.meaning)
+	}
+	return b.String()
+}
+
+func TestREADMETables(t *testing.T) {
+	const path = "../../README.md"
 	readme, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	head, rest, found := strings.Cut(string(readme), begin)
-	table, tail, closed := strings.Cut(rest, end)
-	if !found || !closed {
-		t.Fatalf("README.md has no %s and %s", strings.TrimSpace(begin), end)
+	made := string(readme)
+	for name, table := range map[string]string{"options": markdownTable(), "variables": variablesTable()} {
+		begin, end := "<!-- "+name+" -->\n", "<!-- /"+name+" -->"
+		head, rest, found := strings.Cut(made, begin)
+		_, tail, closed := strings.Cut(rest, end)
+		if !found || !closed {
+			t.Fatalf("README.md has no %s and %s", strings.TrimSpace(begin), end)
+		}
+		made = head + begin + "\n" + table + "\n" + end + tail
 	}
-	want := "\n" + markdownTable() + "\n"
 	if *update {
-		if err := os.WriteFile(path, []byte(head+begin+want+end+tail), 0o644); err != nil {
+		if err := os.WriteFile(path, []byte(made), 0o644); err != nil {
 			t.Fatal(err)
 		}
-		return
-	}
-	if table != want {
-		t.Errorf("README.md's table of options is not the program's: run go test ./collector/options -run README -update")
+	} else if made != string(readme) {
+		t.Errorf("README.md's tables are not the program's: run go test ./collector/options -run README -update")
 	}
 }
 

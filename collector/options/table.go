@@ -3,6 +3,8 @@ package options
 import (
 	"cmp"
 	"fmt"
+	"net/url"
+	"slices"
 	"strconv"
 	"time"
 
@@ -30,7 +32,7 @@ type Option struct {
 	Dynamic bool   // may change at run time
 
 	defNote func(voice.Voice) string // the default in words, where it is not a value; may be nil
-	env     []string                 // environment variables used instead, the first that is set
+	env     []variable               // environment variables used instead, the first that is set
 	doc     string                   // what it does, with `code` marked as in Markdown
 	more    func(voice.Voice) string // what follows doc, and differs by where clntrace runs; may be nil
 	set     func(*Config, string) error
@@ -43,14 +45,14 @@ func All() []Option { return table }
 // them comes from here.
 var table = []Option{
 	{Name: endpointOption, Kind: String, Default: export.DefaultEndpoint(export.ProtocolGRPC).String(),
-		env: []string{tracesEndpoint, "OTEL_EXPORTER_OTLP_ENDPOINT"}, Dynamic: true,
+		env: slices.Concat(switchedOff, otlp("ENDPOINT")), Dynamic: true,
 		doc: "Where spans go: `http://host:port` (plaintext), `https://host:port` (TLS), `unix:///path`, `host:port` (TLS unless the host is loopback), or `off` to count and export nothing. " +
 			"With `grpc` it has no path; with `http/protobuf` it may have one, below which spans go to `/v1/traces`. `" + tracesEndpoint + "` is used as it is",
 		set: func(c *Config, s string) (err error) { c.Endpoint, err = parseEndpoint(s); return err }},
-	{Name: protocolOption, Kind: String, Default: string(export.ProtocolGRPC), env: []string{"OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"},
+	{Name: protocolOption, Kind: String, Default: string(export.ProtocolGRPC), env: otlp("PROTOCOL"),
 		doc: "`grpc`, or `http/protobuf`, whose default endpoint is `http://localhost:4318`",
 		set: setProtocol},
-	{Name: "otlp-headers", Kind: Conceal, env: []string{"OTEL_EXPORTER_OTLP_TRACES_HEADERS", "OTEL_EXPORTER_OTLP_HEADERS"}, Dynamic: true,
+	{Name: "otlp-headers", Kind: Conceal, env: otlp("HEADERS"), Dynamic: true,
 		doc: "Headers of every export request: `key=value,key2=value2`, values percent-encoded. Never logged by clntrace, never in the statistics",
 		more: func(v voice.Voice) string {
 			if v.Change == "" {
@@ -59,37 +61,37 @@ var table = []Option{
 			return "; lightningd itself logs what `" + v.Change + "` sets"
 		},
 		set: func(c *Config, s string) (err error) { c.Headers, err = parseHeaders(s); return err }},
-	{Name: "otlp-timeout", Kind: String, Default: "10s",
+	{Name: "otlp-timeout", Kind: String, Default: "10s", env: inMilliseconds(otlp("TIMEOUT")...),
 		doc: "How long one export attempt may take",
 		set: setDuration(maxTimeout, func(c *Config) *time.Duration { return &c.Timeout })},
-	{Name: "otlp-compression", Kind: String, Default: string(export.CompressionNone),
+	{Name: "otlp-compression", Kind: String, Default: string(export.CompressionNone), env: otlp("COMPRESSION"),
 		doc: "`none` or `gzip`",
 		set: setCompression},
-	{Name: "otlp-ca-file", Kind: String, env: []string{"OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE", "OTEL_EXPORTER_OTLP_CERTIFICATE"}, defNote: always("the system's CAs"),
+	{Name: "otlp-ca-file", Kind: String, env: otlp("CERTIFICATE"), defNote: always("the system's CAs"),
 		doc: "PEM file with the CA certificates to trust",
 		set: setFile(checkCA, func(c *Config) *string { return &c.CAFile })},
-	{Name: certOption, Kind: String, env: []string{"OTEL_EXPORTER_OTLP_TRACES_CLIENT_CERTIFICATE", "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE"},
+	{Name: certOption, Kind: String, env: otlp("CLIENT_CERTIFICATE"),
 		doc: "PEM file with the client's certificate. It and its key may be renewed while the node runs",
 		set: setFile(nil, func(c *Config) *string { return &c.CertFile })},
-	{Name: keyOption, Kind: String, env: []string{"OTEL_EXPORTER_OTLP_TRACES_CLIENT_KEY", "OTEL_EXPORTER_OTLP_CLIENT_KEY"},
+	{Name: keyOption, Kind: String, env: otlp("CLIENT_KEY"),
 		doc: "PEM file with the key of the client's certificate",
 		set: setFile(nil, func(c *Config) *string { return &c.KeyFile })},
-	{Name: "service-name", Kind: String, defNote: always("each process under its own name"),
+	{Name: "service-name", Kind: String, env: named("OTEL_SERVICE_NAME"), defNote: always("each process under its own name"),
 		doc: "One `service.name` for all spans",
 		set: setText(func(c *Config) *string { return &c.ServiceName })},
 	{Name: "service-namespace", Kind: String,
 		doc: "`service.namespace` of all spans, to tell fleets apart",
 		set: setText(func(c *Config) *string { return &c.ServiceNamespace })},
-	{Name: "resource-attributes", Kind: String, env: []string{"OTEL_RESOURCE_ATTRIBUTES"},
-		doc: "Attributes of every resource: `key=value,key2=value2`, values percent-encoded. `service.name` and `process.*` remain those of the process",
+	{Name: "resource-attributes", Kind: String, env: named("OTEL_RESOURCE_ATTRIBUTES"),
+		doc: "Attributes of every resource: `key=value,key2=value2`, both percent-encoded. `service.name` and `process.*` remain those of the process",
 		set: func(c *Config, s string) (err error) {
-			c.ResourceAttributes, err = parsePairs(s, checkAttribute)
+			c.ResourceAttributes, err = parsePairs(s, url.PathUnescape, checkAttribute)
 			return err
 		}},
 	{Name: "group-requests", Kind: Bool, Default: "true",
 		doc: "One trace per request across processes. `false`: ids leave exactly as they came",
 		set: setBool(func(c *Config) *bool { return &c.GroupRequests })},
-	{Name: "sample-ratio", Kind: String, Default: "1", Dynamic: true,
+	{Name: ratioOption, Kind: String, Default: "1", env: samplers, Dynamic: true,
 		doc: "Share of traces exported, 0 to 1. A trace is exported whole or not at all; statistics count every span",
 		set: func(c *Config, s string) (err error) { c.SampleRatio, err = parseRatio(s); return err }},
 	{Name: "drop-spans", Kind: String, Dynamic: true,
@@ -104,16 +106,16 @@ var table = []Option{
 			c.RedactTags, err = parseList(s, checkText)
 			return err
 		}},
-	{Name: "queue-size", Kind: Int, Default: strconv.Itoa(export.DefaultQueueSize),
+	{Name: "queue-size", Kind: Int, Default: strconv.Itoa(export.DefaultQueueSize), env: named("OTEL_BSP_MAX_QUEUE_SIZE"),
 		doc: "Spans held in memory while they wait for export",
 		// The upper bound is how many ordinary spans fit into the memory that is
 		// reserved for the queue.
 		set: setInt(1, 75000, func(c *Config) *int { return &c.QueueSize })},
-	{Name: "batch-size", Kind: Int, Default: "2048",
+	{Name: "batch-size", Kind: Int, Default: "2048", env: named("OTEL_BSP_MAX_EXPORT_BATCH_SIZE"),
 		doc:  "Spans in one export request at most, never more than ",
 		more: func(v voice.Voice) string { return "`" + v.Option("queue-size") + "`" },
 		set:  setInt(1, 1<<14, func(c *Config) *int { return &c.BatchSize })},
-	{Name: "batch-delay", Kind: String, Default: "1s",
+	{Name: "batch-delay", Kind: String, Default: "1s", env: inMilliseconds(named("OTEL_BSP_SCHEDULE_DELAY")...),
 		doc: "Longest wait for a batch to fill",
 		set: setDuration(maxDelay, func(c *Config) *time.Duration { return &c.BatchDelay })},
 	{Name: "spool-dir", Kind: String, defNote: func(v voice.Voice) string { return "`" + export.DefaultSpoolDir + "` in " + v.Directory },
@@ -125,7 +127,7 @@ var table = []Option{
 	{Name: "allow-uids", Kind: String,
 		doc: "Numeric ids of further users, separated by commas, whose spans are accepted. Only then is the socket's mode 0666",
 		set: func(c *Config, s string) (err error) { c.AllowUIDs, err = parseUIDs(s); return err }},
-	{Name: "metrics", Kind: Flag, defNote: always("off"),
+	{Name: "metrics", Kind: Flag, env: metricsSwitch, defNote: always("off"),
 		doc: "Also send OTLP metrics",
 		set: setBool(func(c *Config) *bool { return &c.Metrics })},
 }
@@ -136,6 +138,7 @@ const (
 	protocolOption = "otlp-protocol"
 	certOption     = "otlp-cert-file"
 	keyOption      = "otlp-key-file"
+	ratioOption    = "sample-ratio"
 )
 
 // tracesEndpoint is the variable that is for traces alone: its value is used as it

@@ -109,9 +109,9 @@ func parseUIDs(s string) ([]uint32, error) {
 
 // parsePairs reads key=value,key2=value2 as the OpenTelemetry specification
 // defines it for headers and resource attributes: W3C Baggage without properties,
-// with percent-encoded values. Errors name entries only by their position: any
+// with percent-encoded values; decode says how keys are written. Errors name entries only by their position: any
 // part of a broken entry may be a secret.
-func parsePairs(s string, check func(key, value string) error) (map[string]string, error) {
+func parsePairs(s string, decode func(key string) (string, error), check func(key, value string) error) (map[string]string, error) {
 	pairs := make(map[string]string)
 	for i, entry := range strings.Split(s, ",") {
 		if strings.TrimSpace(entry) == "" {
@@ -122,8 +122,9 @@ func parsePairs(s string, check func(key, value string) error) (map[string]strin
 		if !found || key == "" {
 			return nil, pairError(i, "is not key=value")
 		}
+		key, keyErr := decode(key)
 		value, err := url.PathUnescape(strings.TrimSpace(value))
-		if err != nil {
+		if err != nil || keyErr != nil {
 			return nil, pairError(i, "has a % that is not followed by two hexadecimal digits")
 		}
 		if err := check(key, value); err != nil {
@@ -135,6 +136,9 @@ func parsePairs(s string, check func(key, value string) error) (map[string]strin
 	}
 	return pairs, nil
 }
+
+// asItIs is how keys are written that need no encoding, because they are tokens.
+func asItIs(key string) (string, error) { return key, nil }
 
 func pairError(i int, what string) error {
 	return fmt.Errorf("entry %d %s; allowed is key=value,key2=value2 with values percent-encoded (a comma is %%2C)", i+1, what)
@@ -171,7 +175,7 @@ func checkAttribute(key, value string) error {
 // parseHeaders reads headers and makes their names lower case, as gRPC demands
 // and HTTP permits.
 func parseHeaders(s string) (map[string]string, error) {
-	pairs, err := parsePairs(s, checkHeader)
+	pairs, err := parsePairs(s, asItIs, checkHeader)
 	if err != nil {
 		return nil, fmt.Errorf("%w, such as authorization=Bearer%%20TOKEN", err)
 	}
