@@ -38,6 +38,15 @@ const (
 	helpIndent = "      "
 )
 
+// Manual is the help on all options of the plugin.
+func Manual() string {
+	return `Options, in lightningd's config or on its command line. Those that are dynamic
+can also be changed while the node runs, until its next start:
+  lightning-cli -k setconfig config=clntrace-... val=VALUE transient=true
+
+` + Help(voice.Plugin)
+}
+
 // Help lists all options for a terminal.
 func Help(v voice.Voice) string {
 	var b strings.Builder
@@ -53,6 +62,9 @@ func (o Option) Help(v voice.Voice) string {
 	if o.Kind != Flag {
 		head += "=" + strings.TrimSuffix(string(o.Kind), "-conceal")
 	}
+	if o.Dynamic && v.Change != "" {
+		head += " (dynamic)"
+	}
 	var b strings.Builder
 	writeEntry(&b, head, o.Text(v))
 	return b.String()
@@ -66,18 +78,27 @@ func writeEntry(b *strings.Builder, name, about string) {
 	}
 }
 
-// Text describes the option for a terminal, with its default.
-func (o Option) Text(v voice.Voice) string {
-	doc := o.markdown(v)
-	if d := o.defaultText(v); d != "" {
-		doc += " (default: " + d + ")"
-	}
-	return plain(doc)
-}
+// Text describes the option for a terminal, with its range and default.
+func (o Option) Text(v voice.Voice) string { return plain(o.markdown(v) + o.facts(o.defaultText(v))) }
 
 // TextWithoutDefault describes the option for a terminal that shows the default
 // itself.
-func (o Option) TextWithoutDefault(v voice.Voice) string { return plain(o.markdown(v)) }
+func (o Option) TextWithoutDefault(v voice.Voice) string { return plain(o.markdown(v) + o.facts("")) }
+
+// facts are the range of values and the default, in brackets.
+func (o Option) facts(byDefault string) string {
+	var facts []string
+	if o.limit != "" {
+		facts = append(facts, o.limit)
+	}
+	if byDefault != "" {
+		facts = append(facts, "default: "+byDefault)
+	}
+	if len(facts) == 0 {
+		return ""
+	}
+	return " (" + strings.Join(facts, "; ") + ")"
+}
 
 func (o Option) markdown(v voice.Voice) string {
 	if o.more == nil {

@@ -77,7 +77,7 @@ func (s Settings) apply(cfg *Config, o Option, faults []Fault) []Fault {
 	if err == nil && quoted(from.value) != "" {
 		// A name or tag with the marks is one that nothing has: what was to be
 		// redacted would be shown.
-		err = errors.New("allowed is the value alone")
+		err = errors.New("must be the value alone")
 	}
 	if err != nil {
 		*cfg = before
@@ -152,7 +152,7 @@ func (s Settings) checkEndpoint(cfg *Config, o Option, faults []Fault) []Fault {
 	switch {
 	case cfg.Protocol == export.ProtocolGRPC && cfg.Endpoint.HasPath():
 		cfg.Endpoint = export.DefaultEndpoint(cfg.Protocol)
-		return append(faults, o.Refuse(from.name, from.raw, fmt.Errorf("which has a path, and gRPC has none; allowed is http://host:port, or to set %s=%s",
+		return append(faults, o.Refuse(from.name, from.raw, fmt.Errorf("which has a path, and gRPC has none; must be http://host:port, or set %s=%s",
 			s.Voice.Option(protocolOption), export.ProtocolHTTP)))
 	case cfg.Protocol == export.ProtocolHTTP && from.name == tracesEndpoint:
 		cfg.Endpoint = cfg.Endpoint.ForTracesAlone()
@@ -184,7 +184,7 @@ func (s Settings) checkClientCertificate(cfg Config, faults []Fault) []Fault {
 		present, missing = missing, present
 	}
 	if cfg.CertFile == "" || cfg.KeyFile == "" {
-		return append(faults, s.fault(missing, fmt.Sprintf("%s is not set, %s is; allowed are both or none", s.source(missing), s.source(present))))
+		return append(faults, s.fault(missing, fmt.Sprintf("%s is not set, %s is; set both or none", s.source(missing), s.source(present))))
 	}
 	if err := checkKeyPair(cfg.CertFile, cfg.KeyFile); err != nil {
 		return append(faults, s.fault(certOption, fmt.Sprintf("%s and %s: got '%s' and '%s', %v",
