@@ -26,7 +26,7 @@ func nameParams(method string, names []string, params json.RawMessage) (map[stri
 	if len(params) == 0 || json.Unmarshal(params, &byName) == nil {
 		for name := range byName {
 			if !slices.Contains(names, name) {
-				return nil, paramErrorf("%s: unknown parameter '%s', %s", method, text.Show(name), allowed)
+				return nil, paramErrorf("%s: unknown parameter '%s', %s", method, text.Quotable(name), allowed)
 			}
 		}
 		return byName, nil

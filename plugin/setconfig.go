@@ -43,7 +43,7 @@ func (p *plugin) changed(method string, params json.RawMessage) (options.Setting
 	}
 	o, ok := options.Named(strings.TrimPrefix(name, prefix))
 	if !ok || !strings.HasPrefix(name, prefix) {
-		return fail("%s: '%s' is not an option of clntrace", method, text.Show(name))
+		return fail("%s: '%s' is not an option of clntrace", method, text.Quotable(name))
 	}
 	if !o.Dynamic {
 		return fail("%s cannot change while the node runs; set it in lightningd's configuration and restart the node", name)
@@ -84,7 +84,7 @@ func (p *plugin) check(params json.RawMessage) (any, error) {
 	case statsMethod:
 		_, err = parseStats(rest)
 	default:
-		err = fmt.Errorf("check: '%s' is not a command of clntrace", text.Show(command))
+		err = fmt.Errorf("check: '%s' is not a command of clntrace", text.Quotable(command))
 	}
 	if err != nil {
 		return nil, err

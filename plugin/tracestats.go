@@ -94,7 +94,7 @@ func parseStats(params json.RawMessage) (statsRequest, error) {
 			err = setters[name](value)
 		}
 		if err != nil {
-			return req, paramErrorf("%s: %s: got '%s', %w", statsMethod, name, text.Show(shownValue(raw)), err)
+			return req, paramErrorf("%s: %s: got '%s', %w", statsMethod, name, text.Quotable(shownValue(raw)), err)
 		}
 	}
 	return req, nil

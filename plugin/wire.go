@@ -198,7 +198,7 @@ func (w *wire) reply(line []byte) {
 	id, ok := w.pending[alias]
 	w.mu.Unlock()
 	if !ok {
-		w.log.Debug("an answer without a request was dropped", "answer", text.Show(string(line)))
+		w.log.Debug("an answer without a request was dropped", "answer", text.Quotable(string(line)))
 		return
 	}
 	part := "result"

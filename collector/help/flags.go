@@ -19,7 +19,7 @@ func ParseFlags(flags *flag.FlagSet, args []string) error {
 	case err != nil:
 		return flagError(flags, args)
 	case flags.NArg() > 0:
-		return fmt.Errorf("'%s' is not an option; see 'clntrace help %s'", text.Show(flags.Arg(0)), flags.Name())
+		return fmt.Errorf("'%s' is not an option; see 'clntrace help %s'", text.Quotable(flags.Arg(0)), flags.Name())
 	}
 	return nil
 }
@@ -30,7 +30,7 @@ func ParseFlags(flags *flag.FlagSet, args []string) error {
 func flagError(flags *flag.FlagSet, args []string) error {
 	seeCommand := "see 'clntrace help " + flags.Name() + "'"
 	if next := flags.Arg(0); strings.HasPrefix(next, "---") || strings.HasPrefix(strings.TrimLeft(next, "-"), "=") {
-		return fmt.Errorf("'%s' is not an option; %s", text.Show(next), seeCommand)
+		return fmt.Errorf("'%s' is not an option; %s", text.Quotable(next), seeCommand)
 	}
 	arg := args[len(args)-flags.NArg()-1]
 	name, _, _ := strings.Cut(strings.TrimLeft(arg, "-"), "=")
@@ -40,7 +40,7 @@ func flagError(flags *flag.FlagSet, args []string) error {
 	var known []string
 	flags.VisitAll(func(f *flag.Flag) { known = append(known, f.Name) })
 	if near, found := Nearest(optionName(name), known); found {
-		return fmt.Errorf("--%s is not an option, --%s is; %s", text.Show(name), near, seeCommand)
+		return fmt.Errorf("--%s is not an option, --%s is; %s", text.Quotable(name), near, seeCommand)
 	}
-	return fmt.Errorf("--%s is not an option; %s", text.Show(name), seeCommand)
+	return fmt.Errorf("--%s is not an option; %s", text.Quotable(name), seeCommand)
 }

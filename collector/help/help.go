@@ -64,12 +64,12 @@ func (m Manual) Page(words []string) (string, error) {
 	if o, found := options.Named(optionName(asked)); found {
 		return o.Help(voice.Plugin) + "\n  With clntrace collect: " + voice.Collect.Option(o.Name) + "\n", nil
 	}
-	return "", fmt.Errorf("there is no help on '%s'; see '%s'", text.Show(asked), m.Nearest(asked))
+	return "", fmt.Errorf("there is no help on '%s'; see '%s'", text.Quotable(asked), m.Nearest(asked))
 }
 
 // Unknown says that there is no such command, and where to read on.
 func (m Manual) Unknown(command string) error {
-	return fmt.Errorf("there is no command '%s'; see '%s'", text.Show(command), m.Nearest(command))
+	return fmt.Errorf("there is no command '%s'; see '%s'", text.Quotable(command), m.Nearest(command))
 }
 
 // NoArguments returns an error if a command that takes no arguments got some.
@@ -77,7 +77,7 @@ func NoArguments(command string, args []string) error {
 	if len(args) == 0 {
 		return nil
 	}
-	return fmt.Errorf("%s takes no '%s'; see 'clntrace help %s'", command, text.Show(args[0]), command)
+	return fmt.Errorf("%s takes no '%s'; see 'clntrace help %s'", command, text.Quotable(args[0]), command)
 }
 
 // Nearest is the command that shows the help on what was probably meant by a word:

@@ -120,7 +120,7 @@ func (o Option) refusal(source, value string, err error) string {
 	if at >= 0 && (o.Name == endpointOption || strings.Contains(value[:at], ":")) {
 		value = "***" + value[at:]
 	}
-	return text.Sentence(fmt.Sprintf("%s: got '%s', %v", source, text.Show(value), err)) + quoted(value)
+	return text.Sentence(fmt.Sprintf("%s: got '%s', %v", source, text.Quotable(value), err)) + quoted(value)
 }
 
 // quoted is the advice for a value in quotation marks: lightningd takes them as a
@@ -188,7 +188,7 @@ func (s Settings) checkClientCertificate(cfg Config, faults []Fault) []Fault {
 	}
 	if err := checkKeyPair(cfg.CertFile, cfg.KeyFile); err != nil {
 		return append(faults, s.fault(certOption, fmt.Sprintf("%s and %s: got '%s' and '%s', %v",
-			s.source(certOption), s.source(keyOption), text.Show(cfg.CertFile), text.Show(cfg.KeyFile), err)))
+			s.source(certOption), s.source(keyOption), text.Quotable(cfg.CertFile), text.Quotable(cfg.KeyFile), err)))
 	}
 	return faults
 }

@@ -193,7 +193,7 @@ func Deaf(environ []string) string {
 	byReason := make(map[string][]string)
 	for name, value := range set {
 		if why := deafTo(name, value, func(n string) string { return set[n] }); why != "" {
-			byReason[why] = append(byReason[why], text.Show(name))
+			byReason[why] = append(byReason[why], text.Quotable(name))
 		}
 	}
 	var parts []string

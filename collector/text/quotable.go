@@ -6,11 +6,11 @@ import "strings"
 // it, and not so much that it fills a terminal.
 const maxShown = 60
 
-// Show makes a value from outside fit to stand between single quotes in an
+// Quotable makes a value from outside fit to stand between single quotes in an
 // error. lightningd copies the raw JSON text of a setconfig error into a string
 // that it escapes again, so the user would see each double quote and backslash
 // behind several backslashes.
-func Show(s string) string {
+func Quotable(s string) string {
 	cut := false
 	if len(s) > maxShown {
 		s, cut = s[:maxShown], true
@@ -42,5 +42,5 @@ func ASCII(s string) string {
 }
 
 // Sentence makes the text of an error fit for logs and for the answer to
-// setconfig, in which double quotes do not survive (see Show).
+// setconfig, in which double quotes do not survive (see Quotable).
 func Sentence(s string) string { return ASCII(strings.ReplaceAll(s, `"`, "'")) }

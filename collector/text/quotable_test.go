@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-func TestShow(t *testing.T) {
+func TestQuotable(t *testing.T) {
 	for in, want := range map[string]string{
 		"plain":                 "plain",
 		`say "x"`:               "say 'x'",
@@ -15,8 +15,8 @@ func TestShow(t *testing.T) {
 		"bad\xff":               "bad?",
 		strings.Repeat("x", 61): strings.Repeat("x", 60) + "...",
 	} {
-		if got := Show(in); got != want {
-			t.Errorf("Show(%q) = %q, want %q", in, got, want)
+		if got := Quotable(in); got != want {
+			t.Errorf("Quotable(%q) = %q, want %q", in, got, want)
 		}
 	}
 }
