@@ -108,10 +108,12 @@ func (d *delivery) drain(s *spool.Spool) {
 // that it panicked.
 func (d *delivery) drainSome(s *spool.Spool, wait *backoff.ExponentialBackOff) (found error) {
 	defer func() { found = defect.Of(recover()) }()
-	_ = s.Open() // its Status says what is wrong
+	l, changed := d.endpoint.current()
+	if l != nil || s.Exists() { // while nothing is exported, nothing has to be kept
+		_ = s.Open() // its Status says what is wrong
+	}
 	for d.backlog.ending.Err() == nil && s.LookInto() {
 	}
-	l, changed := d.endpoint.current()
 	away := d.endpoint.away()
 	if !away {
 		wait.Reset()
