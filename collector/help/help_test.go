@@ -35,7 +35,7 @@ func TestPage(t *testing.T) {
 func TestNearest(t *testing.T) {
 	names := []string{"collect", "demo", "version", "otlp-endpoint", "otlp-timeout", "spool-dir", "spool-size"}
 	for word, want := range map[string]string{
-		"colect": "collect", "demos": "demo", "Version": "version", "versoin": "version",
+		"colect": "collect", "demos": "demo", "Version": "version",
 		"otlp-endpiont": "otlp-endpoint", "endpoint": "otlp-endpoint",
 		"spool": "", "otlp": "", "frobnicate": "", "": "", "d": "", "dir": "spool-dir",
 	} {
