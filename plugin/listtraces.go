@@ -17,10 +17,13 @@ const (
 	tracesAbout = "Show the slowest, the failed and the newest traces, or one of them as a tree"
 	tracesHelp  = "  id      how a trace id or a payment hash begins: that trace, with its spans\n" +
 		"  sort    slowest (default), recent, failed, or open: what is running now\n" +
-		"  match   only traces with this text in process, name, detail, error or payment hash\n" +
-		"  limit   traces at most, 0 for none (default 20)\n" +
+		"  match   only traces with this in process, name, detail, error or payment hash\n" +
+		"  limit   traces at most (default 20); 0: none, only how full the memory is\n" +
 		"  format  json (default), or table: the same for a terminal"
 )
+
+// TracesHelp is the help on listtraces for a terminal.
+const TracesHelp = "Usage: lightning-cli " + tracesMethod + " " + tracesUsage + "\n"
 
 // tracesParams are the parameters of listtraces, by position.
 var tracesParams = []string{"id", "sort", "match", "limit", "format"}
@@ -74,7 +77,7 @@ func parseTraces(params json.RawMessage) (tracesRequest, error) {
 
 func (r *tracesRequest) setID(s string) error {
 	if !recorder.IsPrefix(s) {
-		return errors.New("allowed is the beginning of a trace id or of a payment hash, in hexadecimal digits")
+		return errors.New("must be the beginning of a trace id or of a payment hash, in hexadecimal digits")
 	}
 	r.ID = s
 	return nil

@@ -30,15 +30,15 @@ func TestParseTraces(t *testing.T) {
 		{params: `[null,"failed","xpay",5,"table"]`, want: tracesRequest{recorder.Query{Sort: recorder.SortFailed, Match: "xpay", Limit: 5}, true}},
 		{params: `{"sort":"open","limit":0}`, want: changed(func(q *recorder.Query) { q.Sort, q.Limit = recorder.SortOpen, 0 })},
 
-		{params: `["xyz"]`, err: "listtraces: id: got 'xyz', allowed is the beginning of a trace id or of a payment hash, in hexadecimal digits"},
-		{params: `[""]`, err: "listtraces: id: got '', allowed is"},
+		{params: `["xyz"]`, err: "listtraces: id: got 'xyz', must be the beginning of a trace id or of a payment hash, in hexadecimal digits"},
+		{params: `[""]`, err: "listtraces: id: got '', must be"},
 		{params: `["` + strings.Repeat("a", 65) + `"]`, err: "listtraces: id: got 'aaa"},
-		{params: `{"sort":"total"}`, err: "listtraces: sort: got 'total', allowed are slowest, recent, failed, open"},
-		{params: `{"limit":-1}`, err: "listtraces: limit: got '-1', allowed is a whole number from 0 to 100000"},
-		{params: `{"match":"` + strings.Repeat("m", 201) + `"}`, err: "allowed is text of at most 200 bytes"},
-		{params: `{"format":"xml"}`, err: "listtraces: format: got 'xml', allowed are json and table"},
-		{params: `{"reset":true}`, err: "listtraces: unknown parameter 'reset', allowed are id, sort, match, limit, format"},
-		{params: `[1,2,3,4,5,6]`, err: "listtraces: got 6 parameters, allowed are id, sort, match, limit, format"},
+		{params: `{"sort":"total"}`, err: "listtraces: sort: got 'total', must be one of slowest, recent, failed, open"},
+		{params: `{"limit":-1}`, err: "listtraces: limit: got '-1', must be a whole number from 0 to 100000"},
+		{params: `{"match":"` + strings.Repeat("m", 201) + `"}`, err: "must be text of at most 200 bytes"},
+		{params: `{"format":"xml"}`, err: "listtraces: format: got 'xml', must be json or table"},
+		{params: `{"reset":true}`, err: "listtraces: unknown parameter 'reset', must be one of id, sort, match, limit, format"},
+		{params: `[1,2,3,4,5,6]`, err: "listtraces: got 6 parameters, must be at most 5: id, sort, match, limit, format"},
 	} {
 		got, err := parseTraces(json.RawMessage(tt.params))
 		switch {

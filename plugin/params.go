@@ -22,7 +22,7 @@ func paramErrorf(format string, args ...any) error { return paramError{fmt.Error
 // nameParams returns parameters by name, whether they came by name or by
 // position. names are those allowed, in the order of their positions.
 func nameParams(method string, names []string, params json.RawMessage) (map[string]json.RawMessage, error) {
-	allowed := "allowed are " + strings.Join(names, ", ")
+	allowed := "must be one of " + strings.Join(names, ", ")
 	var byName map[string]json.RawMessage
 	if len(params) == 0 || json.Unmarshal(params, &byName) == nil {
 		for name := range byName {
@@ -37,7 +37,7 @@ func nameParams(method string, names []string, params json.RawMessage) (map[stri
 		return nil, paramErrorf("%s: parameters are neither an object nor an array", method)
 	}
 	if len(byPosition) > len(names) {
-		return nil, paramErrorf("%s: got %d parameters, %s", method, len(byPosition), allowed)
+		return nil, paramErrorf("%s: got %d parameters, must be at most %d: %s", method, len(byPosition), len(names), strings.Join(names, ", "))
 	}
 	byName = make(map[string]json.RawMessage, len(byPosition))
 	for i, raw := range byPosition {
@@ -50,7 +50,7 @@ func nameParams(method string, names []string, params json.RawMessage) (map[stri
 // from what was typed, so "20" and 20, or true and "true", must mean the same.
 func scalar(raw json.RawMessage) (string, error) {
 	if len(raw) == 0 || raw[0] == '{' || raw[0] == '[' || string(raw) == "null" {
-		return "", errors.New("allowed is a single value")
+		return "", errors.New("must be a single value")
 	}
 	if raw[0] != '"' {
 		return string(raw), nil
@@ -101,7 +101,7 @@ const (
 func setLimit(limit *int, s string) error {
 	n, err := strconv.Atoi(s)
 	if err != nil || n < 0 || n > maxLimit {
-		return fmt.Errorf("allowed is a whole number from 0 to %d", maxLimit)
+		return fmt.Errorf("must be a whole number from 0 to %d", maxLimit)
 	}
 	*limit = n
 	return nil
@@ -115,12 +115,12 @@ func setSort[K ~string](key *K, allowed []K, s string) error {
 	for _, k := range allowed {
 		names = append(names, string(k))
 	}
-	return errors.New("allowed are " + strings.Join(names, ", "))
+	return errors.New("must be one of " + strings.Join(names, ", "))
 }
 
 func setMatch(match *string, s string) error {
 	if len(s) > maxMatch {
-		return fmt.Errorf("allowed is text of at most %d bytes", maxMatch)
+		return fmt.Errorf("must be text of at most %d bytes", maxMatch)
 	}
 	*match = s
 	return nil
@@ -132,5 +132,5 @@ func setFormat(table *bool, s string) error {
 		*table = s == "table"
 		return nil
 	}
-	return errors.New("allowed are json and table")
+	return errors.New("must be json or table")
 }

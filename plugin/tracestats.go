@@ -16,7 +16,7 @@ const (
 	// printed as it is.
 	statsUsage = "[limit] [sort] [match] [reset] [format]\n" + statsAbout + ".\n" + statsHelp
 	statsAbout = "Show what clntrace receives, exports and loses, and where lightningd's time goes"
-	statsHelp  = "  limit   rows of operations at most, 0 for none (default 20)\n" +
+	statsHelp  = "  limit   rows of operations at most (default 20); 0: no rows, only the state\n" +
 		"  sort    total (default), count, avg, p99, max or errors, largest first\n" +
 		"  match   only operations whose process, span or detail holds this text\n" +
 		"  reset   true: the operations start anew after this answer (default false)\n" +
@@ -82,5 +82,5 @@ func (r *statsRequest) setReset(s string) error {
 		r.Reset = s == "true"
 		return nil
 	}
-	return errors.New("allowed are true and false")
+	return errors.New("must be true or false")
 }

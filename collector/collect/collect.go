@@ -30,9 +30,13 @@ import (
 func Help() string {
 	return "Usage: clntrace collect --socket=PATH [options]\n\n" +
 		"Receives spans at PATH and exports them, without lightningd. SIGUSR1 prints the\n" +
-		"statistics, SIGUSR2 the slowest traces, SIGINT and SIGTERM end it.\n\n  --socket=string\n" +
+		"statistics, SIGUSR2 the slowest traces; SIGINT, SIGTERM and SIGHUP end it, after\n" +
+		"what is left has been sent.\n\n  --socket=string\n" +
 		"      The socket's path: what CLN_TRACE_SOCKET is in lightningd's environment\n" + options.Help(voice.Collect)
 }
+
+// query asks for what the statistics show.
+var query = stats.Query{Limit: tableRows, Sort: stats.SortTotal}
 
 const (
 	// tableRows is how many operations the statistics show.
@@ -66,9 +70,17 @@ func Main(version string, args []string) int {
 	signal.Ignore(syscall.SIGPIPE)
 	signals := make(chan os.Signal, 8) // buffered, so that pending SIGUSR1s and SIGUSR2s do not make us miss a SIGTERM
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGUSR1, syscall.SIGUSR2)
+	if !signal.Ignored(syscall.SIGHUP) { // as nohup has it ignored
+		signal.Notify(signals, syscall.SIGHUP)
+	}
+	speak := voice.Collect
+	speak.Ask = fmt.Sprintf("'kill -USR1 %d' prints statistics", os.Getpid())
 	spans := collector.Open(collector.Options{
-		SocketPath: parsed.socket, Version: version, Voice: voice.Collect, Logger: logger,
+		SocketPath: parsed.socket, Version: version, Voice: speak, Logger: logger,
 	})
+	if deaf := options.Deaf(os.Environ()); deaf != "" {
+		logger.Info(deaf)
+	}
 	spans.PreferReceiving()
 	spans.Start(parsed.config, nil)
 	run(spans, logger, tables, signals)
@@ -97,7 +109,7 @@ func run(spans spanCollector, logger *slog.Logger, stdout io.Writer, signals <-c
 	for s := range signals {
 		switch s {
 		case syscall.SIGUSR1:
-			printStats(spans, logger, stdout)
+			printStats(spans.Stats(query), logger, stdout)
 			continue
 		case syscall.SIGUSR2:
 			printTraces(spans, logger, stdout)
@@ -106,8 +118,13 @@ func run(spans spanCollector, logger *slog.Logger, stdout io.Writer, signals <-c
 		logger.Info("stopping", "because", fmt.Sprintf("signal %v", s))
 		break
 	}
+	listening := spans.Stats(stats.Query{}).Socket.State == "listening"
 	collector.Stop(spans, logger)
-	printStats(spans, logger, stdout)
+	report := spans.Stats(query)
+	if listening { // "not listening" would be a fault
+		report.Socket.State = "stopped listening"
+	}
+	printStats(report, logger, stdout)
 }
 
 // printTraces prints a list of the slowest traces, and draws the first of them.
@@ -135,8 +152,7 @@ func printTraces(spans spanCollector, logger *slog.Logger, stdout io.Writer) {
 	}
 }
 
-func printStats(spans spanCollector, logger *slog.Logger, stdout io.Writer) {
-	report := spans.Stats(stats.Query{Limit: tableRows, Sort: stats.SortTotal})
+func printStats(report stats.Report, logger *slog.Logger, stdout io.Writer) {
 	for i, warning := range report.Warnings {
 		report.Warnings[i] = spoken(warning)
 	}
