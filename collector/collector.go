@@ -54,6 +54,9 @@ type Collector struct {
 	metrics  atomic.Pointer[metrics.Metrics] // nil: not wanted, or not started
 	begin    chan struct{}                   // closed by Start
 	decoding chan struct{}                   // closed when the decoder has ended
+	hurry    chan struct{}                   // closed by endDecoding: the decoder must not go on
+
+	endDecoding func()
 
 	largest   atomic.Int64          // size of the largest datagram, bytes
 	malformed atomic.Pointer[error] // what was wrong with the last malformed datagram
@@ -73,8 +76,9 @@ func Open(o Options) *Collector {
 	c := &Collector{
 		options: o, log: o.Logger, started: time.Now(), now: time.Now,
 		ledger: new(stats.Ledger), table: stats.NewOperations(),
-		begin: make(chan struct{}), decoding: make(chan struct{}),
+		begin: make(chan struct{}), decoding: make(chan struct{}), hurry: make(chan struct{}),
 	}
+	c.endDecoding = sync.OnceFunc(func() { close(c.hurry) })
 	c.allow(nil)
 	if o.SocketProblem == "" {
 		c.receiver = socket.Open(o.SocketPath, o.Logger)
@@ -178,7 +182,7 @@ func (c *Collector) Reconfigure(cfg Config, problems []string) error {
 func (c *Collector) Shutdown(ctx context.Context) error {
 	if c.receiver != nil {
 		c.receiver.Close()
-		<-c.decoding
+		c.awaitDecoder(ctx)
 	}
 	left := c.pipeline.Shutdown(ctx)
 	if m := c.metrics.Load(); m != nil {
@@ -188,6 +192,28 @@ func (c *Collector) Shutdown(ctx context.Context) error {
 		return fmt.Errorf("%s could be neither delivered nor kept on disk in time", text.Number(left, "span is lost: it", "spans are lost: they"))
 	}
 	return nil
+}
+
+// awaitDecoder waits until the decoder has decoded all that came, but at most for half
+// of the time that ctx leaves: the other half is for the export and for the spool. What
+// is not decoded by then is counted as dropped.
+func (c *Collector) awaitDecoder(ctx context.Context) {
+	if deadline, ok := ctx.Deadline(); ok {
+		timer := time.AfterFunc(time.Until(deadline)/2, c.endDecoding)
+		defer timer.Stop()
+	}
+	<-c.decoding
+}
+
+// hurried reports whether the decoder must not go on. Then it discards what is left.
+func (c *Collector) hurried() bool {
+	select {
+	case <-c.hurry:
+		c.receiver.Discard()
+		return true
+	default:
+		return false
+	}
 }
 
 // tickInterval is how often the decoder looks for waits that are over.
@@ -203,8 +229,9 @@ func (c *Collector) decode() {
 	ticker := time.NewTicker(tickInterval)
 	defer ticker.Stop()
 	begin := c.begin
-	for open := true; open; {
+	for open := true; open && !c.hurried(); {
 		select {
+		case <-c.hurry:
 		case <-c.receiver.Ready():
 			d.safely(func() { open = d.take() })
 		case now := <-ticker.C:

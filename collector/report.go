@@ -38,12 +38,17 @@ func (c *Collector) Stats(q stats.Query) stats.Report {
 		Match:     q.Match,
 	}
 	r.Operations, r.MoreOperations = c.operations(q)
-	r.Spans.RatePerSecond = c.ledger.Rate(now)
+	r.Spans.RatePerSecond = max(c.ledger.Rate(now), link.Rate*share(counts)) // in a flood the ledger is behind
 	if !link.Listening {
 		r.Socket.State = "not listening"
 	}
 	r.Status, r.Warnings = c.judge(&r, link, outage, now)
 	return r
+}
+
+// share is the share of spans among the datagrams that have been decoded.
+func share(counts stats.Counts) float64 {
+	return float64(counts.Accepted) / float64(max(counts.Accepted+counts.Malformed, 1))
 }
 
 // operations answers q, and returns how many more rows there are than q.Limit.
