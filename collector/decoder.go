@@ -76,8 +76,9 @@ func (c *Collector) decode() {
 	ticker := time.NewTicker(tickInterval)
 	defer ticker.Stop()
 	begin := c.begin
-	for open := true; open; {
+	for open := true; open && !c.hurried(); {
 		select {
+		case <-c.hurry:
 		case <-c.receiver.Ready():
 			d.safely(func() { open = d.take() })
 		case now := <-ticker.C:
