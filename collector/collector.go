@@ -58,6 +58,7 @@ type Collector struct {
 	metrics  atomic.Pointer[metrics.Metrics] // nil: not wanted, or not started
 	begin    chan struct{}                   // closed by Start
 	decoding chan struct{}                   // closed when the decoder has ended
+	asked    chan func(*decoder)             // what only the decoder knows
 	seen     seen                            // by the decoder
 	hurry    chan struct{}                   // closed by endDecoding: the decoder must not go on
 
@@ -77,7 +78,7 @@ func Open(o Options) *Collector {
 		options: o, log: o.Logger, started: time.Now(), now: time.Now,
 		room:   memory.NewRoom(export.DefaultQueueSize, export.SpanOverhead),
 		ledger: new(stats.Ledger), table: stats.NewOperations(),
-		begin: make(chan struct{}), decoding: make(chan struct{}), hurry: make(chan struct{}),
+		begin: make(chan struct{}), decoding: make(chan struct{}), asked: make(chan func(*decoder)), hurry: make(chan struct{}),
 	}
 	c.endDecoding = sync.OnceFunc(func() { close(c.hurry) })
 	c.allow(nil)

@@ -83,6 +83,8 @@ func (c *Collector) decode() {
 			d.safely(func() { open = d.take() })
 		case now := <-ticker.C:
 			d.safely(func() { d.tick(now) })
+		case answer := <-c.asked:
+			d.safely(func() { answer(d) })
 		case <-begin:
 			begin = nil // once
 			d.safely(func() { d.release(time.Now()) })

@@ -22,7 +22,7 @@ func (c *Collector) Traces(q recorder.Query) (recorder.Answer, error) {
 	if r == nil {
 		return nil, errors.New("no trace is kept, because " + c.options.Voice.Option("recorder-size") + " is 0")
 	}
-	return r.Answer(q, nil, c.now())
+	return r.Answer(q, openTraces{c}, c.now())
 }
 
 // record passes spans on to the recorder, if there is one: what leaves the process,

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"clntrace/collector/recorder"
 	"clntrace/collector/recording"
@@ -127,5 +128,31 @@ func TestSlowestOfOperations(t *testing.T) {
 		if !found {
 			t.Errorf("%+v is not in its trace: %+v", o, tr)
 		}
+	}
+}
+
+// TestOpenRequestIsListed sends what a payment has sent that waits for its part.
+func TestOpenRequestIsListed(t *testing.T) {
+	n := open(t, Options{})
+	n.start(t, "off", func(c *Config) { c.RedactTags = []string{"method"} })
+	now := time.Now().UnixMicro()
+	request := `[{"id":"00000000000000b1","name":"jsonrpc","timestamp":%d,"duration":400,"localEndpoint":{"serviceName":"lightningd"},` +
+		`"tags":{"id":"cli:xpay#1/cln:xpay#2/cln-xpay:askrene-reserve#1", "error":"false"},"traceId":"000000000000000000000000000000b1"}]`
+	begun := `[{"id":"00000000000000b2","name":"lightningd/jsonrpc","timestamp":%d,"duration":50,"localEndpoint":{"serviceName":"lightningd"},` +
+		`"tags":{"method":"injectpaymentonion"},"traceId":"000000000000000000000000000000b2"}]`
+	n.send(t, fmt.Sprintf(request, now), fmt.Sprintf(begun, now+700))
+	answer, err := n.Traces(recorder.Query{Sort: recorder.SortOpen, Limit: 10})
+	if err != nil {
+		t.Fatal(err)
+	}
+	list := answer.(recorder.List).Traces
+	if len(list) != 1 || list[0].Detail != "xpay" || list[0].Status != recorder.StatusOpen || list[0].WaitsFor != "[redacted]" {
+		t.Errorf("got %+v", list)
+	}
+	if err := n.Shutdown(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if answer, err := n.Traces(recorder.Query{Sort: recorder.SortOpen, Limit: 10}); err != nil || len(answer.(recorder.List).Traces) != 0 {
+		t.Errorf("after the end: %+v, %v", answer, err)
 	}
 }
