@@ -2,6 +2,7 @@ package collector
 
 import (
 	"fmt"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -131,13 +132,14 @@ func TestSlowestOfOperations(t *testing.T) {
 	}
 }
 
-// TestOpenRequestIsListed sends what a payment has sent that waits for its part.
+// TestOpenRequestIsListed sends what a payment has sent whose first part failed, and
+// that waits for its second one.
 func TestOpenRequestIsListed(t *testing.T) {
-	n := open(t, Options{})
+	n := open(t, Options{Lightningd: os.Getpid()}) // whose plugin is the same process
 	n.start(t, "off", func(c *Config) { c.RedactTags = []string{"method"} })
 	now := time.Now().UnixMicro()
 	request := `[{"id":"00000000000000b1","name":"jsonrpc","timestamp":%d,"duration":400,"localEndpoint":{"serviceName":"lightningd"},` +
-		`"tags":{"id":"cli:xpay#1/cln:xpay#2/cln-xpay:askrene-reserve#1", "error":"false"},"traceId":"000000000000000000000000000000b1"}]`
+		`"tags":{"id":"cli:xpay#1/cln:xpay#2/cln-xpay:injectpaymentonion#1", "error":"true"},"traceId":"000000000000000000000000000000b1"}]`
 	begun := `[{"id":"00000000000000b2","name":"lightningd/jsonrpc","timestamp":%d,"duration":50,"localEndpoint":{"serviceName":"lightningd"},` +
 		`"tags":{"method":"injectpaymentonion"},"traceId":"000000000000000000000000000000b2"}]`
 	n.send(t, fmt.Sprintf(request, now), fmt.Sprintf(begun, now+700))
