@@ -38,9 +38,13 @@ func (t *Trace) WriteTable(w io.Writer) error {
 
 // head says what t is, when it was, and why it was kept.
 func (t *Trace) head() []string {
+	took := "took "
+	if t.Status == StatusOpen {
+		took = "open for "
+	}
 	about := []string{
 		"began " + t.StartedAt.UTC().Format("2006-01-02 15:04:05.000") + " UTC",
-		"took " + span(millis(t.DurationMS)),
+		took + span(millis(t.DurationMS)),
 		text.Number(t.Summary.Spans, "span", "spans"),
 	}
 	if t.Errors > 0 {
@@ -52,7 +56,11 @@ func (t *Trace) head() []string {
 	if len(t.Kept) > 0 {
 		about = append(about, "kept: "+strings.Join(t.Kept, ", "))
 	}
-	title := "Trace " + plain(t.TraceID) + ": " + plain(label(t.Span, t.Detail))
+	what := plain(label(t.Span, t.Detail))
+	if t.Status == StatusOpen {
+		what = "unfinished"
+	}
+	title := "Trace " + plain(t.TraceID) + ": " + what
 	if t.Process != "" {
 		title += " in " + plain(t.Process)
 	}

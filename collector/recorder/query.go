@@ -185,6 +185,9 @@ func (r *Recorder) Find(prefix string, now time.Time) (*Trace, []Summary, error)
 	})
 	slices.SortStableFunc(found, SortSlowest.compare)
 	if len(found) == 0 {
+		found = r.unfinished(prefix, now)
+	}
+	if len(found) == 0 {
 		return nil, nil, ErrNone
 	}
 	for _, other := range found[1:] {
@@ -196,6 +199,25 @@ func (r *Recorder) Find(prefix string, now time.Time) (*Trace, []Summary, error)
 		return t, nil, nil
 	}
 	return nil, nil, ErrNone // it was evicted in between
+}
+
+// unfinished returns the traces whose id begins with prefix and that are still being
+// assembled: what is running now.
+func (r *Recorder) unfinished(prefix string, now time.Time) (found []Summary) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for id, h := range r.byID {
+		if h.state == keptState || !strings.HasPrefix(id.String(), prefix) {
+			continue
+		}
+		first := slices.MinFunc(h.spans, func(a, b stored) int { return cmp.Compare(a.start, b.start) })
+		began := time.UnixMicro(first.start).UTC()
+		found = append(found, Summary{
+			TraceID: id.String(), StartedAt: began, DurationMS: float64(now.Sub(began).Microseconds()) / 1000,
+			Process: h.string(first.process), Status: StatusOpen,
+		})
+	}
+	return found
 }
 
 // trace returns everything that is held under the id of s.
@@ -212,13 +234,15 @@ func (r *Recorder) trace(s Summary) *Trace {
 		for h := range k.traces() {
 			if h.id == id && h.labels&isVisited == 0 {
 				h.labels |= isVisited
-				t.Spans = h.appendSpans(t.Spans, begin)
-				t.Summary.Spans += int(h.seen)
-				t.Errors += int(h.errors)
-				t.SpansLeftOut += int(h.leftOut)
+				t.add(h, begin)
 			}
 		}
 	})
+	r.mu.Lock()
+	if h := r.byID[id]; h != nil && h.state != keptState {
+		t.add(h, begin)
+	}
+	r.mu.Unlock()
 	if len(t.Spans) == 0 {
 		return nil
 	}
@@ -231,6 +255,18 @@ func (r *Recorder) trace(s Summary) *Trace {
 		t.Spans = t.Spans[:maxSpans]
 	}
 	return t
+}
+
+// add adds the spans of h.
+func (t *Trace) add(h *held, begin int64) {
+	t.Spans = h.appendSpans(t.Spans, begin)
+	t.Summary.Spans += int(h.seen)
+	t.SpansLeftOut += int(h.leftOut)
+	for i := range h.spans {
+		if h.spans[i].failed {
+			t.Errors++
+		}
+	}
 }
 
 func (h *held) appendSpans(list []TraceSpan, begin int64) []TraceSpan {
