@@ -598,3 +598,37 @@ func TestSpoolHoldsNoHeaders(t *testing.T) {
 		}
 	}
 }
+
+// What is wrong with the sender or the place is an outage: somebody will correct it, and
+// until then one batch is tried and the rest waits. Not a span is lost.
+func TestEndpointThatRefusesTheSender(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "spool")
+	synctest.Test(t, func(t *testing.T) {
+		f := &fakeClient{answer: unavailable}
+		p := startSpooling(t, spooling(t, dir), f)
+		p.number(0, 40)
+		time.Sleep(2 * time.Minute)
+		p.now("away", stats.Counts{Spooled: 40})
+		f.set(func(context.Context, []string) error {
+			return &otlp.Failure{Kind: otlp.Refusing, Reason: "HTTP 404 Not Found", Reached: true}
+		})
+		asked := len(f.requests)
+		p.number(40, 40)
+		time.Sleep(5 * time.Minute)
+		p.now("refused", stats.Counts{Spooled: 80})
+		report, since := p.Status()
+		if report.State != StateRefusing || since.IsZero() || report.LastError != "HTTP 404 Not Found" {
+			t.Errorf("got %+v, since %v", report, since)
+		}
+		if n := len(f.requests) - asked; n < 40 || n > 90 {
+			t.Errorf("%d requests in five minutes", n)
+		}
+		if n := strings.Count(p.log.String(), "HTTP 404"); n != 1 {
+			t.Errorf("logged %d times:\n%s", n, p.log.String())
+		}
+		f.set(acknowledge)
+		time.Sleep(time.Minute)
+		p.now("corrected", stats.Counts{Exported: 80})
+		p.shutdown(time.Second)
+	})
+}

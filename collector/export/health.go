@@ -27,7 +27,7 @@ const (
 	StateOff         = "off"
 	StateWaiting     = "waiting" // nothing has been sent yet
 	StateConnected   = "connected"
-	StateRefusing    = "refusing" // it rejected the last batch
+	StateRefusing    = "refusing" // it takes nothing until somebody corrects that, or it rejected the last batch
 	StateUnreachable = "unreachable"
 )
 
@@ -73,7 +73,7 @@ func (h *endpointHealth) replace(next *client, cfg otlp.Config) (before otlp.End
 	})
 }
 
-// away reports whether the last attempt found the endpoint unreachable.
+// away reports whether the endpoint takes nothing for now.
 func (h *endpointHealth) away() bool {
 	h.link.Lock()
 	defer h.link.Unlock()
@@ -122,7 +122,9 @@ func (h *endpointHealth) note(ctx context.Context, c *client, spans int64, failu
 	case !inUse, ctx.Err() != nil:
 		return pointless, nil
 	case failure.Kind == otlp.Unavailable:
-		return waiting, h.unreachable(failure, now)
+		return waiting, h.noteOutage(StateUnreachable, failure, now)
+	case failure.Kind == otlp.Refusing:
+		return waiting, h.noteOutage(StateRefusing, failure, now)
 	}
 	h.report.State = StateRefusing
 	h.recovered() // a rejection is an answer, too
@@ -185,13 +187,17 @@ func (h *endpointHealth) noteDefect(spans int64, found error) (lines []string) {
 	return h.noteRejection(what, spans, failureOf(found), time.Now())
 }
 
-// unreachable records that the endpoint is away. The caller holds h.link.
-func (h *endpointHealth) unreachable(failure *otlp.Failure, now time.Time) (lines []string) {
+// noteOutage records that the endpoint takes nothing for now, and in which state that
+// leaves it. It returns the line to log, when the outage begins or turns from one state
+// into the other. The caller holds the lock.
+func (h *endpointHealth) noteOutage(state string, failure *otlp.Failure, now time.Time) (lines []string) {
 	if h.since.IsZero() {
 		h.since = now
+	} else if h.report.State != state {
+		h.told = false
 	}
 	h.notBefore = now.Add(min(failure.RetryAfter, maxRetryAfter))
-	h.report.State, h.report.LastError, h.report.Outage = StateUnreachable, failure.Reason, failure.Explain(h.voice)
+	h.report.State, h.report.LastError, h.report.Outage = state, failure.Reason, failure.Explain(h.voice)
 	if h.told || !h.toldAt.IsZero() && now.Sub(h.toldAt) <= outageLogGap {
 		return nil
 	}
@@ -200,7 +206,7 @@ func (h *endpointHealth) unreachable(failure *otlp.Failure, now time.Time) (line
 }
 
 // recovered ends an outage, if there is one, and reports whether its end should be
-// logged. The caller holds h.link.
+// logged. The caller holds the lock.
 func (h *endpointHealth) recovered() (tell bool) {
 	if h.since.IsZero() {
 		return false
@@ -226,8 +232,8 @@ func (h *endpointHealth) noteTime(took time.Duration) {
 	h.totalMS += took.Seconds() * 1000
 }
 
-// status returns the state of the endpoint, and since when it has been unreachable;
-// zero if it is not.
+// status returns the state of the endpoint, and since when it has taken nothing; zero
+// if it takes something.
 func (h *endpointHealth) status() (stats.Export, time.Time) {
 	h.link.Lock()
 	defer h.link.Unlock()

@@ -181,8 +181,8 @@ func (p *Pipeline) Policy() *Policy {
 	return p.policy
 }
 
-// Status returns the state of the endpoint, and since when it has been unreachable;
-// zero if it is not.
+// Status returns the state of the endpoint, and since when it has taken nothing; zero if
+// it takes something.
 func (p *Pipeline) Status() (stats.Export, time.Time) { return p.delivery.endpoint.status() }
 
 // Spool returns the state of the spool. Its Limit is 0 if there is none.
