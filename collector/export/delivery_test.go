@@ -177,7 +177,7 @@ func TestAttemptIsVoidOnceTheEndpointIsReplaced(t *testing.T) {
 			if err := p.Reconfigure(cfg, true); err != nil {
 				t.Fatal(err)
 			}
-			v := p.delivery.book(t.Context(), old, stats.Counts{Pending: -1}, 1, result)
+			v := p.delivery.book(t.Context(), old, stats.Counts{Pending: -1}, nil, 1, result)
 			if v != pointless {
 				t.Errorf("%q: verdict %d, want %d", result.Reason, v, pointless)
 			}

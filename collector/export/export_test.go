@@ -642,6 +642,26 @@ func TestRequestsStayBelowTheServersLimit(t *testing.T) {
 	}
 }
 
+// The attributes of resources are sent once for each sender, and count.
+func TestResourcesCountTowardsTheSizeOfARequest(t *testing.T) {
+	r := otlptest.StartGRPC(t)
+	cfg := config(mustParse(t, r.URL))
+	cfg.BatchDelay = time.Minute
+	cfg.ResourceAttributes = map[string]string{"large": strings.Repeat("x", 120<<10)}
+	p := newTestPipeline(t).start(cfg)
+	p.SetNode(Node{})
+	for i := range 40 {
+		s := newSpan(uint64(i+1), "a")
+		s.Process = &process.Identity{PID: int32(i + 1), Name: "pay", Known: true}
+		p.send(s)
+	}
+	p.shutdown(time.Minute)
+	p.want(stats.Counts{Exported: 40})
+	if largest := r.Largest(); largest > maxRequestBytes || largest < maxRequestBytes/2 {
+		t.Errorf("the largest request has %d bytes", largest)
+	}
+}
+
 // A spool of 1 MiB is allowed, and a batch of the default size can be larger.
 func TestRequestsFitIntoASmallSpool(t *testing.T) {
 	cfg := config(mustParse(t, "http://127.0.0.1:1"))

@@ -20,6 +20,9 @@ const (
 	// endpoint that comes and goes, or that gives a new reason for each refusal,
 	// does not fill the log.
 	outageLogGap = time.Minute
+	// minLimit bounds how small requests become for an endpoint that refuses larger
+	// ones: one that takes less still gets single spans, at the cost of more attempts.
+	minLimit = 16 << 10 // bytes
 )
 
 // The states of an endpoint, as tracestats shows them.
@@ -44,6 +47,7 @@ type endpointHealth struct {
 	voice voice.Voice
 
 	report    stats.Export
+	limit     int       // of a request, bytes
 	since     time.Time // when the outage began; zero: there is none
 	notBefore time.Time // when the endpoint wants the next attempt
 	told      bool      // the outage has been logged
@@ -56,7 +60,7 @@ type endpointHealth struct {
 
 func newEndpointHealth(v voice.Voice) *endpointHealth {
 	const slowest = 10 * time.Minute
-	return &endpointHealth{voice: v, took: hdrhistogram.New(1, slowest.Microseconds(), 2)}
+	return &endpointHealth{voice: v, limit: maxRequestBytes, took: hdrhistogram.New(1, slowest.Microseconds(), 2)}
 }
 
 // replace brings next, which leads to cfg's endpoint, into use, and returns the
@@ -67,6 +71,7 @@ func (h *endpointHealth) replace(next *client, cfg otlp.Config) (before otlp.End
 		h.report.Endpoint, h.report.Protocol = cfg.Endpoint.String(), string(cfg.Protocol)
 		h.report.State, h.report.LastError, h.report.Outage, h.report.Rejection = StateWaiting, "", "", ""
 		h.reason, h.reasonAt = "", time.Time{} // log what the new endpoint rejects
+		h.limit = maxRequestBytes
 		if cfg.Endpoint.Off() {
 			h.report.State = StateOff
 		}
@@ -78,6 +83,14 @@ func (h *endpointHealth) away() bool {
 	h.link.Lock()
 	defer h.link.Unlock()
 	return !h.since.IsZero()
+}
+
+// requestLimit is how large a request may be, in bytes: below what the endpoint has
+// refused.
+func (h *endpointHealth) requestLimit() int {
+	h.link.Lock()
+	defer h.link.Unlock()
+	return h.limit
 }
 
 // askedToWait is for how much longer the endpoint has asked for no attempt; 0 or
@@ -94,6 +107,7 @@ type verdict int
 const (
 	taken    verdict = iota // the endpoint took it
 	rejected                // the endpoint does not want it
+	tooLarge                // the endpoint may take it in parts
 	waiting                 // the endpoint is away
 	// pointless means that the answer says nothing about the endpoint now in use, or
 	// that there is no time left.
@@ -105,8 +119,8 @@ func (v verdict) final() bool { return v == taken || v == rejected }
 
 // note judges the outcome of an attempt over c. If c is still in use, it records what
 // that says about the endpoint and returns the lines to log. ctx is the one that
-// could end the attempt.
-func (h *endpointHealth) note(ctx context.Context, c *client, spans int64, failure *otlp.Failure) (v verdict, lines []string) {
+// could end the attempt, and size that of a request which was too large, in bytes.
+func (h *endpointHealth) note(ctx context.Context, c *client, spans int64, size int, failure *otlp.Failure) (v verdict, lines []string) {
 	h.link.Lock()
 	defer h.link.Unlock()
 	now, inUse := time.Now(), h.link.InUse(c)
@@ -125,6 +139,12 @@ func (h *endpointHealth) note(ctx context.Context, c *client, spans int64, failu
 		return waiting, h.noteOutage(StateUnreachable, failure, now)
 	case failure.Kind == otlp.Refusing:
 		return waiting, h.noteOutage(StateRefusing, failure, now)
+	case failure.Kind == otlp.TooLarge && spans > 1:
+		h.limit = max(min(h.limit, size/2), minLimit)
+		h.report.State = StateConnected
+		h.recovered()
+		return tooLarge, h.noteRejection(fmt.Sprintf("%s does not take a request of %s (%d kB), halves of it will be sent",
+			h.report.Endpoint, text.Number(spans, "span", "spans"), size/1000), 0, failure, now)
 	}
 	h.report.State = StateRefusing
 	h.recovered() // a rejection is an answer, too

@@ -143,3 +143,44 @@ func TestPartialSuccessInJSON(t *testing.T) {
 		t.Errorf("got %+v", f)
 	}
 }
+
+// What an answer means for the request.
+func TestKinds(t *testing.T) {
+	for _, tc := range []struct {
+		code, said string
+		want       Kind
+	}{
+		{"HTTP 413", "", TooLarge},
+		{"HTTP 400", "http: request body too large", TooLarge}, // the OpenTelemetry Collector over HTTP
+		{"ResourceExhausted", "grpc: received message larger than max (5000000 vs. 4194304)", TooLarge},
+		{"ResourceExhausted", "grpc: received message after decompression larger than max 4194304", TooLarge},
+		{"ResourceExhausted", "gRPC message exceeds maximum size 4194304: 5000000", TooLarge},                      // Java
+		{"OutOfRange", "Error, decoded message length too large: found 5 bytes, the limit is: 4 bytes", TooLarge},  // Rust
+		{"ResourceExhausted", "Received message exceeds the maximum configured message size.", TooLarge},           // .NET
+		{"Unknown", "unexpected HTTP status code received from server: 413 (Request Entity Too Large)", TooLarge},  // nginx
+		{"ResourceExhausted", "RATE_LIMITED: ingestion rate limit (15000000 bytes) exceeded, 423 bytes", Rejected}, // Tempo
+		{"ResourceExhausted", "quota of messages exceeded", Rejected},
+		{"ResourceExhausted", "", Rejected},
+		{"OutOfRange", "try later", Unavailable},
+		{"HTTP 400", "no such attribute", Rejected},
+		{"HTTP 400", "Client sent an HTTP request to an HTTPS server.", Refusing},
+		{"HTTP 422", "", Rejected},
+		{"HTTP 429", "", Unavailable},
+		{"HTTP 500", "", Rejected},
+		{"HTTP 503", "upstream connect error or disconnect/reset before headers", Unavailable},
+		{"InvalidArgument", "EOF", Rejected},
+		{"PermissionDenied", "connection refused by policy", Refusing},
+		{"FailedPrecondition", "", Rejected},
+		{"Unavailable", "", Unavailable},
+		{"DataLoss", "", Unavailable},
+		{"Internal", "", Rejected},
+	} {
+		cfg := Config{Endpoint: mustParse(t, "http://localhost:4317"), Protocol: ProtocolGRPC}
+		if strings.HasPrefix(tc.code, "HTTP") {
+			cfg.Protocol = ProtocolHTTP
+		}
+		if f := heard(cfg, Spans, tc.code, tc.said); f.Kind != tc.want {
+			t.Errorf("%s: kind %d, want %d", f.Reason, f.Kind, tc.want)
+		}
+	}
+}
