@@ -104,7 +104,7 @@ func (c *Collector) judge(r *stats.Report, link socket.Status, outage, now time.
 	}
 	status := stats.StatusOK
 	switch {
-	case link.Problem != "", len(problems) > 0, r.Export.State == export.StateRefusing:
+	case link.Problem != "", len(problems) > 0, r.Export.State == export.StateRefusing, rejecting(r, now):
 		status = stats.StatusDegraded
 	case !outage.IsZero():
 		status = stats.StatusBackendUnreachable
@@ -112,13 +112,24 @@ func (c *Collector) judge(r *stats.Report, link socket.Status, outage, now time.
 	return status, list
 }
 
-// judgeRejections tells why the endpoint rejected spans.
+// rejecting reports whether the endpoint has rejected spans of late, though it may have
+// taken others since.
+func rejecting(r *stats.Report, now time.Time) bool {
+	const late = 5 * time.Minute
+	return !r.Export.RejectedAt.IsZero() && now.Sub(r.Export.RejectedAt) < late
+}
+
+// judgeRejections tells why the endpoint has rejected spans in the last hour.
 func judgeRejections(r *stats.Report, list *warnings) {
-	switch n := r.Spans.RejectedByBackend; {
-	case n > 0 && r.Export.Rejection != "":
-		list.add("%s rejected %s lost: %s.", r.Export.Endpoint, text.Number(n, "span, it is", "spans, they are"), r.Export.Rejection)
-	case n > 0:
-		list.add("%s rejected before the endpoint or its headers last changed. The log says why.", text.Number(n, "span is lost that was", "spans are lost that were"))
+	if r.Export.RejectedAt.IsZero() {
+		return
+	}
+	n, last := r.Spans.RejectedByBackend, r.Export.RejectedAt.UTC().Format("15:04:05 UTC")
+	if r.Export.Rejection != "" {
+		list.add("%s rejected %s lost, last at %s: %s.", r.Export.Endpoint, text.Number(n, "span, it is", "spans, they are"), last, r.Export.Rejection)
+	} else {
+		list.add("%s rejected before the endpoint or its headers last changed, at %s. The log says why.",
+			text.Number(n, "span is lost that was", "spans are lost that were"), last)
 	}
 }
 

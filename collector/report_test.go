@@ -246,6 +246,20 @@ func TestSmallSpoolIsNotCalledEmpty(t *testing.T) {
 	}
 }
 
+// An endpoint that has just rejected spans is not all right, though it takes others.
+func TestRejectionsDegrade(t *testing.T) {
+	n := open(t, Options{})
+	n.start(t, "off", nil)
+	now := time.Now()
+	for ago, want := range map[time.Duration]stats.Status{time.Minute: stats.StatusDegraded, 30 * time.Minute: stats.StatusOK} {
+		r := stats.Report{Spans: stats.Spans{Exported: 4, RejectedByBackend: 96}, Export: stats.Export{
+			Endpoint: "http://x:1", State: "connected", Rejection: "too large", RejectedAt: now.Add(-ago),
+		}}
+		r.Status, r.Warnings = n.judge(&r, socket.Status{Listening: true}, time.Time{}, now)
+		check(t, r, want, "http://x:1 rejected 96 spans", "too large")
+	}
+}
+
 // What a test cannot bring about in good time is told to the judge.
 func TestWarningsFromCounts(t *testing.T) {
 	n := open(t, Options{})
@@ -260,6 +274,7 @@ func TestWarningsFromCounts(t *testing.T) {
 	crowded.QueueLimit, crowded.SenderFull, crowded.SenderBuffer = 512, 3, 212992
 	flooded := up
 	flooded.Dropped = 9
+	rejected := time.Date(2020, 11, 22, 18, 6, 22, 0, time.UTC)
 	for _, tc := range []struct {
 		name  string
 		link  socket.Status
@@ -279,10 +294,10 @@ func TestWarningsFromCounts(t *testing.T) {
 		{"queue of spans", up, stats.Spans{DroppedQueueFull: 5}, stats.Datagrams{}, []string{"5 spans were dropped", "clntrace-queue-size"}, stats.Export{}},
 		{"queue of spans, in a flood", flooded, stats.Spans{DroppedQueueFull: 14}, stats.Datagrams{}, []string{"5 spans were dropped", "clntrace-queue-size"}, stats.Export{}},
 		{"a flood", flooded, stats.Spans{DroppedQueueFull: 9}, stats.Datagrams{}, []string{"dropped", "9 datagrams were", "faster than they could be decoded", n.socket}, stats.Export{}},
-		{"rejected by the endpoint", up, stats.Spans{RejectedByBackend: 6}, stats.Datagrams{}, []string{"http://x:1 rejected 6 spans", "wants credentials"},
-			stats.Export{Endpoint: "http://x:1", Rejection: "it wants credentials", LastError: "an outage since"}},
-		{"rejected before a setconfig", up, stats.Spans{RejectedByBackend: 6}, stats.Datagrams{}, []string{"6 spans are lost that were rejected before the endpoint or its headers last changed"},
-			stats.Export{Endpoint: "http://x:1"}},
+		{"rejected by the endpoint", up, stats.Spans{RejectedByBackend: 6}, stats.Datagrams{}, []string{"http://x:1 rejected 6 spans, they are lost, last at 18:06:22 UTC: it wants credentials."},
+			stats.Export{Endpoint: "http://x:1", Rejection: "it wants credentials", RejectedAt: rejected, LastError: "an outage since"}},
+		{"rejected before a setconfig", up, stats.Spans{RejectedByBackend: 6}, stats.Datagrams{}, []string{"6 spans are lost that were rejected before the endpoint or its headers last changed, at 18:06:22 UTC"},
+			stats.Export{Endpoint: "http://x:1", RejectedAt: rejected}},
 		{"one of each", up, stats.Spans{Truncated: 1}, stats.Datagrams{}, []string{"1 span was longer"}, stats.Export{}},
 		{"other users", up, stats.Spans{}, stats.Datagrams{Refused: 7}, []string{"7 datagrams came from users", "clntrace-allow-uids"}, stats.Export{}},
 		{"malformed", up, stats.Spans{}, stats.Datagrams{Malformed: 8}, []string{"8 datagrams were not spans", zipkin.ErrForm.Error(), n.socket}, stats.Export{}},

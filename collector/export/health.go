@@ -20,6 +20,8 @@ const (
 	// endpoint that comes and goes, or that gives a new reason for each refusal,
 	// does not fill the log.
 	outageLogGap = time.Minute
+	// errorLife is how long the last error, and why spans were rejected, are shown.
+	errorLife = time.Hour
 	// minLimit bounds how small requests become for an endpoint that refuses larger
 	// ones: one that takes less still gets single spans, at the cost of more attempts.
 	minLimit = 16 << 10 // bytes
@@ -69,7 +71,8 @@ func (h *endpointHealth) replace(next *client, cfg otlp.Config) (before otlp.End
 	return h.link.Replace(next, cfg, func() {
 		h.since, h.notBefore, h.told = time.Time{}, time.Time{}, false
 		h.report.Endpoint, h.report.Protocol = cfg.Endpoint.String(), string(cfg.Protocol)
-		h.report.State, h.report.LastError, h.report.Outage, h.report.Rejection = StateWaiting, "", "", ""
+		h.report.State, h.report.LastError, h.report.LastErrorAt = StateWaiting, "", nil
+		h.report.Outage, h.report.Rejection = "", ""
 		h.reason, h.reasonAt = "", time.Time{} // log what the new endpoint rejects
 		h.limit = maxRequestBytes
 		if cfg.Endpoint.Off() {
@@ -180,9 +183,9 @@ func (h *endpointHealth) noteTaken(spans int64, partial *otlp.Failure, now time.
 // holds the lock.
 func (h *endpointHealth) noteRejection(what string, spans int64, failure *otlp.Failure, now time.Time) (lines []string) {
 	explained := failure.Explain(h.voice)
-	h.report.LastError = failure.Reason
+	h.noteError(failure.Reason, now)
 	if spans > 0 {
-		h.report.Rejection = explained
+		h.report.Rejection, h.report.RejectedAt = explained, now
 	}
 	if h.reason == failure.Reason || !h.reasonAt.IsZero() && now.Sub(h.reasonAt) <= outageLogGap {
 		return nil
@@ -193,6 +196,12 @@ func (h *endpointHealth) noteRejection(what string, spans int64, failure *otlp.F
 		note = h.voice.Say(" (logged once; {statistics} tells how many follow)")
 	}
 	return []string{what + ": " + explained + note}
+}
+
+// noteError records a reason. The caller holds the lock.
+func (h *endpointHealth) noteError(reason string, now time.Time) {
+	at := now.UTC().Truncate(time.Second)
+	h.report.LastError, h.report.LastErrorAt = reason, &at
 }
 
 // noteDefect records a panic on the way to the endpoint, and that so many spans were
@@ -217,7 +226,8 @@ func (h *endpointHealth) noteOutage(state string, failure *otlp.Failure, now tim
 		h.told = false
 	}
 	h.notBefore = now.Add(min(failure.RetryAfter, maxRetryAfter))
-	h.report.State, h.report.LastError, h.report.Outage = state, failure.Reason, failure.Explain(h.voice)
+	h.noteError(failure.Reason, now)
+	h.report.State, h.report.Outage = state, failure.Explain(h.voice)
 	if h.told || !h.toldAt.IsZero() && now.Sub(h.toldAt) <= outageLogGap {
 		return nil
 	}
@@ -258,6 +268,12 @@ func (h *endpointHealth) status() (stats.Export, time.Time) {
 	h.link.Lock()
 	defer h.link.Unlock()
 	r := h.report
+	if at := r.LastErrorAt; at != nil && h.since.IsZero() && time.Since(*at) > errorLife {
+		r.LastError, r.LastErrorAt = "", nil
+	}
+	if time.Since(r.RejectedAt) > errorLife {
+		r.Rejection, r.RejectedAt = "", time.Time{}
+	}
 	if n := h.took.TotalCount(); n > 0 {
 		r.AvgMS = h.totalMS / float64(n)
 		r.P99MS = float64(h.took.ValueAtQuantile(99)) / 1000
