@@ -46,7 +46,7 @@ func NewRelay(t testing.TB, to string) *Relay {
 			pipes.Go(func() { pass(near, far, forgotten) })
 		}
 	}()
-	t.Cleanup(func() { r.Close(); <-ended; pipes.Wait() })
+	t.Cleanup(func() { _ = r.Close(); <-ended; pipes.Wait() })
 	return r
 }
 
