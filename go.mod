@@ -4,7 +4,6 @@ go 1.26.0
 
 require (
 	github.com/DataDog/sketches-go v1.4.8
-	github.com/HdrHistogram/hdrhistogram-go v1.4.0
 	github.com/cenkalti/backoff/v5 v5.0.3
 	github.com/elementsproject/glightning v0.0.0-20240224063423-55240d61b52a
 	github.com/hashicorp/golang-lru/v2 v2.0.7

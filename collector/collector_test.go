@@ -1,6 +1,7 @@
 package collector
 
 import (
+	"context"
 	"log/slog"
 	"net"
 	"path/filepath"
@@ -12,6 +13,7 @@ import (
 	"clntrace/collector/recording"
 	"clntrace/collector/socket"
 	"clntrace/collector/stats"
+	"clntrace/collector/voice"
 )
 
 // TestRedactionReachesWhatCameBeforeStart sends before the options are known.
@@ -79,22 +81,57 @@ func TestStartAndShutdownAtOnce(t *testing.T) {
 	}
 }
 
+// TestShutdownDoesNotOutlastItsDeadline has a decoder that is too slow. Shutdown does
+// not wait until it has decoded everything, and every datagram is counted all the same.
+func TestShutdownDoesNotOutlastItsDeadline(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "t")
+	n := open(t, Options{SocketPath: path})
+	n.mu.Lock() // for which the decoder waits
+	close(n.begin)
+	conn, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Net: "unixgram", Name: path})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	const sent = 3000
+	for i := range sent {
+		if _, err := conn.Write([]byte(extendTip(i + 1))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	go func() {
+		<-n.hurry
+		n.mu.Unlock()
+	}()
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	_ = n.Shutdown(ctx)
+	r := n.Stats(stats.Query{})
+	if d := r.Datagrams; d.Received != sent || d.Accepted != sent {
+		t.Errorf("of %d datagrams: %+v", sent, d)
+	}
+	// The decoder may have taken some before it began to wait.
+	if dropped := r.Spans.DroppedQueueFull; dropped == 0 {
+		t.Errorf("all of %d were decoded", sent)
+	}
+}
+
 // TestDefectsEndNothing lets parts of the decoder panic: no datagram may be
 // lost from the counts over it, and the process must go on.
 func TestDefectsEndNothing(t *testing.T) {
 	n := open(t, Options{SocketProblem: "none is needed"})
 	n.start(t, "off", nil)
 	d := newDecoder(n.Collector)
-	d.started = true
+	d.begun = true
 	datagrams := []socket.Datagram{{Payload: []byte(extendTip(1))}, {Payload: []byte(extendTip(2))}}
 	now := time.Now()
 
 	whole := d.processes
 	d.processes = nil
-	d.decode(datagrams[:1], now)
+	d.pass(datagrams[:1], now)
 	check(t, n.Stats(stats.Query{}), stats.StatusDegraded, "1 datagram was not a span", "a defect of clntrace")
 	d.processes = whole
-	d.safely(func() { d.decode(datagrams[1:], now) })
+	d.safely(func() { d.pass(datagrams[1:], now) })
 	d.safely(func() { panic("boom") })
 
 	counts := n.ledger.Counts()
@@ -111,7 +148,7 @@ func TestDefectAtTheEndDoesNotKeepIt(t *testing.T) {
 	n := open(t, Options{SocketProblem: "it is bound below"})
 	<-n.decoding // nobody else takes what comes
 	path := filepath.Join(t.TempDir(), "t")
-	n.receiver = socket.Open(path, n.log)
+	n.receiver = socket.Open(path, n.log, voice.Plugin)
 	conn, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Net: "unixgram", Name: path})
 	if err != nil {
 		t.Fatal(err)
@@ -124,10 +161,10 @@ func TestDefectAtTheEndDoesNotKeepIt(t *testing.T) {
 	}
 	n.receiver.Close()
 	d := newDecoder(n.Collector)
-	d.collector.table, d.started = nil, true // so that counting panics
+	d.table, d.begun = nil, true // so that counting panics
 	open := true
 	d.safely(func() { open = d.take() })
-	if found := n.defect.Load(); found == nil || len(d.datagrams) != 1 {
+	if found := n.seen.lastDefect.Load(); found == nil || len(d.datagrams) != 1 {
 		t.Fatalf("%d datagrams came, and met %v", len(d.datagrams), found)
 	}
 	if open {

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"clntrace/collector/text"
 )
 
 // paramError is an error about the parameters of a call, for which JSON-RPC has
@@ -19,12 +21,12 @@ func paramErrorf(format string, args ...any) error { return paramError{fmt.Error
 // nameParams returns parameters by name, whether they came by name or by
 // position. names are those allowed, in the order of their positions.
 func nameParams(method string, names []string, params json.RawMessage) (map[string]json.RawMessage, error) {
-	allowed := "allowed are " + strings.Join(names, ", ")
+	allowed := "must be one of " + strings.Join(names, ", ")
 	var byName map[string]json.RawMessage
 	if len(params) == 0 || json.Unmarshal(params, &byName) == nil {
 		for name := range byName {
 			if !slices.Contains(names, name) {
-				return nil, paramErrorf("%s: unknown parameter '%s', %s", method, show(name), allowed)
+				return nil, paramErrorf("%s: unknown parameter '%s', %s", method, text.Quotable(name), allowed)
 			}
 		}
 		return byName, nil
@@ -34,7 +36,7 @@ func nameParams(method string, names []string, params json.RawMessage) (map[stri
 		return nil, paramErrorf("%s: parameters are neither an object nor an array", method)
 	}
 	if len(byPosition) > len(names) {
-		return nil, paramErrorf("%s: got %d parameters, %s", method, len(byPosition), allowed)
+		return nil, paramErrorf("%s: got %d parameters, must be at most %d: %s", method, len(byPosition), len(names), strings.Join(names, ", "))
 	}
 	byName = make(map[string]json.RawMessage, len(byPosition))
 	for i, raw := range byPosition {
@@ -47,7 +49,7 @@ func nameParams(method string, names []string, params json.RawMessage) (map[stri
 // from what was typed, so "20" and 20, or true and "true", must mean the same.
 func scalar(raw json.RawMessage) (string, error) {
 	if len(raw) == 0 || raw[0] == '{' || raw[0] == '[' || string(raw) == "null" {
-		return "", errors.New("allowed is a single value")
+		return "", errors.New("must be a single value")
 	}
 	if raw[0] != '"' {
 		return string(raw), nil

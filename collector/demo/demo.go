@@ -4,7 +4,7 @@
 //
 // The package takes the two recordings and gives text: the traces that the
 // receiver got, drawn as trees, and the tables of tracestats. It ends within
-// seconds and leaves nothing behind. Next: package plugin.
+// seconds and leaves nothing behind.
 package demo
 
 import (

@@ -18,6 +18,7 @@ import (
 	"clntrace/collector/otlp"
 	"clntrace/collector/spool"
 	"clntrace/collector/stats"
+	"clntrace/collector/text"
 	"clntrace/collector/voice"
 )
 
@@ -181,12 +182,10 @@ func (d *delivery) keep(batch []*tracepb.ResourceSpans, spans int64) (kept bool)
 	if s == nil {
 		return false
 	}
-	defer func() {
-		if found := defect.Of(recover()); found != nil {
-			d.report(found)
-			kept = false
-		}
-	}()
+	defer defect.Catch(func(found error) {
+		d.report(found)
+		kept = false
+	})
 	body, err := proto.Marshal(&coltracepb.ExportTraceServiceRequest{ResourceSpans: batch})
 	return err == nil && s.Put(spans, body) == nil // Put logs why it cannot
 }
@@ -211,11 +210,7 @@ func (d *delivery) retryIn(wait *backoff.ExponentialBackOff) time.Duration {
 // was. A panic on the way, in our code or in the SDK's, rejects it, because the next
 // attempt would end the same way.
 func (d *delivery) try(ctx context.Context, c *client, batch []*tracepb.ResourceSpans) (failure *otlp.Failure) {
-	defer func() {
-		if found := defect.Of(recover()); found != nil {
-			failure = failureOf(found)
-		}
-	}()
+	defer defect.Catch(func(found error) { failure = failureOf(found) })
 	start := time.Now()
 	failure = otlp.FailureOf(c.UploadTraces(ctx, batch))
 	if failure == nil || failure.Kind == otlp.Partial {
@@ -226,7 +221,7 @@ func (d *delivery) try(ctx context.Context, c *client, batch []*tracepb.Resource
 
 // failureOf is a defect of ours in the form of a failure.
 func failureOf(found error) *otlp.Failure {
-	return &otlp.Failure{Kind: otlp.Rejected, Reason: otlp.Brief(found.Error()), Complete: true}
+	return &otlp.Failure{Kind: otlp.Rejected, Reason: text.Brief(found.Error()), Complete: true}
 }
 
 // pause waits, but not longer than until there is another endpoint or the same one

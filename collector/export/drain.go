@@ -15,6 +15,7 @@ import (
 	"clntrace/collector/otlp"
 	"clntrace/collector/spool"
 	"clntrace/collector/stats"
+	"clntrace/collector/voice"
 )
 
 const (
@@ -48,7 +49,7 @@ func newDraining(stop context.Context) (b draining) {
 }
 
 // openSpool begins to use the spool of cfg and to drain what is in it.
-func (d *delivery) openSpool(cfg Config) {
+func (d *delivery) openSpool(cfg Config, v voice.Voice) {
 	if cfg.SpoolSize <= 0 {
 		return
 	}
@@ -60,6 +61,7 @@ func (d *delivery) openSpool(cfg Config) {
 	s := spool.New(spool.Config{
 		Dir: dir, Limit: int64(cfg.SpoolSize) * mib,
 		FileSpans: int64(cfg.BatchSize), FileBytes: maxRequestBytes,
+		Voice: v,
 	}, d.log, d.spoolChanged)
 	d.spool.Store(s)
 	d.work.Go(func() { d.drain(s) })
@@ -108,11 +110,13 @@ func (d *delivery) drain(s *spool.Spool) {
 // drainSome sends the next batch, or waits until there may be one. An error means
 // that it panicked.
 func (d *delivery) drainSome(s *spool.Spool, wait *backoff.ExponentialBackOff) (found error) {
-	defer func() { found = defect.Of(recover()) }()
-	_ = s.Open() // its Status says what is wrong
+	defer defect.Catch(func(panicked error) { found = panicked })
+	c, changed := d.endpoint.link.Current()
+	if c != nil || s.Exists() { // while nothing is exported, nothing has to be kept
+		_ = s.Open() // its Status says what is wrong
+	}
 	for d.backlog.ending.Err() == nil && s.LookInto() {
 	}
-	c, changed := d.endpoint.link.Current()
 	away := d.endpoint.away()
 	if !away {
 		wait.Reset()

@@ -2,7 +2,9 @@ package export
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -17,6 +19,7 @@ import (
 
 	"clntrace/collector/correlate"
 	"clntrace/collector/otlp"
+	"clntrace/collector/policy"
 	"clntrace/collector/stats"
 )
 
@@ -459,22 +462,50 @@ func TestSpoolGoesToTheNewEndpoint(t *testing.T) {
 		time.Sleep(30 * time.Second)
 		off := cfg
 		off.Endpoint = otlp.OffEndpoint
-		if err := p.Reconfigure(off, true); err != nil {
+		if err := p.Connect(off); err != nil {
 			t.Fatal(err)
 		}
+		p.policy = policyOf(off)
 		p.number(8, 2)
 		time.Sleep(time.Minute)
 		p.now("off", stats.Counts{Spooled: 8, Filtered: 2})
 		other := &fakeClient{answer: acknowledge}
 		p.connectTo(other)
-		if err := p.Reconfigure(cfg, true); err != nil {
+		if err := p.Connect(cfg); err != nil {
 			t.Fatal(err)
 		}
+		p.policy = policyOf(cfg)
 		time.Sleep(time.Second)
 		p.now("new endpoint", stats.Counts{Exported: 8, Filtered: 2})
 		if got := other.names(); !slices.Equal(got, numbers(0, 8)) {
 			t.Errorf("got %q", got)
 		}
+		p.shutdown(time.Second)
+	})
+}
+
+// While nothing is exported, no directory is made for what is never kept. It is made
+// as soon as there is an endpoint.
+func TestNoSpoolDirectoryWhileExportIsOff(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "spool")
+	synctest.Test(t, func(t *testing.T) {
+		f := &fakeClient{answer: unavailable}
+		cfg := spooling(t, dir)
+		off := cfg
+		off.Endpoint = otlp.OffEndpoint
+		p := startSpooling(t, off, f)
+		p.number(0, 2)
+		time.Sleep(time.Minute)
+		if _, err := os.Lstat(dir); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("while it is off: %v", err)
+		}
+		if err := p.Connect(cfg); err != nil {
+			t.Fatal(err)
+		}
+		p.policy = policyOf(cfg)
+		p.number(2, 8)
+		time.Sleep(30 * time.Second)
+		p.now("with an endpoint that is away", stats.Counts{Spooled: 8, Filtered: 2})
 		p.shutdown(time.Second)
 	})
 }
@@ -599,7 +630,7 @@ func TestSpoolHoldsNoHeaders(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if strings.Contains(name+string(b), secret) || !strings.Contains(string(b), redacted) {
+		if strings.Contains(name+string(b), secret) || !strings.Contains(string(b), policy.Redacted) {
 			t.Errorf("%s: %q", name, b)
 		}
 	}

@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/HdrHistogram/hdrhistogram-go"
-
 	"clntrace/collector/otlp"
 	"clntrace/collector/stats"
 	"clntrace/collector/text"
@@ -49,20 +47,18 @@ type endpointHealth struct {
 	voice voice.Voice
 
 	report    stats.Export
-	limit     int       // of a request, bytes
-	since     time.Time // when the outage began; zero: there is none
-	notBefore time.Time // when the endpoint wants the next attempt
-	told      bool      // the outage has been logged
-	toldAt    time.Time // when an outage was last logged
-	reason    string    // the last one logged for rejected spans
-	reasonAt  time.Time // when it was logged
-	totalMS   float64
-	took      *hdrhistogram.Histogram // µs, of acknowledged requests
+	limit     int           // of a request, bytes
+	since     time.Time     // when the outage began; zero: there is none
+	notBefore time.Time     // when the endpoint wants the next attempt
+	told      bool          // the outage has been logged
+	toldAt    time.Time     // when an outage was last logged
+	reason    string        // the last one logged for rejected spans
+	reasonAt  time.Time     // when it was logged
+	took      stats.Latency // of acknowledged requests
 }
 
 func newEndpointHealth(v voice.Voice) *endpointHealth {
-	const slowest = 10 * time.Minute
-	return &endpointHealth{voice: v, limit: maxRequestBytes, took: hdrhistogram.New(1, slowest.Microseconds(), 2)}
+	return &endpointHealth{voice: v, limit: maxRequestBytes}
 }
 
 // replace brings next, which leads to cfg's endpoint, into use, and returns the
@@ -258,8 +254,7 @@ func (h *endpointHealth) noteRetry() {
 func (h *endpointHealth) noteTime(took time.Duration) {
 	h.link.Lock()
 	defer h.link.Unlock()
-	_ = h.took.RecordValue(min(took.Microseconds(), h.took.HighestTrackableValue())) // cannot fail within its range
-	h.totalMS += took.Seconds() * 1000
+	h.took.Observe(took)
 }
 
 // status returns the state of the endpoint, and since when it has taken nothing; zero
@@ -274,9 +269,6 @@ func (h *endpointHealth) status() (stats.Export, time.Time) {
 	if time.Since(r.RejectedAt) > errorLife {
 		r.Rejection, r.RejectedAt = "", time.Time{}
 	}
-	if n := h.took.TotalCount(); n > 0 {
-		r.AvgMS = h.totalMS / float64(n)
-		r.P99MS = float64(h.took.ValueAtQuantile(99)) / 1000
-	}
+	r.AvgMS, r.P99MS = h.took.MeanMS(), h.took.P99MS()
 	return r, h.since
 }

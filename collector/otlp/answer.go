@@ -13,6 +13,8 @@ import (
 	"strconv"
 	"time"
 
+	"clntrace/collector/text"
+
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/peer"
@@ -50,7 +52,7 @@ func acknowledged(cfg Config, s *Signal, answer any) error {
 		return nil
 	}
 	return &Failure{
-		Kind: Partial, Reason: Brief(hide(message, cfg.Headers)), Rejected: rejected, Reached: true, to: cfg, signal: s,
+		Kind: Partial, Reason: text.Brief(hide(message, cfg.Headers)), Rejected: rejected, Reached: true, to: cfg, signal: s,
 	}
 }
 

@@ -51,7 +51,7 @@ func heard(cfg Config, s *Signal, code, said string) *Failure {
 // because sets the reason, and finds its meaning.
 func (f *Failure) because(reason string) *Failure {
 	reason = hide(reason, f.to.Headers)
-	f.Reason = Brief(reason)
+	f.Reason = text.Brief(reason)
 	f.meaning = meaningOf(f, reason)
 	f.Kind = f.meaning.kind
 	return f
@@ -70,7 +70,7 @@ func FailureOf(err error) *Failure {
 	if f, ok := errors.AsType[*Failure](err); ok {
 		return f
 	}
-	return &Failure{Kind: Rejected, Reason: Brief(err.Error())}
+	return &Failure{Kind: Rejected, Reason: text.Brief(err.Error())}
 }
 
 // RejectedOf is how many of the spans or data points of a request were rejected.
@@ -100,18 +100,4 @@ func hide(said string, headers map[string]string) string {
 		}
 	}
 	return said
-}
-
-// maxReason bounds what a backend says in the log and in the statistics.
-const maxReason = 300 // bytes
-
-// Brief makes what a backend or a proxy says, which may be a whole page, fit into a
-// line: at most maxReason bytes.
-func Brief(s string) string {
-	line := text.Plain(strings.Join(strings.Fields(s), " "))
-	if len(line) <= maxReason {
-		return line
-	}
-	const more = "…"
-	return text.Clip(line, maxReason-len(more)) + more
 }

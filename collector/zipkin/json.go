@@ -4,7 +4,14 @@ import (
 	"encoding/json"
 	"slices"
 	"strings"
+
+	"clntrace/collector/text"
 )
+
+// maxTags is how many tags of a span are kept, the first ones by their names.
+// lightningd sends at most two. Each costs some 250 bytes until it has been exported,
+// and a datagram has room for three hundred.
+const maxTags = 16
 
 // decodeJSON decodes any other valid JSON with the same meaning, in case a later
 // lightningd orders or escapes its fields in another way.
@@ -29,12 +36,15 @@ func (d *Decoder) decodeJSON(datagram []byte, s *Span) error {
 		(in.ParentID != "" && (!parseID(s.ParentID[:], in.ParentID) || !s.ParentID.IsValid())) {
 		return ErrID
 	}
-	s.Name, s.ServiceName = clean([]byte(in.Name)), clean([]byte(in.LocalEndpoint.ServiceName))
+	s.Name, s.ServiceName = text.Clean(in.Name), text.Clean(in.LocalEndpoint.ServiceName)
 	s.Timestamp, s.Duration = in.Timestamp, in.Duration
 	for key, value := range in.Tags {
-		s.Tags = append(s.Tags, Tag{clean([]byte(key)), clean([]byte(value))})
+		s.Tags = append(s.Tags, Tag{text.Clean(key), text.Clean(value)})
 	}
 	slices.SortFunc(s.Tags, func(a, b Tag) int { return strings.Compare(a.Key, b.Key) })
+	if len(s.Tags) > maxTags {
+		s.Tags = slices.Clone(s.Tags[:maxTags])
+	}
 	return nil
 }
 
