@@ -28,6 +28,7 @@ type command struct {
 	gone       bool      // not kept any more
 	waits      bool      // it may be a sign that a request is open
 	suspects   []suspect // whose
+	tree       *tree     // it waits with; nil: it has left
 }
 
 // commands are those of one node that have not been paired with the request that

@@ -55,6 +55,7 @@ type Correlator struct {
 	known    trace.TraceID // of all spans; zero: none
 	defect   func(error)   // may be nil
 	nodes    *nodes
+	nesting  nesting
 	pairings []pairing // oldest first
 	settled  time.Time // when they were looked at
 	inner    inner
@@ -75,7 +76,7 @@ func New(o Options) *Correlator {
 	ids := &ids{origin: o.Origin, unknown: o.Unknown}
 	return &Correlator{
 		Group: true, ids: ids, nodes: newNodes(o.Run, ids), child: o.Child, kin: newKin(o.KnownParent), known: o.KnownTrace, defect: o.Defect,
-		inner: newInner(), requests: newRequests(), payments: o.Payments, learned: make(map[string]struct{}), orphans: make(map[key][]*Span),
+		inner: newInner(), nesting: newNesting(), requests: newRequests(), payments: o.Payments, learned: make(map[string]struct{}), orphans: make(map[key][]*Span),
 	}
 }
 
@@ -92,6 +93,7 @@ func (c *Correlator) Add(s *Span, now time.Time) {
 	if len(c.pairings) > 0 && now.Sub(c.settled) >= settleEvery {
 		c.settle(now)
 	}
+	c.expireNesting(now)
 	if s.TraceID.IsValid() {
 		c.finish(s, now)
 		return
@@ -128,6 +130,7 @@ func (c *Correlator) Expire(now time.Time) {
 		}
 	}
 	c.settle(now)
+	c.expireNesting(now)
 	for _, n := range c.nodes.known.Values() {
 		n.commands.expire(now)
 	}
@@ -208,11 +211,16 @@ func (c *Correlator) relate(s *Span, now time.Time) (waits bool) {
 	switch s.Name {
 	case cln.SpanCommand:
 		n := c.nodes.sender(s.Process, now)
-		c.suspect(n, n.commands.add(s, now))
+		by := n.commands.add(s, now)
+		c.suspect(n, by)
+		if s.ParentID.IsValid() {
+			return c.nest(s, nil, now) // below something else, such as a start
+		}
+		return c.nest(s, by, now)
 	case cln.SpanRequest:
 		return c.relateRequest(s, now)
 	}
-	return false
+	return c.nest(s, nil, now)
 }
 
 func (c *Correlator) relateRequest(s *Span, now time.Time) (waits bool) {

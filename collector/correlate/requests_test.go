@@ -19,13 +19,17 @@ type timed struct {
 	now   time.Time
 	next  time.Time                      // when the decoder looks for waits that are over
 	roots map[trace.SpanID]time.Duration // how long after its end each root was added
-	out   []*Span
+	came  map[*Span]time.Time
+	// waited is the longest that a span has waited, but for cut ones, which wait to be
+	// repaired.
+	waited time.Duration
+	out    []*Span
 }
 
 const tick = 100 * time.Millisecond // of the decoder
 
 func newTimed(o Options, from time.Time) *timed {
-	return &timed{Correlator: New(o), now: from, next: from, roots: make(map[trace.SpanID]time.Duration)}
+	return &timed{Correlator: New(o), now: from, next: from, roots: make(map[trace.SpanID]time.Duration), came: make(map[*Span]time.Time)}
 }
 
 // advance lets time pass.
@@ -35,14 +39,19 @@ func (c *timed) advance(to time.Time) {
 		c.Expire(c.now)
 		c.collect()
 	}
-	c.now = to
+	if to.After(c.now) {
+		c.now = to
+	}
 }
 
 func (c *timed) collect() {
 	for _, s := range c.Ready() {
 		if s.Synthetic {
 			c.roots[s.ID] = c.now.Sub(s.End())
+		} else if !s.WasCut() {
+			c.waited = max(c.waited, c.now.Sub(c.came[s]))
 		}
+		delete(c.came, s)
 		c.out = append(c.out, s)
 	}
 }
@@ -52,6 +61,7 @@ func (c *timed) send(spans ...*Span) {
 	slices.SortStableFunc(spans, func(a, b *Span) int { return a.End().Compare(b.End()) })
 	for _, s := range spans {
 		c.advance(s.End())
+		c.came[s] = c.now
 		c.Observe(s, c.now)
 		c.Add(s, c.now)
 	}
