@@ -6,6 +6,12 @@ const (
 	SpanCommand = "lightningd/jsonrpc" // lightningd's work on a request; tag method
 	SpanBackend = "plugin/bitcoind"    // a request to the bitcoin backend; tag method
 
+	// PrefixXpay begins the names of the spans that later versions of cln-xpay send for
+	// each payment: StepPayment and, below it, its steps, named after the request that
+	// each of them encloses.
+	PrefixXpay  = "xpay/"
+	StepPayment = "payment"
+
 	spanExec  = "db_exec_prepared"  // a database statement that changes something; tag query
 	spanQuery = "db_query_prepared" // one that reads; tag query
 )

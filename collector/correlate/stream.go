@@ -36,7 +36,8 @@ type stream struct {
 	entries  []*entry
 	methods  map[string]string // that the plugin has asked for, as far as they are few
 	ends     []ended           // of the last requests, that may have been followed by others
-	inserted int               // since the last compaction
+	last     lastRequest
+	inserted int // since the last compaction
 }
 
 // entry is a request of a plugin, or a gap: a number of which nothing has come.
