@@ -4,7 +4,6 @@ import (
 	"fmt"
 
 	"clntrace/collector/metrics"
-	"clntrace/collector/socket"
 	"clntrace/collector/stats"
 )
 
@@ -37,14 +36,4 @@ func (c *Collector) moveMetrics() {
 		c.unsent = fmt.Errorf("they still go to the last endpoint, %w", err)
 		c.log.Error(fmt.Sprintf("metrics: %v", c.unsent))
 	}
-}
-
-// counts adds to the ledger what the receiver has dropped or refused before
-// decoding. Each identity gets the same number on both sides, so it still holds.
-func (c *Collector) counts(link socket.Status) stats.Counts {
-	dropped, refused := int64(link.Dropped), int64(link.Refused) //nolint:gosec // no counter comes near the limit
-	return c.ledger.Counts().Add(stats.Counts{
-		Received: dropped + refused, Bytes: int64(link.DroppedBytes + link.RefusedBytes), //nolint:gosec // as above
-		Refused: refused, Accepted: dropped, DroppedQueueFull: dropped,
-	})
 }

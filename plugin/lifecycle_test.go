@@ -347,7 +347,7 @@ func TestSocketOptions(t *testing.T) {
 		{"not set", nil, "", "CLN_TRACE_SOCKET is not set in lightningd's environment, so lightningd sends no spans. Set CLN_TRACE_SOCKET=/path/to.sock there (its systemd unit, container or shell, not its config) and restart the node"},
 		{"empty", map[string]string{"CLN_TRACE_SOCKET": ""}, "", "CLN_TRACE_SOCKET is empty in lightningd's environment, so lightningd sends no spans. Set CLN_TRACE_SOCKET=/path/to.sock there (its systemd unit, container or shell, not its config) and restart the node"},
 	} {
-		o := socketOptions(func(name string) (string, bool) { v, ok := tt.env[name]; return v, ok }, slog.Default())
+		o := socketOptions("0.0.0-test", func(name string) (string, bool) { v, ok := tt.env[name]; return v, ok }, slog.Default())
 		if o.SocketPath != tt.path || o.SocketProblem != tt.problem {
 			t.Errorf("%s: got %q, %q", tt.name, o.SocketPath, o.SocketProblem)
 		}

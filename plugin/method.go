@@ -4,11 +4,11 @@ import (
 	"encoding/json"
 	"errors"
 	"log/slog"
-	"runtime/debug"
-	"strings"
 
 	"github.com/elementsproject/glightning/glightning"
 	"github.com/elementsproject/glightning/jrpc2"
+
+	"clntrace/collector/defect"
 )
 
 // paramsField is the single parameter into which wire wraps all others. It must
@@ -43,23 +43,15 @@ func (m *method) New() any {
 // panic would end the process, and with it the node if the plugin is an important
 // one.
 func (m *method) Call() (result jrpc2.Result, err error) {
-	defer func() {
-		if r := recover(); r != nil {
-			m.log.Error("a request ended in a panic", "method", m.name, "panic", r, "stack", firstFrames(debug.Stack()))
-			result, err = nil, errors.New(m.name+": internal error, see the node's log")
-		}
-	}()
+	defer defect.Catch(func(found error) {
+		m.log.Error(found.Error(), "method", m.name)
+		result, err = nil, errors.New(m.name+": internal error, see the node's log")
+	})
 	result, err = m.serve(m.Params)
 	if wrong, ok := errors.AsType[paramError](err); ok {
 		err = errors.New(paramMark + wrong.Error())
 	}
 	return result, err
-}
-
-// firstFrames is the part of a stack that fits into a log line.
-func firstFrames(stack []byte) string {
-	lines := strings.Split(string(stack), "\n")
-	return strings.Join(lines[:min(len(lines), 16)], " ")
 }
 
 // register makes glightning answer with our methods. They win over glightning's

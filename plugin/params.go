@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"clntrace/collector/text"
 )
 
 // paramError is an error about the parameters of a call, for which JSON-RPC has
@@ -24,7 +26,7 @@ func nameParams(method string, names []string, params json.RawMessage) (map[stri
 	if len(params) == 0 || json.Unmarshal(params, &byName) == nil {
 		for name := range byName {
 			if !slices.Contains(names, name) {
-				return nil, paramErrorf("%s: unknown parameter '%s', %s", method, show(name), allowed)
+				return nil, paramErrorf("%s: unknown parameter '%s', %s", method, text.Quotable(name), allowed)
 			}
 		}
 		return byName, nil

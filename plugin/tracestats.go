@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"clntrace/collector/stats"
+	"clntrace/collector/text"
 )
 
 const (
@@ -17,7 +18,7 @@ const (
 	// statsUsage is all that lightning-cli help shows of a plugin's command; it is
 	// printed as it is.
 	statsUsage = "[limit] [sort] [match] [reset] [format]\n" + statsAbout + ".\n" + statsHelp
-	statsAbout = "Show what clntrace receives, exports and loses, and what lightningd spends its time on"
+	statsAbout = "Show what clntrace receives, exports and loses, and where lightningd's time goes"
 	statsHelp  = "  limit   rows of operations at most, 0 for none (default 20)\n" +
 		"  sort    total (default), count, avg, p99, max or errors, largest first\n" +
 		"  match   only operations whose process, span or detail holds this text\n" +
@@ -28,6 +29,9 @@ const (
 	maxLimit     = 100_000 // far above what the collector keeps
 	maxMatch     = 200     // bytes; the longest name and detail are shorter
 )
+
+// StatsHelp is the help on tracestats for a terminal.
+const StatsHelp = "Usage: lightning-cli " + statsMethod + " " + statsUsage + "\n"
 
 // statsParams are the parameters of tracestats, by position.
 var statsParams = []string{"limit", "sort", "match", "reset", "format"}
@@ -58,11 +62,11 @@ func answerStats(source interface {
 	if !req.table {
 		return report, nil
 	}
-	var text bytes.Buffer
-	if err := report.WriteTable(&text); err != nil {
+	var table bytes.Buffer
+	if err := report.WriteTable(&table); err != nil {
 		return nil, fmt.Errorf("writing the table: %w", err)
 	}
-	return statsTable{FormatHint: "simple", Table: strings.TrimRight(text.String(), "\n")}, nil
+	return statsTable{FormatHint: "simple", Table: strings.TrimRight(table.String(), "\n")}, nil
 }
 
 // parseStats reads the parameters of tracestats, by position or by name.
@@ -90,7 +94,7 @@ func parseStats(params json.RawMessage) (statsRequest, error) {
 			err = setters[name](value)
 		}
 		if err != nil {
-			return req, paramErrorf("%s: %s: got '%s', %w", statsMethod, name, show(shownValue(raw)), err)
+			return req, paramErrorf("%s: %s: got '%s', %w", statsMethod, name, text.Quotable(shownValue(raw)), err)
 		}
 	}
 	return req, nil

@@ -10,6 +10,8 @@ import (
 	"log/slog"
 	"strconv"
 	"sync"
+
+	"clntrace/collector/text"
 )
 
 // maxInFlight is how many requests may wait for their answers at once. Further
@@ -125,24 +127,24 @@ func (w *wire) admit(f frame, to io.Writer) error {
 			return nil // nobody would read the answer
 		}
 	}
-	text := rewrap(m, alias)
-	if !json.Valid(text) {
+	message := rewrap(m, alias)
+	if !json.Valid(message) {
 		m["params"] = quoteBare(m["params"])
-		text = rewrap(m, alias)
+		message = rewrap(m, alias)
 	}
-	if !json.Valid(text) {
+	if !json.Valid(message) {
 		w.refuse(id, "the request is not valid JSON")
 		if isRequest {
 			w.release(alias)
 		}
 		return nil
 	}
-	text = append(text, "\n\n"...)
+	message = append(message, "\n\n"...)
 	if isRequest {
-		w.next <- text // never blocks: it has room for every slot
+		w.next <- message // never blocks: it has room for every slot
 		return nil
 	}
-	_, err := to.Write(text)
+	_, err := to.Write(message)
 	return err
 }
 
@@ -196,7 +198,7 @@ func (w *wire) reply(line []byte) {
 	id, ok := w.pending[alias]
 	w.mu.Unlock()
 	if !ok {
-		w.log.Debug("an answer without a request was dropped", "answer", show(string(line)))
+		w.log.Debug("an answer without a request was dropped", "answer", text.Quotable(string(line)))
 		return
 	}
 	part := "result"

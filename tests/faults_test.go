@@ -28,6 +28,7 @@ import (
 	"clntrace/tests/lightningdtest"
 	"clntrace/tests/otlptest"
 	"clntrace/tests/recording"
+	"clntrace/tests/wait"
 )
 
 // trial is a node to which a fault happens, and what became of its spans.
@@ -163,7 +164,7 @@ func (x *trial) large(n int) *trial {
 // until waits for a report of the plugin.
 func (x *trial) until(what string, done func(report) bool) report {
 	x.Helper()
-	return waitStatsFor(x.T, x.node, 2*patience, what, done)
+	return waitStatsFor(x.T, x.node, 2*wait.Limit, what, done)
 }
 
 // spooled waits until all that was sent is on disk or gone.

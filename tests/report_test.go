@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"clntrace/tests/lightningdtest"
+	"clntrace/tests/wait"
 )
 
 // report is the answer to tracestats, spelled out here so that a change of a name in
@@ -129,21 +130,17 @@ func stats(t testing.TB, n *lightningdtest.Node) report {
 	return r
 }
 
-// pollPause is the time between two calls of tracestats, where there is no signal to
-// wait for.
-const pollPause = 20 * time.Millisecond
-
 // waitStats asks for reports until one satisfies done. The test ends if none
-// does within patience.
+// does within wait.Limit.
 func waitStats(t testing.TB, n *lightningdtest.Node, what string, done func(report) bool) report {
 	t.Helper()
-	return waitStatsFor(t, n, patience, what, done)
+	return waitStatsFor(t, n, wait.Limit, what, done)
 }
 
 func waitStatsFor(t testing.TB, n *lightningdtest.Node, limit time.Duration, what string, done func(report) bool) report {
 	t.Helper()
 	deadline := time.After(limit)
-	ticker := time.NewTicker(pollPause)
+	ticker := time.NewTicker(wait.Pause)
 	defer ticker.Stop()
 	for {
 		r := stats(t, n)

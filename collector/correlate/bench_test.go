@@ -7,7 +7,10 @@ import (
 	"testing"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
+
 	"clntrace/collector/cln"
+	"clntrace/collector/parents"
 	"clntrace/collector/recording"
 	"clntrace/collector/zipkin"
 )
@@ -57,6 +60,7 @@ func BenchmarkPayments(b *testing.B) {
 	spans := paymentsInARow(b, 200)
 	before := liveHeap()
 	var c *Correlator
+	awaited := parents.New(trace.SpanID{})
 	now := epoch
 	b.ReportAllocs()
 	i := 0
@@ -66,7 +70,7 @@ func BenchmarkPayments(b *testing.B) {
 		}
 		s := *spans[i%len(spans)]
 		now = now.Add(62 * time.Microsecond)
-		c.Observe(&s, now)
+		s.Relative = awaited.Observe(s.Process, &s.Span, now)
 		c.Add(&s, now)
 		if i++; i%64 == 0 {
 			c.Ready()

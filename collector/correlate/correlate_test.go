@@ -15,6 +15,7 @@ import (
 	"go.uber.org/goleak"
 
 	"clntrace/collector/cln"
+	"clntrace/collector/parents"
 	"clntrace/collector/process"
 	"clntrace/collector/recording"
 	"clntrace/collector/zipkin"
@@ -50,7 +51,7 @@ func decode(t testing.TB, datagrams []recording.Datagram) []*Span {
 				processes[d.PID] = lightningd
 			}
 		}
-		s.Process, s.Detail = processes[d.PID], details.Of(&s.Span)
+		s.Process, s.Detail = processes[d.PID], details.Of(s.Name, s)
 		spans[i] = s
 	}
 	return spans
@@ -59,10 +60,10 @@ func decode(t testing.TB, datagrams []recording.Datagram) []*Span {
 // correlate sends spans through a Correlator, 1 ms apart, and returns all that
 // come out.
 func correlateAll(c *Correlator, spans []*Span) []*Span {
-	now := epoch
+	now, awaited := epoch, parents.New(c.knownParent)
 	for _, s := range spans {
 		now = now.Add(time.Millisecond)
-		c.Observe(s, now)
+		s.Relative = awaited.Observe(s.Process, &s.Span, now)
 		c.Add(s, now)
 	}
 	c.Flush(now)
@@ -72,7 +73,7 @@ func correlateAll(c *Correlator, spans []*Span) []*Span {
 // replay sends spans through a Correlator when they ended, and looks for waits that
 // are over as often as the decoder does.
 func replay(c *Correlator, spans []*Span) []*Span {
-	now := spans[0].End()
+	now, awaited := spans[0].End(), parents.New(c.knownParent)
 	next := now
 	for _, s := range spans {
 		for end := s.End(); now.Before(end); {
@@ -83,7 +84,7 @@ func replay(c *Correlator, spans []*Span) []*Span {
 			now, next = next, next.Add(100*time.Millisecond)
 			c.Expire(now)
 		}
-		c.Observe(s, now)
+		s.Relative = awaited.Observe(s.Process, &s.Span, now)
 		c.Add(s, now)
 	}
 	c.Flush(now)
@@ -289,7 +290,7 @@ func TestCorpus(t *testing.T) {
 func newRequest(p *process.Identity, id uint64, path string, start, duration int64) *Span {
 	s := newSpan(p, id, 0, cln.SpanRequest, start, duration)
 	s.Tags = []zipkin.Tag{{Key: cln.TagID, Value: path}, {Key: "error", Value: "false"}}
-	s.Detail = new(cln.Reader).Of(&s.Span)
+	s.Detail = new(cln.Reader).Of(s.Name, s)
 	return s
 }
 
@@ -325,9 +326,7 @@ func TestRootIsAddedOnceWhenQuiet(t *testing.T) {
 	p := newProcess(1, "pay")
 	now := epoch
 	add := func(id uint64, start int64, path string) {
-		s := newRequest(p, id, path, start, 10)
-		c.Observe(s, now)
-		c.Add(s, now)
+		c.Add(newRequest(p, id, path, start, 10), now)
 	}
 	add(1, 0, "cli:pay#1/cln:pay#2/pay:a#3")
 	now = now.Add(quiet - time.Millisecond)
@@ -624,57 +623,6 @@ func TestCutSpanWaitsForItsParentOnlySoLong(t *testing.T) {
 	}
 }
 
-func TestMissingParents(t *testing.T) {
-	p, other := newProcess(1, "a"), newProcess(2, "b")
-	known := spanID(99)
-	type event struct {
-		at         time.Duration
-		process    *process.Identity
-		id, parent uint64
-	}
-	for _, tc := range []struct {
-		what   string
-		events []event
-		want   int64
-	}{
-		{"parent in time", []event{{0, p, 1, 2}, {59 * time.Second, p, 2, 0}}, 0},
-		{"parent late", []event{{0, p, 1, 2}, {61 * time.Second, p, 2, 0}}, 1},
-		{"several children", []event{{0, p, 1, 9}, {0, p, 2, 9}, {time.Second, p, 3, 9}}, 3},
-		{"a parent that is missing its own", []event{{0, p, 1, 2}, {0, p, 2, 3}}, 1},
-		{"the same id in another process", []event{{0, p, 1, 2}, {0, other, 2, 0}}, 1},
-		{"the parent that nobody sends", []event{{0, p, 1, 99}}, 0},
-	} {
-		t.Run(tc.what, func(t *testing.T) {
-			c := New(Options{KnownParent: known})
-			var got int64
-			for _, e := range tc.events {
-				now := epoch.Add(e.at)
-				got += c.Missing(now)
-				c.Observe(newSpan(e.process, e.id, e.parent, "x", 0, 1), now)
-			}
-			if got += c.Missing(epoch.Add(3 * time.Minute)); got != tc.want {
-				t.Errorf("%d are missing, want %d", got, tc.want)
-			}
-			if len(c.kin.children) != 0 || len(c.kin.queue) != c.kin.head {
-				t.Errorf("%d parents are still awaited", len(c.kin.children))
-			}
-		})
-	}
-}
-
-func TestAwaitedParentsAreBounded(t *testing.T) {
-	p := newProcess(1, "a")
-	k := newKin(trace.SpanID{})
-	s := newSpan(p, 1, 2, "x", 0, 1)
-	for i := range maxAwaited + 100 {
-		s.ID, s.ParentID = spanID(uint64(2*i+1)), spanID(uint64(2*i+2))
-		k.observe(s, epoch)
-	}
-	if len(k.children) > maxAwaited || len(k.queue) > maxAwaited {
-		t.Errorf("%d parents are awaited by %d children", len(k.children), len(k.queue))
-	}
-}
-
 func TestHostileIDsDoNoHarm(t *testing.T) {
 	in := load(t, "../../tests/testdata/weird.jsonl.gz")
 	out := correlateAll(New(Options{Run: run}), in)
@@ -722,7 +670,6 @@ func BenchmarkCorrelate(b *testing.B) {
 	for b.Loop() {
 		s := *spans[i%len(spans)]
 		now = now.Add(50 * time.Microsecond)
-		c.Observe(&s, now)
 		c.Add(&s, now)
 		if i++; i%64 == 0 {
 			c.Expire(now)

@@ -54,22 +54,22 @@ type Correlator struct {
 	// Repaired counts the cut spans that got their trace id back.
 	Repaired int64
 
-	ids      *ids
-	kin      *kin
-	known    trace.TraceID // of all spans; zero: none
-	defect   func(error)   // may be nil
-	nodes    *nodes
-	nesting  nesting
-	pairings []pairing // oldest first
-	settled  time.Time // when they were looked at
-	inner    inner
-	requests *requests
-	payments Payments                                          // may be nil
-	child    func(parent int32, name string) *process.Identity // may be nil
-	sampled  func(trace.TraceID) bool                          // may be nil
-	learned  map[string]struct{}                               // methods that wait, beside those of waits
-	paid     *simplelru.LRU[treeKey, payment]
-	whole    []Whole
+	ids         *ids
+	knownParent trace.SpanID  // that nobody sends; zero: none
+	known       trace.TraceID // of all spans; zero: none
+	defect      func(error)   // may be nil
+	nodes       *nodes
+	nesting     nesting
+	pairings    []pairing // oldest first
+	settled     time.Time // when they were looked at
+	inner       inner
+	requests    *requests
+	payments    Payments                                          // may be nil
+	child       func(parent int32, name string) *process.Identity // may be nil
+	sampled     func(trace.TraceID) bool                          // may be nil
+	learned     map[string]struct{}                               // methods that wait, beside those of waits
+	paid        *simplelru.LRU[treeKey, payment]
+	whole       []Whole
 
 	orphans map[key][]*Span // cut spans, by the parent that they wait for
 	waiting []*Span         // the same, oldest first, and some that no longer wait
@@ -85,18 +85,19 @@ func New(o Options) *Correlator {
 	}
 	ids := &ids{origin: o.Origin, unknown: o.Unknown}
 	return &Correlator{
-		Group: true, ids: ids, nodes: newNodes(o.Run, ids), child: o.Child, kin: newKin(o.KnownParent), known: o.KnownTrace, defect: o.Defect,
+		Group: true, ids: ids, nodes: newNodes(o.Run, ids), child: o.Child, knownParent: o.KnownParent, known: o.KnownTrace, defect: o.Defect,
 		inner: newInner(), nesting: newNesting(), requests: newRequests(), payments: o.Payments, paid: paid, sampled: o.Sampled, learned: make(map[string]struct{}), orphans: make(map[key][]*Span),
 	}
 }
 
-// Observe records the parent and the children of s. Call it once for every span, in
-// the order of arrival, whether or not Add follows.
-func (c *Correlator) Observe(s *Span, now time.Time) { s.relative = c.kin.observe(s, now) }
-
-// Missing returns how many spans have given up waiting for their parent since the
-// last call.
-func (c *Correlator) Missing(now time.Time) int64 { return c.kin.expire(now) }
+// Correlate adds spans, in the order of arrival, and returns all that are ready.
+func (c *Correlator) Correlate(spans []*Span, now time.Time) (ready []*Span) {
+	c.ready = slices.Grow(c.ready, len(spans))
+	for _, s := range spans {
+		c.Add(s, now)
+	}
+	return c.Ready()
+}
 
 // Add correlates s. Unless its trace id is missing, it is Ready at once.
 func (c *Correlator) Add(s *Span, now time.Time) {
@@ -109,11 +110,11 @@ func (c *Correlator) Add(s *Span, now time.Time) {
 		return
 	}
 	switch {
-	case s.relative.IsValid():
-		c.repair(s, s.relative, now)
+	case s.Relative.IsValid():
+		c.repair(s, s.Relative, now)
 	case c.known.IsValid():
 		c.repair(s, c.known, now)
-	case s.ParentID.IsValid() && s.ParentID != c.kin.known && len(c.waiting) < maxRepairs:
+	case s.ParentID.IsValid() && s.ParentID != c.knownParent && len(c.waiting) < maxRepairs:
 		parent := key{s.Process, s.ParentID}
 		c.orphans[parent] = append(c.orphans[parent], s)
 		c.waiting, c.until = append(c.waiting, s), append(c.until, now.Add(repairWait))
@@ -218,11 +219,7 @@ func (c *Correlator) deliver(s *Span) {
 // relate groups, links and pairs s, and reports whether s has to wait. If that
 // panics, s is still passed on.
 func (c *Correlator) relate(s *Span, now time.Time) (waits bool) {
-	defer func() {
-		if found := defect.Of(recover()); found != nil && c.defect != nil {
-			c.defect(found)
-		}
-	}()
+	defer defect.Catch(c.defect)
 	switch s.Name {
 	case cln.SpanCommand:
 		n := c.nodes.sender(s.Process, now)

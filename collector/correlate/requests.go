@@ -267,7 +267,7 @@ func (q *openRequest) root() *Span {
 		root.Name = rootName
 	}
 	if q.failed {
-		root.Tags = []zipkin.Tag{{Key: cln.TagError, Value: "true"}}
+		root.Tags = []zipkin.Tag{{Key: cln.TagError, Value: cln.True}}
 	}
 	if q.continues != nil {
 		root.Links = []Link{*q.continues}

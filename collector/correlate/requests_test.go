@@ -12,15 +12,17 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"clntrace/collector/cln"
+	"clntrace/collector/parents"
 )
 
 // timed is a Correlator and a clock.
 type timed struct {
 	*Correlator
-	now   time.Time
-	next  time.Time                      // when the decoder looks for waits that are over
-	roots map[trace.SpanID]time.Duration // how long after its end each root was added
-	came  map[*Span]time.Time
+	awaited *parents.Awaited
+	now     time.Time
+	next    time.Time                      // when the decoder looks for waits that are over
+	roots   map[trace.SpanID]time.Duration // how long after its end each root was added
+	came    map[*Span]time.Time
 	// waited is the longest that a span has waited, but for cut ones, which wait to be
 	// repaired.
 	waited time.Duration
@@ -30,7 +32,7 @@ type timed struct {
 const tick = 100 * time.Millisecond // of the decoder
 
 func newTimed(o Options, from time.Time) *timed {
-	return &timed{Correlator: New(o), now: from, next: from, roots: make(map[trace.SpanID]time.Duration), came: make(map[*Span]time.Time)}
+	return &timed{Correlator: New(o), awaited: parents.New(o.KnownParent), now: from, next: from, roots: make(map[trace.SpanID]time.Duration), came: make(map[*Span]time.Time)}
 }
 
 // advance lets time pass.
@@ -63,7 +65,7 @@ func (c *timed) send(spans ...*Span) {
 	for _, s := range spans {
 		c.advance(s.End())
 		c.came[s] = c.now
-		c.Observe(s, c.now)
+		s.Relative = c.awaited.Observe(s.Process, &s.Span, c.now)
 		c.Add(s, c.now)
 	}
 	c.collect()

@@ -14,7 +14,7 @@ import (
 type Span struct {
 	zipkin.Span
 	Process *process.Identity
-	Detail  string // from package detail
+	Detail  string // from package cln
 
 	// SentTraceID and SentID are the sender's ids, if grouping gave the span others.
 	SentTraceID trace.TraceID
@@ -29,14 +29,16 @@ type Span struct {
 	Request string
 	Links   []Link
 
+	// Relative is the trace of a relative that came before (package parents); zero:
+	// none. A cut span gets it.
+	Relative trace.TraceID
+
 	// Paired says that lightningd's work on this request of a plugin is known: Wait is
 	// the time from the request's start until lightningd began to work on it, and Work
 	// is how long that took. The rest is the answer's way back, and for methods that
 	// lightningd does not answer at once the time until it could.
 	Paired     bool
 	Wait, Work time.Duration
-
-	relative trace.TraceID // of a relative that came before; zero: none
 }
 
 // Relation says why two spans are linked.

@@ -13,15 +13,16 @@ import (
 // Notice begins the text of every defect.
 const Notice = "a defect of clntrace, please report it"
 
-// Of makes an error, with the place of the panic, of what recover has returned; it
-// returns nil for nil. Call it in the deferred function that recovers:
+// Catch ends a panic and passes it to report, unless that is nil, as an error with
+// the place where it began. It is itself what must be deferred:
 //
-//	defer func() { err = cmp.Or(defect.Of(recover()), err) }()
-func Of(recovered any) error {
-	if recovered == nil {
-		return nil
+//	defer defect.Catch(func(found error) { err = found })
+func Catch(report func(found error)) {
+	recovered := recover()
+	if recovered == nil || report == nil {
+		return
 	}
-	return fmt.Errorf(Notice+": %v (%s)", recovered, place())
+	report(fmt.Errorf(Notice+": %v (%s)", recovered, place()))
 }
 
 // place is the file and line of the panic that is being recovered.

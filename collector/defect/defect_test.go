@@ -1,20 +1,23 @@
 package defect
 
 import (
-	"errors"
 	"strings"
 	"testing"
 )
 
-func TestOf(t *testing.T) {
+func TestCatch(t *testing.T) {
 	run := func(f func()) (err error) {
-		defer func() { err = Of(recover()) }()
+		defer Catch(func(found error) { err = found })
 		f()
-		return errors.New("not overwritten")
+		return nil
 	}
 	if err := run(func() {}); err != nil {
 		t.Errorf("without a panic: %v", err)
 	}
+	func() {
+		defer Catch(nil)
+		panic("nobody wants to know")
+	}()
 	var list []int
 	for _, f := range []func(){
 		func() { panic("boom") },

@@ -4,7 +4,7 @@
 //
 // The package takes the two recordings and gives text: the traces that the
 // receiver got, drawn as trees, and the tables of tracestats. It ends within
-// seconds and leaves nothing behind. Next: package plugin.
+// seconds and leaves nothing behind.
 package demo
 
 import (
@@ -23,6 +23,7 @@ import (
 	"clntrace/collector/recording"
 	"clntrace/collector/socket"
 	"clntrace/collector/stats"
+	"clntrace/collector/voice"
 )
 
 const (
@@ -121,7 +122,7 @@ func play(ctx context.Context, o options, cfg collector.Config, datagrams []reco
 		return nil, fmt.Errorf("%s is too long for a socket; set TMPDIR to a directory with a shorter path", path)
 	}
 	c := collector.Open(collector.Options{
-		SocketPath: path, Version: o.version,
+		SocketPath: path, Version: o.version, Voice: voice.Demo,
 		Logger: slog.New(slog.NewTextHandler(o.log, &slog.HandlerOptions{Level: slog.LevelWarn, ReplaceAttr: ownOption})),
 	})
 	c.Start(cfg, nil)
@@ -143,8 +144,8 @@ func play(ctx context.Context, o options, cfg collector.Config, datagrams []reco
 	return &all, lost
 }
 
-// spoken translates what the collector says about the plugin's options for the
-// demo, which has only one of them and always speaks gRPC.
+// spoken rewords for the demo, which has only one option and always speaks gRPC, what
+// does not speak through a Voice yet, but as the plugin does.
 var spoken = strings.NewReplacer(
 	"Set clntrace-otlp-protocol=http/protobuf, or name", "Name",
 	"clntrace-otlp-endpoint", "--otlp-endpoint",

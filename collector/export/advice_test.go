@@ -25,6 +25,8 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/status"
+
+	"clntrace/collector/text"
 )
 
 // refusingTraces answers every request with one status.
@@ -127,7 +129,7 @@ func attempted(t *testing.T, cfg Config) string {
 	if err := l.client.UploadTraces(ctx, []*tracepb.ResourceSpans{{}}); err == nil {
 		t.Fatal("the batch was taken")
 	}
-	return Brief(result.message)
+	return text.Brief(result.message)
 }
 
 // What libraries say is held against real connections: a new version that says

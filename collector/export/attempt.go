@@ -10,7 +10,6 @@ import (
 	"net/http/httptrace"
 	"net/url"
 	"strconv"
-	"strings"
 	"time"
 
 	coltracepb "go.opentelemetry.io/proto/otlp/collector/trace/v1"
@@ -22,8 +21,6 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
-
-	"clntrace/collector/text"
 )
 
 // attempt is the outcome of one export request. The SDK's clients return only an
@@ -160,20 +157,6 @@ func target(response *http.Response) string {
 		return ""
 	}
 	return " (" + (&url.URL{Scheme: to.Scheme, Host: to.Host}).String() + ")"
-}
-
-// maxReason bounds what a backend says in the log and in tracestats.
-const maxReason = 300 // bytes
-
-// Brief makes what a backend or a proxy says, which may be a whole page, fit into a
-// line: at most maxReason bytes.
-func Brief(s string) string {
-	line := text.Plain(strings.Join(strings.Fields(s), " "))
-	if len(line) <= maxReason {
-		return line
-	}
-	const more = "…"
-	return text.Clip(line, maxReason-len(more)) + more
 }
 
 // reason returns what an OTLP backend says about a refusal, after a colon, or "" if

@@ -23,6 +23,7 @@ import (
 	"google.golang.org/grpc"
 
 	"clntrace/collector/stats"
+	"clntrace/collector/text"
 )
 
 // writeCertificate writes a certificate and its key and returns their files.
@@ -185,7 +186,7 @@ func TestForbiddenConnectionsAreExplained(t *testing.T) {
 		if a.reached || !a.retryable {
 			t.Errorf("%+v", a)
 		}
-		explained := cfg.ExplainOutage(Brief(a.message))
+		explained := cfg.ExplainOutage(text.Brief(a.message))
 		for _, part := range []string{"operation not permitted", "firewall", "Allow it"} {
 			if !strings.Contains(explained, part) {
 				t.Errorf("%q does not say %q", explained, part)

@@ -18,6 +18,7 @@ import (
 	"clntrace/collector/defect"
 	"clntrace/collector/spool"
 	"clntrace/collector/stats"
+	"clntrace/collector/text"
 )
 
 const (
@@ -208,12 +209,10 @@ func (d *delivery) keep(batch []*tracepb.ResourceSpans, spans int64) (kept bool)
 	if s == nil {
 		return false
 	}
-	defer func() {
-		if found := defect.Of(recover()); found != nil {
-			d.confess(found)
-			kept = false
-		}
-	}()
+	defer defect.Catch(func(found error) {
+		d.confess(found)
+		kept = false
+	})
 	body, err := proto.Marshal(&coltracepb.ExportTraceServiceRequest{ResourceSpans: batch})
 	return err == nil && s.Put(spans, body) == nil // Put logs why it cannot
 }
@@ -238,13 +237,11 @@ func (d *delivery) retryIn(wait *backoff.ExponentialBackOff) time.Duration {
 // a refusal for good, because the next attempt would end the same way.
 func (d *delivery) try(ctx context.Context, l *link, batch []*tracepb.ResourceSpans) (result *attempt, err error) {
 	ctx, result = withAttempt(ctx)
-	defer func() {
-		if found := defect.Of(recover()); found != nil {
-			result.retryable, err = false, found
-			result.message = found.Error()
-		}
-		result.message = Brief(result.message)
-	}()
+	defer func() { result.message = text.Brief(result.message) }()
+	defer defect.Catch(func(found error) {
+		result.retryable, err = false, found
+		result.message = found.Error()
+	})
 	start := time.Now()
 	err = l.client.UploadTraces(ctx, batch)
 	if result.acknowledged {
@@ -272,7 +269,7 @@ func (d *delivery) pause(ctx context.Context, wait time.Duration, changed <-chan
 // from the ledger entry that takes the spans from where they were.
 func (d *delivery) settle(ctx context.Context, l *link, from stats.Counts, spans int64, result *attempt, err error) verdict {
 	if result.message == "" && err != nil && !result.acknowledged {
-		result.message = Brief(err.Error())
+		result.message = text.Brief(err.Error())
 	}
 	v, lines := d.endpoint.note(ctx, l, spans, result)
 	switch v {

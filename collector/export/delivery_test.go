@@ -61,7 +61,7 @@ func TestLateAnswerIsNotBlamedOnTheNewEndpoint(t *testing.T) {
 						time.Sleep(maxRetry) // the attempt of the drain is under way
 					}
 					p.connectTo(next)
-					if err := p.Reconfigure(cfg, true); err != nil {
+					if err := p.Connect(cfg); err != nil {
 						t.Fatal(err)
 					}
 					logged := len(p.log.String())
@@ -178,7 +178,7 @@ func TestAttemptIsVoidOnceTheEndpointIsReplaced(t *testing.T) {
 			cfg.SpoolSize = 0
 			p := startSpooling(t, cfg, &fakeClient{answer: acknowledge})
 			old, _ := p.delivery.endpoint.current()
-			if err := p.Reconfigure(cfg, true); err != nil {
+			if err := p.Connect(cfg); err != nil {
 				t.Fatal(err)
 			}
 			v := p.delivery.settle(t.Context(), old, stats.Counts{Pending: -1}, 1, &result, nil)
@@ -214,7 +214,7 @@ func TestErrorsAreToldUnderTheirOwnEndpointsName(t *testing.T) {
 	told := 0
 	for i := 0; i < 4000 || told == 0; i++ {
 		cfg.Endpoint = mustParse(t, "http://127.0.0.1:"+ports[i%len(ports)])
-		if err := p.Reconfigure(cfg, true); err != nil {
+		if err := p.Connect(cfg); err != nil {
 			t.Fatal(err)
 		}
 		if i%10 == 0 {
@@ -343,8 +343,8 @@ func TestDefectsAreCountedAndTold(t *testing.T) {
 				p.number(4, 4)
 				time.Sleep(2 * maxRetry)
 				p.now("later", stats.Counts{RejectedByBackend: 4, Exported: 4})
-				if left := p.shutdown(time.Second); left != 0 || p.waiting.Load() != 0 {
-					t.Errorf("%d left, %d in memory", left, p.waiting.Load())
+				if left := p.shutdown(time.Second); left != 0 || p.room.Spans() != 0 {
+					t.Errorf("%d left, %d in memory", left, p.room.Spans())
 				}
 			})
 		})

@@ -12,6 +12,7 @@ import (
 	"clntrace/collector/defect"
 	"clntrace/collector/spool"
 	"clntrace/collector/stats"
+	"clntrace/collector/voice"
 )
 
 const (
@@ -45,7 +46,7 @@ func newDrainage(stop context.Context) (b drainage) {
 }
 
 // openSpool begins to use the spool of cfg and to drain what is in it.
-func (d *delivery) openSpool(cfg Config) {
+func (d *delivery) openSpool(cfg Config, v voice.Voice) {
 	if cfg.SpoolSize <= 0 {
 		return
 	}
@@ -57,6 +58,7 @@ func (d *delivery) openSpool(cfg Config) {
 	s := spool.New(spool.Config{
 		Dir: dir, Limit: int64(cfg.SpoolSize) * mib,
 		FileSpans: int64(cfg.BatchSize), FileBytes: maxRequestBytes,
+		Voice: v,
 	}, d.log, d.spoolChanged)
 	d.spool.Store(s)
 	d.work.Go(func() { d.drain(s) })
@@ -105,7 +107,7 @@ func (d *delivery) drain(s *spool.Spool) {
 // drainSome sends the next batch, or waits until there may be one. An error means
 // that it panicked.
 func (d *delivery) drainSome(s *spool.Spool, wait *backoff.ExponentialBackOff) (found error) {
-	defer func() { found = defect.Of(recover()) }()
+	defer defect.Catch(func(panicked error) { found = panicked })
 	_ = s.Open() // its Status says what is wrong
 	for d.backlog.ending.Err() == nil && s.LookInto() {
 	}

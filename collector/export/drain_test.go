@@ -15,6 +15,7 @@ import (
 	"go.opentelemetry.io/otel/exporters/otlp/otlptrace"
 	tracepb "go.opentelemetry.io/proto/otlp/trace/v1"
 
+	"clntrace/collector/policy"
 	"clntrace/collector/stats"
 )
 
@@ -451,17 +452,19 @@ func TestSpoolGoesToTheNewEndpoint(t *testing.T) {
 		time.Sleep(30 * time.Second)
 		off := cfg
 		off.Endpoint = OffEndpoint
-		if err := p.Reconfigure(off, true); err != nil {
+		if err := p.Connect(off); err != nil {
 			t.Fatal(err)
 		}
+		p.policy = policyOf(off)
 		p.number(8, 2)
 		time.Sleep(time.Minute)
 		p.now("off", stats.Counts{Spooled: 8, Filtered: 2})
 		other := &fakeClient{answer: acknowledge}
 		p.connectTo(other)
-		if err := p.Reconfigure(cfg, true); err != nil {
+		if err := p.Connect(cfg); err != nil {
 			t.Fatal(err)
 		}
+		p.policy = policyOf(cfg)
 		time.Sleep(time.Second)
 		p.now("new endpoint", stats.Counts{Exported: 8, Filtered: 2})
 		if got := other.names(); !slices.Equal(got, numbers(0, 8)) {
@@ -591,7 +594,7 @@ func TestSpoolHoldsNoHeaders(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if strings.Contains(name+string(b), secret) || !strings.Contains(string(b), redacted) {
+		if strings.Contains(name+string(b), secret) || !strings.Contains(string(b), policy.Redacted) {
 			t.Errorf("%s: %q", name, b)
 		}
 	}

@@ -33,6 +33,8 @@ import (
 
 	"clntrace/collector/cln"
 	"clntrace/collector/correlate"
+	"clntrace/collector/memory"
+	"clntrace/collector/policy"
 	"clntrace/collector/process"
 	"clntrace/collector/recording"
 	"clntrace/collector/stats"
@@ -191,6 +193,8 @@ func config(e Endpoint) Config {
 type testPipeline struct {
 	*Pipeline
 	ledger stats.Ledger
+	room   *memory.Room
+	policy *policy.Policy
 	log    logBuffer
 	t      *testing.T
 }
@@ -220,32 +224,48 @@ func newTestPipeline(t *testing.T) *testPipeline {
 }
 
 func (p *testPipeline) init() {
-	p.Pipeline = NewPipeline(&p.ledger, slog.New(slog.NewTextHandler(&p.log, nil)), "test")
+	p.room = memory.NewRoom(DefaultQueueSize, SpanOverhead)
+	p.Pipeline = NewPipeline(Options{
+		Ledger: &p.ledger, Room: p.room, Policy: func() *policy.Policy { return p.policy },
+		Logger: slog.New(slog.NewTextHandler(&p.log, nil)), Version: "test",
+	})
 }
 
 func (p *testPipeline) start(cfg Config) *testPipeline {
 	p.t.Helper()
+	p.policy = policyOf(cfg)
+	p.room.SetLimit(cfg.QueueSize)
 	if err := p.Start(cfg); err != nil {
 		p.t.Fatal(err)
 	}
 	return p
 }
 
-// send books spans as accepted and submits those for which there is room.
+func policyOf(cfg Config) *policy.Policy {
+	return policy.New(policy.Config{
+		Off: cfg.Endpoint.Off(), SampleRatio: cfg.SampleRatio, DropSpans: cfg.DropSpans, RedactTags: cfg.RedactTags,
+	})
+}
+
+// send books spans as accepted and submits those for which there is room, unless the
+// endpoint is off.
 func (p *testPipeline) send(spans ...*correlate.Span) {
 	n := int64(len(spans))
 	counts := stats.Counts{Received: n, Accepted: n}
-	var reserved []*correlate.Span
+	var submitted []*correlate.Span
 	for _, s := range spans {
-		if p.Reserve(s) {
+		switch {
+		case p.policy.Verdict(s) != policy.Leaves:
+			counts.Filtered++
+		case p.room.Take(s):
 			counts.Pending++
-			reserved = append(reserved, s)
-		} else {
+			submitted = append(submitted, s)
+		default:
 			counts.DroppedQueueFull++
 		}
 	}
 	p.ledger.Book(counts, time.Now())
-	p.Submit(reserved, time.Now())
+	p.Submit(submitted)
 }
 
 func (p *testPipeline) shutdown(patience time.Duration) int64 {
@@ -290,7 +310,7 @@ func TestEveryMethodOfASpanIsOurOwn(t *testing.T) {
 // attributesOf exports s and returns what of it can be seen.
 func attributesOf(s *correlate.Span, cfg Config, database string) (*readOnlySpan, string) {
 	out := &readOnlySpan{in: s}
-	out.describe(newPolicy(cfg), databaseSystem(database))
+	out.describe(policyOf(cfg), databaseSystem(database))
 	var list []string
 	for _, a := range out.Attributes() {
 		list = append(list, string(a.Key)+"="+a.Value.String())
@@ -371,10 +391,10 @@ func TestRedactionReachesWhatIsDerived(t *testing.T) {
 	command := newSpan(3, "lightningd/jsonrpc", "method", secret)
 	command.Detail = secret
 	for _, s := range []*correlate.Span{request, query, command, newSpan(4, "xpay/payment", "payment_hash", secret)} {
-		if _, got := attributesOf(s, cfg, "sqlite3"); strings.Contains(got, secret) || !strings.Contains(got, redacted) {
+		if _, got := attributesOf(s, cfg, "sqlite3"); strings.Contains(got, secret) || !strings.Contains(got, policy.Redacted) {
 			t.Errorf("%s: %s", s.Name, got)
 		}
-		if got := newPolicy(cfg).Detail(s); strings.Contains(got, secret) {
+		if got := policyOf(cfg).Detail(s); strings.Contains(got, secret) {
 			t.Errorf("%s: detail %s", s.Name, got)
 		}
 	}
@@ -387,7 +407,7 @@ func TestRedactionReachesTheNameOfARoot(t *testing.T) {
 	root := newSpan(1, secret)
 	root.Synthetic, root.Detail, root.Request = true, secret, "cli:"+secret+"#1"
 	out, got := attributesOf(root, cfg, "")
-	if out.Name() != redacted || strings.Contains(got, secret) {
+	if out.Name() != policy.Redacted || strings.Contains(got, secret) {
 		t.Errorf("name %q, attributes %s", out.Name(), got)
 	}
 	root.Synthetic = false
@@ -536,7 +556,7 @@ func TestEndpointChangesWithoutLosingASpan(t *testing.T) {
 	p.SetNode(Node{})
 	p.send(newSpan(1, "a"), newSpan(2, "b"))
 	<-first.arrived
-	if err := p.Reconfigure(config(second.endpoint), true); err != nil {
+	if err := p.Connect(config(second.endpoint)); err != nil {
 		t.Fatal(err)
 	}
 	<-second.arrived
@@ -555,71 +575,13 @@ func TestBadEndpointFilesChangeNothing(t *testing.T) {
 	p.SetNode(Node{})
 	bad := config(mustParse(t, "https://localhost:1"))
 	bad.CAFile = "/nonexistent/ca.pem"
-	if err := p.Reconfigure(bad, true); err == nil || !strings.Contains(err.Error(), bad.CAFile) {
+	if err := p.Connect(bad); err == nil || !strings.Contains(err.Error(), bad.CAFile) {
 		t.Errorf("got %v, want an error that names the file", err)
 	}
 	p.send(newSpan(1, "a"))
 	<-b.arrived
 	p.shutdown(time.Minute)
 	p.want(stats.Counts{Exported: 1})
-}
-
-func TestPolicy(t *testing.T) {
-	b := newBackend(t)
-	cfg := config(b.endpoint)
-	cfg.DropSpans = []string{"db_*", "extend_tip"}
-	p := newTestPipeline(t).start(cfg)
-	p.SetNode(Node{})
-	p.send(newSpan(1, "db_exec_prepared"), newSpan(2, "extend_tip"), newSpan(3, "extend_tip2"), newSpan(4, "xdb_"))
-	cfg.DropSpans, cfg.SampleRatio = nil, 0
-	<-b.arrived
-	if err := p.Reconfigure(cfg, false); err != nil {
-		t.Fatal(err)
-	}
-	p.send(newSpan(5, "db_exec_prepared"))
-	cfg.SampleRatio, cfg.Endpoint = 1, OffEndpoint
-	if err := p.Reconfigure(cfg, true); err != nil {
-		t.Fatal(err)
-	}
-	p.send(newSpan(6, "a"))
-	p.shutdown(time.Minute)
-	p.want(stats.Counts{Exported: 2, Filtered: 3, SampledOut: 1})
-}
-
-func TestRootIsFilteredWithItsRequests(t *testing.T) {
-	for _, tc := range []struct {
-		pattern string
-		want    bool
-	}{{"jsonrpc", true}, {"json*", true}, {"xpay", true}, {"lightningd/jsonrpc", false}} {
-		cfg := config(mustParse(t, "http://localhost:1"))
-		cfg.DropSpans = []string{tc.pattern}
-		root := newSpan(1, "xpay")
-		root.Synthetic = true
-		if got := newPolicy(cfg).filters(root); got != tc.want {
-			t.Errorf("drop-spans=%s filters the root: %v, want %v", tc.pattern, got, tc.want)
-		}
-	}
-}
-
-func TestSamplingKeepsTracesWhole(t *testing.T) {
-	cfg := config(OffEndpoint)
-	cfg.SampleRatio = 0.3
-	p := newPolicy(cfg)
-	kept := 0
-	const traces = 10000
-	for i := range traces {
-		a, b := newSpan(uint64(i+1), "a"), newSpan(uint64(i+1), "b")
-		b.ID = trace.SpanID{1}
-		if p.samples(a) != p.samples(b) {
-			t.Fatalf("trace %s is cut in two", a.TraceID)
-		}
-		if p.samples(a) {
-			kept++
-		}
-	}
-	if share := float64(kept) / traces; share < 0.27 || share > 0.33 {
-		t.Errorf("kept %.3f of the traces, want 0.3", share)
-	}
 }
 
 func TestFullQueueIsCounted(t *testing.T) {
@@ -639,37 +601,6 @@ func TestFullQueueIsCounted(t *testing.T) {
 			t.Errorf("shutdown with a dead endpoint took %v of the %v it had", took, patience)
 		}
 	})
-}
-
-func TestMemoryIsBoundedInBytes(t *testing.T) {
-	for _, large := range []*correlate.Span{
-		newSpan(1, "jsonrpc", "id", strings.Repeat("x", 2000)),
-		newSpan(1, "jsonrpc", strings.Repeat("x", 2000), ""),
-		newSpan(1, "jsonrpc", slices.Repeat([]string{"x", ""}, 300)...),
-		newSpan(1, strings.Repeat("x", 2000)),
-		newSpan(1, "db_query_prepared", "query", strings.Repeat("x", 2000)),
-	} {
-		p := newTestPipeline(t)
-		p.limit.Store(1 << 30)
-		n := 0
-		for p.Reserve(distinct(large)) {
-			n++
-		}
-		if most := maxQueueBytes / 2000; n > most || n < most/6 {
-			t.Errorf("%d spans of some 2,000 bytes or more have room", n)
-		}
-		p.waiting.Store(0)
-	}
-}
-
-// distinct returns a copy of s that shares no value of a tag with it.
-func distinct(s *correlate.Span) *correlate.Span {
-	c := *s
-	c.Tags = slices.Clone(s.Tags)
-	for i := range c.Tags {
-		c.Tags[i].Value = strings.Clone(c.Tags[i].Value)
-	}
-	return &c
 }
 
 // recorded returns n spans as the collector makes them of what lightningd sent.
@@ -693,7 +624,7 @@ func recorded(t *testing.T, n int) []*correlate.Span {
 		if err := decoder.Decode(datagrams[i%len(datagrams)].Payload, &s.Span); err != nil {
 			t.Fatal(err)
 		}
-		s.Detail = details.Of(&s.Span)
+		s.Detail = details.Of(s.Name, s)
 		c.Add(s, time.Now())
 		spans = append(spans, c.Ready()...)
 	}
@@ -714,21 +645,21 @@ func TestDefaultQueueHasRoomForItsSpans(t *testing.T) {
 	spans := recorded(t, DefaultQueueSize)
 	queued := make([]sdktrace.ReadOnlySpan, len(spans))
 	for i, s := range spans {
-		if !p.Reserve(s) {
+		if !p.room.Take(s) {
 			t.Fatalf("%d recorded spans have room, want %d", i, len(spans))
 		}
 		queued[i] = &readOnlySpan{in: s}
 	}
-	used, reserved := float64(liveHeap()-before), float64(p.waitingBytes.Load())
+	used, reserved := float64(liveHeap()-before), float64(p.room.Bytes())
 	t.Logf("a span takes %.0f bytes, %.0f are reserved", used/DefaultQueueSize, reserved/DefaultQueueSize)
 	if used > 1.1*reserved || used < 0.7*reserved {
 		t.Errorf("%.0f bytes are reserved for %.0f", reserved, used)
 	}
 	for _, s := range queued {
-		p.unreserve(s.(*readOnlySpan).in)
+		p.room.Release(s.(*readOnlySpan).in)
 	}
-	if p.waitingBytes.Load() != 0 || len(p.shared.users) != 0 {
-		t.Errorf("with no span left %d bytes are reserved, %d texts are held", p.waitingBytes.Load(), len(p.shared.users))
+	if p.room.Bytes() != 0 {
+		t.Errorf("with no span left %d bytes are reserved", p.room.Bytes())
 	}
 }
 
@@ -797,7 +728,7 @@ func TestPlaintextToAnotherHostIsLoggedOnce(t *testing.T) {
 	cfg := config(mustParse(t, "http://192.0.2.1:4317"))
 	p := newTestPipeline(t).start(cfg)
 	cfg.Headers = map[string]string{"authorization": "other"}
-	if err := p.Reconfigure(cfg, true); err != nil {
+	if err := p.Connect(cfg); err != nil {
 		t.Fatal(err)
 	}
 	if strings.Count(p.log.String(), "unencrypted") != 1 {
@@ -876,7 +807,10 @@ func TestParseEndpoint(t *testing.T) {
 }
 
 func BenchmarkExport(b *testing.B) {
-	p := NewPipeline(new(stats.Ledger), slog.New(slog.DiscardHandler), "bench")
+	p := NewPipeline(Options{
+		Ledger: new(stats.Ledger), Room: memory.NewRoom(DefaultQueueSize, SpanOverhead), Policy: func() *policy.Policy { return nil },
+		Logger: slog.New(slog.DiscardHandler), Version: "bench",
+	})
 	if err := p.Start(config(OffEndpoint)); err != nil {
 		b.Fatal(err)
 	}

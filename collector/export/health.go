@@ -7,8 +7,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/HdrHistogram/hdrhistogram-go"
-
 	"clntrace/collector/stats"
 	"clntrace/collector/text"
 )
@@ -46,22 +44,16 @@ type endpointHealth struct {
 	to        Config        // of link
 	changed   chan struct{} // closed when link is replaced, and when an outage ends
 	report    stats.Export
-	since     time.Time // when the outage began; zero: there is none
-	notBefore time.Time // when the endpoint wants the next attempt
-	told      bool      // the outage has been logged
-	toldAt    time.Time // when an outage was last logged
-	refusal   string    // the last reason logged for a refusal
-	refusalAt time.Time // when it was logged
-	totalMS   float64
-	took      *hdrhistogram.Histogram // µs, of acknowledged requests
+	since     time.Time     // when the outage began; zero: there is none
+	notBefore time.Time     // when the endpoint wants the next attempt
+	told      bool          // the outage has been logged
+	toldAt    time.Time     // when an outage was last logged
+	refusal   string        // the last reason logged for a refusal
+	refusalAt time.Time     // when it was logged
+	took      stats.Latency // of acknowledged requests
 }
 
-func newEndpointHealth() *endpointHealth {
-	const slowest = 10 * time.Minute
-	return &endpointHealth{
-		changed: make(chan struct{}), took: hdrhistogram.New(1, slowest.Microseconds(), 2),
-	}
-}
+func newEndpointHealth() *endpointHealth { return &endpointHealth{changed: make(chan struct{})} }
 
 // replace brings next, which leads to cfg's endpoint, into use. It returns the last
 // link, which the caller closes, and its endpoint.
@@ -200,7 +192,7 @@ func (h *endpointHealth) noteDefect(lost int64, found error) (lines []string) {
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.complain(what, lost, Brief(found.Error()), time.Now())
+	return h.complain(what, lost, text.Brief(found.Error()), time.Now())
 }
 
 // unreachable records that the endpoint is away. The caller holds h.mu.
@@ -240,8 +232,7 @@ func (h *endpointHealth) noteRetry() {
 func (h *endpointHealth) noteTime(took time.Duration) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	_ = h.took.RecordValue(min(took.Microseconds(), h.took.HighestTrackableValue())) // cannot fail within its range
-	h.totalMS += took.Seconds() * 1000
+	h.took.Observe(took)
 }
 
 // status returns the state of the endpoint, and since when it has been unreachable;
@@ -250,9 +241,6 @@ func (h *endpointHealth) status() (stats.Export, time.Time) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	r := h.report
-	if n := h.took.TotalCount(); n > 0 {
-		r.AvgMS = h.totalMS / float64(n)
-		r.P99MS = float64(h.took.ValueAtQuantile(99)) / 1000
-	}
+	r.AvgMS, r.P99MS = h.took.MeanMS(), h.took.P99MS()
 	return r, h.since
 }

@@ -15,6 +15,7 @@ import (
 	"go.opentelemetry.io/otel/sdk/resource"
 
 	"clntrace/collector/export"
+	"clntrace/collector/text"
 )
 
 // link is the SDK's exporter for one endpoint.
@@ -211,7 +212,7 @@ func (e *exporter) note(l *link, err error) {
 	was := !e.since.IsZero()
 	switch {
 	case err != nil:
-		e.reason = export.Brief(err.Error())
+		e.reason = text.Brief(err.Error())
 		if !was {
 			e.since = time.Now()
 			e.log.Warn(fmt.Sprintf("%s does not take metrics: %s (logged once; tracestats tells more)", l.endpoint, e.reason))

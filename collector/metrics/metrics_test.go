@@ -153,8 +153,8 @@ var observed = []stats.Observation{
 	{Process: lightningd, Span: "extend_tip", Duration: -time.Second},
 }
 
-// text writes attributes as one line.
-func text(list []*commonpb.KeyValue) string {
+// attributes writes a list of them as one line.
+func attributes(list []*commonpb.KeyValue) string {
 	var parts []string
 	for _, a := range list {
 		parts = append(parts, a.GetKey()+"="+a.GetValue().GetStringValue())
@@ -170,10 +170,10 @@ func points(in *colmetricspb.ExportMetricsServiceRequest) (list []string) {
 			for _, m := range sm.GetMetrics() {
 				name := m.GetName() + " " + m.GetUnit() + " "
 				for _, p := range m.GetExponentialHistogram().GetDataPoints() {
-					list = append(list, fmt.Sprintf("%s%d %.6g %s", name, p.GetCount(), p.GetSum(), text(p.GetAttributes())))
+					list = append(list, fmt.Sprintf("%s%d %.6g %s", name, p.GetCount(), p.GetSum(), attributes(p.GetAttributes())))
 				}
 				for _, p := range m.GetSum().GetDataPoints() {
-					list = append(list, strings.TrimSpace(fmt.Sprintf("%s%d %v %s", name, p.GetAsInt(), m.GetSum().GetIsMonotonic(), text(p.GetAttributes()))))
+					list = append(list, strings.TrimSpace(fmt.Sprintf("%s%d %v %s", name, p.GetAsInt(), m.GetSum().GetIsMonotonic(), attributes(p.GetAttributes()))))
 				}
 				for _, temporality := range []metricspb.AggregationTemporality{m.GetExponentialHistogram().GetAggregationTemporality(), m.GetSum().GetAggregationTemporality()} {
 					if temporality == metricspb.AggregationTemporality_AGGREGATION_TEMPORALITY_DELTA {
@@ -242,7 +242,7 @@ func TestWhatArrives(t *testing.T) {
 			if header != "" {
 				t.Errorf("a header came from the environment: %s", header)
 			}
-			resource := text(in.GetResourceMetrics()[0].GetResource().GetAttributes())
+			resource := attributes(in.GetResourceMetrics()[0].GetResource().GetAttributes())
 			for _, part := range []string{"service.name=clntrace", "service.version=0.1.0", "service.instance.id=02aa", "cln.network=regtest", "service.namespace=fleet"} {
 				if !strings.Contains(resource, part) {
 					t.Errorf("no %s in the resource: %s", part, resource)
@@ -266,7 +266,7 @@ func TestOneServiceNameForAll(t *testing.T) {
 	if got := points(in)[0]; !strings.Contains(got, "service.name=my-node") {
 		t.Errorf("got %s", got)
 	}
-	if got := text(in.GetResourceMetrics()[0].GetResource().GetAttributes()); !strings.Contains(got, "service.name=my-node") {
+	if got := attributes(in.GetResourceMetrics()[0].GetResource().GetAttributes()); !strings.Contains(got, "service.name=my-node") {
 		t.Errorf("got %s", got)
 	}
 }

@@ -19,9 +19,10 @@ import (
 	"strconv"
 	"strings"
 	"time"
-	"unicode"
 
 	"github.com/hashicorp/golang-lru/v2/simplelru"
+
+	"clntrace/collector/text"
 )
 
 // Identity is one process. Two spans come from the same process exactly when
@@ -102,7 +103,7 @@ func (r *Resolver) identify(pid int32, start uint64, parent int32, fallback stri
 		return id
 	}
 	if name := r.executable(pid); name != "" {
-		id.Name, id.Known = printable(name), true // a file's name can be any bytes
+		id.Name, id.Known = text.Clean(name), true // a file's name can be any bytes
 	}
 	if parentStart, err := r.StartTime(parent); err == nil {
 		id.ParentPID, id.ParentStartTime = parent, parentStart
@@ -170,14 +171,4 @@ func (r *Resolver) executable(pid int32) string {
 
 func (r *Resolver) path(pid int32, file string) string {
 	return filepath.Join(r.proc, strconv.Itoa(int(pid)), file)
-}
-
-// printable returns name as text that can be shown and exported.
-func printable(name string) string {
-	return strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) {
-			return unicode.ReplacementChar
-		}
-		return r // for bytes that are not UTF-8, Map has made it the replacement already
-	}, name)
 }

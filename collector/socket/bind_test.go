@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"clntrace/collector/voice"
 )
 
 const inTheWay = "precious"
@@ -109,8 +111,8 @@ func TestWhatIsInTheWayIsLeftAloneAndNamed(t *testing.T) {
 
 // A device is not to be removed on our advice.
 func TestDeviceInTheWay(t *testing.T) {
-	_, err := bind(os.DevNull, false)
-	if err == nil || !strings.Contains(err.Error(), "(a device); "+Elsewhere) {
+	_, err := bind(os.DevNull, false, voice.Plugin)
+	if err == nil || !strings.Contains(err.Error(), "(a device); "+voice.Plugin.Elsewhere) {
 		t.Errorf("got %v", err)
 	}
 }
@@ -118,7 +120,7 @@ func TestDeviceInTheWay(t *testing.T) {
 func TestLiveIsAnErrorToTellApart(t *testing.T) {
 	path := filepath.Join(tempDir(t), "t")
 	listenAt(t, path, unix.SOCK_DGRAM)
-	if _, err := bind(path, false); !errors.Is(err, errLive) {
+	if _, err := bind(path, false, voice.Plugin); !errors.Is(err, errLive) {
 		t.Errorf("got %v, want %v", err, errLive)
 	}
 }
@@ -243,7 +245,7 @@ func TestFailedBindLeavesNoDescriptor(t *testing.T) {
 	before := next()
 	for _, path := range []string{live, dir, filepath.Join(dir, "missing", "t"), strings.Repeat("x", 108)} {
 		for range 3 {
-			if s, err := bind(path, false); err == nil {
+			if s, err := bind(path, false, voice.Plugin); err == nil {
 				t.Fatalf("bound %s: %+v", path, s)
 			}
 		}

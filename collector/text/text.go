@@ -1,12 +1,22 @@
-// Package text makes text from outside fit for bounded tables, terminals and log
+// Package text makes text from outside fit for OTLP, for tables, terminals and log
 // lines, and writes counts for people.
 package text
 
 import (
+	"errors"
+	"io/fs"
 	"strconv"
 	"strings"
 	"unicode"
 	"unicode/utf8"
+)
+
+const (
+	// maxBrief bounds what Brief returns, in bytes: a sentence or two.
+	maxBrief = 300
+	// maxQuotable bounds what Quotable returns, in bytes: enough to recognize a
+	// value, and not so much that it fills a terminal.
+	maxQuotable = 60
 )
 
 // Number writes n followed by one or many, whichever fits n.
@@ -30,6 +40,37 @@ func Clip(s string, most int) string {
 	return s[:end]
 }
 
+// TrimRune returns b without the incomplete rune at its end, if there is one.
+func TrimRune(b []byte) []byte {
+	for i := 1; i < utf8.UTFMax && i <= len(b); i++ {
+		if c := b[len(b)-i]; utf8.RuneStart(c) {
+			if c >= utf8.RuneSelf && !utf8.FullRune(b[len(b)-i:]) {
+				return b[:len(b)-i]
+			}
+			break
+		}
+	}
+	return b
+}
+
+// Clean returns s as text that OTLP can carry: each byte that is not UTF-8 and each
+// control character becomes U+FFFD. A single string that is not UTF-8 would make a
+// whole batch fail.
+func Clean[T string | []byte](s T) string {
+	for i := range len(s) {
+		if s[i] < ' ' || s[i] > '~' {
+			// Map makes a byte that is not UTF-8 U+FFFD by itself.
+			return strings.Map(func(r rune) rune {
+				if unicode.IsControl(r) {
+					return unicode.ReplacementChar
+				}
+				return r
+			}, string(s))
+		}
+	}
+	return string(s)
+}
+
 // Plain replaces what a terminal or lightning-cli would not show as it is;
 // lightning-cli shows <, > and & as u003c and so on. White space becomes blanks.
 func Plain(s string) string {
@@ -48,4 +89,51 @@ func Plain(s string) string {
 		}
 		return r
 	}, s)
+}
+
+// Brief makes what a backend or a proxy says, which may be a whole page, fit into a
+// line: at most maxBrief bytes, and Plain.
+func Brief(s string) string {
+	line := Plain(strings.Join(strings.Fields(s), " "))
+	if len(line) <= maxBrief {
+		return line
+	}
+	const more = "…"
+	return Clip(line, maxBrief-len(more)) + more
+}
+
+// ASCII makes s one line of printable ASCII, which every terminal and log shows
+// alike.
+func ASCII(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r < ' ' || r > '~' {
+			return '?'
+		}
+		return r
+	}, s)
+}
+
+// Sentence makes the text of an error fit for logs and for the answer to setconfig:
+// ASCII without double quotes. lightningd copies the raw JSON text of such an error
+// into a string that it escapes again, so the user would see each double quote and
+// backslash behind several backslashes.
+func Sentence(s string) string { return ASCII(strings.ReplaceAll(s, `"`, "'")) }
+
+// Quotable makes a value from outside fit to stand between single quotes in a
+// Sentence: at most maxQuotable bytes of it, and no backslashes.
+func Quotable(s string) string {
+	more := ""
+	if len(s) > maxQuotable {
+		s, more = s[:maxQuotable], "..."
+	}
+	return strings.ReplaceAll(Sentence(s), `\`, "?") + more
+}
+
+// Cause returns err without the operation and the path of package os, for sentences
+// that name them already.
+func Cause(err error) error {
+	if pathErr, ok := errors.AsType[*fs.PathError](err); ok {
+		return pathErr.Err
+	}
+	return err
 }

@@ -20,23 +20,38 @@ type Voice struct {
 	Configuration string
 	// Restart is what makes a changed option take effect: "restart the node".
 	Restart string
+	// Change is the command that changes some options without that: "setconfig". Empty:
+	// there is none.
+	Change string
+	// Directory is where files are by default: "lightningd's network directory".
+	Directory string
+	// Socket is what the socket's path is set with: "CLN_TRACE_SOCKET".
+	Socket string
+	// Elsewhere is how to have the socket at another path. It always helps.
+	Elsewhere string
 }
 
 var (
 	// Plugin speaks to the operator of a node.
 	Plugin = Voice{
 		prefix: "clntrace-", Statistics: "tracestats",
-		Configuration: "lightningd's configuration", Restart: "restart the node",
+		Configuration: "lightningd's configuration", Restart: "restart the node", Change: "setconfig",
+		Directory: "lightningd's network directory", Socket: "CLN_TRACE_SOCKET",
+		Elsewhere: "set CLN_TRACE_SOCKET to another path in lightningd's environment and restart the node",
 	}
 	// Collect speaks to somebody who runs clntrace collect.
 	Collect = Voice{
 		prefix: "--", Statistics: "SIGUSR1",
 		Configuration: "the command line", Restart: "start collect anew",
+		Directory: "the working directory", Socket: "--socket",
+		Elsewhere: "start collect with another --socket, and lightningd with the same CLN_TRACE_SOCKET",
 	}
 	// Demo speaks to somebody who tries clntrace demo.
 	Demo = Voice{
 		prefix: "--", only: []string{"otlp-endpoint"}, Statistics: "the table below",
 		Configuration: "the command line", Restart: "run the demo again",
+		Directory: "the working directory", Socket: "TMPDIR",
+		Elsewhere: "set TMPDIR to another directory and run the demo again",
 	}
 )
 

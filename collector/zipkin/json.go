@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"slices"
 	"strings"
+
+	"clntrace/collector/text"
 )
 
 // decodeJSON decodes any other valid JSON with the same meaning, in case a later
@@ -29,10 +31,10 @@ func (d *Decoder) decodeJSON(datagram []byte, s *Span) error {
 		(in.ParentID != "" && (!parseID(s.ParentID[:], in.ParentID) || !s.ParentID.IsValid())) {
 		return ErrID
 	}
-	s.Name, s.ServiceName = clean([]byte(in.Name)), clean([]byte(in.LocalEndpoint.ServiceName))
+	s.Name, s.ServiceName = text.Clean(in.Name), text.Clean(in.LocalEndpoint.ServiceName)
 	s.Timestamp, s.Duration = in.Timestamp, in.Duration
 	for key, value := range in.Tags {
-		s.Tags = append(s.Tags, Tag{clean([]byte(key)), clean([]byte(value))})
+		s.Tags = append(s.Tags, Tag{text.Clean(key), text.Clean(value)})
 	}
 	slices.SortFunc(s.Tags, func(a, b Tag) int { return strings.Compare(a.Key, b.Key) })
 	return nil

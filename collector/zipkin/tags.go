@@ -2,7 +2,9 @@ package zipkin
 
 import (
 	"bytes"
-	"unicode/utf8"
+
+	"clntrace/collector/cln"
+	"clntrace/collector/text"
 )
 
 const (
@@ -121,34 +123,11 @@ func (d *Decoder) decodeTag(t *Tag, b []byte, cut bool) bool {
 	t.Key = d.texts.intern(key)
 	switch {
 	case cut:
-		t.Value = clean(trimRune(value)) + ellipsis
-	case repeats(t.Key):
+		t.Value = text.Clean(text.TrimRune(value)) + ellipsis
+	case cln.Recurs(t.Key):
 		t.Value = d.texts.intern(value)
 	default:
-		t.Value = clean(value)
+		t.Value = text.Clean(value)
 	}
 	return true
-}
-
-// repeats reports whether the values of a tag recur, so that they are worth
-// sharing. Those of other tags (id, payment_hash) are nearly all unique.
-func repeats(key string) bool {
-	switch key {
-	case "query", "method", "error", "modifier", "step":
-		return true
-	}
-	return false
-}
-
-// trimRune removes an incomplete rune from the end of b.
-func trimRune(b []byte) []byte {
-	for i := 1; i < utf8.UTFMax && i <= len(b); i++ {
-		if c := b[len(b)-i]; utf8.RuneStart(c) {
-			if c >= utf8.RuneSelf && !utf8.FullRune(b[len(b)-i:]) {
-				return b[:len(b)-i]
-			}
-			break
-		}
-	}
-	return b
 }

@@ -20,6 +20,7 @@ import (
 	"clntrace/tests/lightningdtest"
 	"clntrace/tests/otlptest"
 	"clntrace/tests/recording"
+	"clntrace/tests/wait"
 )
 
 // nodeUser is whom the recipes run the node and clntrace as.
@@ -125,7 +126,7 @@ func (c container) start(t *testing.T, extra ...string) *running {
 			t.Log(r.output())
 		}
 	})
-	waitFor(t, "the socket", func() bool {
+	wait.For(t, "the socket", func() bool {
 		select {
 		case <-exited:
 			t.Fatalf("%v: %s", r.cmd.ProcessState, r.output())
@@ -265,7 +266,7 @@ func (r *running) statistics() string {
 	if err := syscall.Kill(r.pid, syscall.SIGUSR1); err != nil {
 		r.t.Fatal(err)
 	}
-	waitFor(r.t, "the statistics", func() bool { return strings.Contains(r.output()[before:], "export ") })
+	wait.For(r.t, "the statistics", func() bool { return strings.Contains(r.output()[before:], "export ") })
 	return r.output()[before:]
 }
 
@@ -415,7 +416,7 @@ func TestSidecarOfAnotherUser(t *testing.T) {
 			}
 			r := c.start(t)
 			if listed {
-				waitFor(t, "the socket to be open to others", func() bool {
+				wait.For(t, "the socket to be open to others", func() bool {
 					info, err := os.Stat(r.socket(c))
 					return err == nil && info.Mode().Perm() == 0o666
 				})
@@ -429,7 +430,7 @@ func TestSidecarOfAnotherUser(t *testing.T) {
 			}
 			counted := func() bool { return strings.Contains(r.statistics(), "extend_tip") }
 			if listed {
-				waitFor(t, "the span to be counted", counted)
+				wait.For(t, "the span to be counted", counted)
 			} else if counted() {
 				t.Error("counted a span of a user who may not send")
 			}
@@ -451,7 +452,7 @@ func TestQueueIsThatOfTheReceiver(t *testing.T) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	waitFor(t, "the socket", func() bool { _, err := os.Stat(socket); return err == nil })
+	wait.For(t, "the socket", func() bool { _, err := os.Stat(socket); return err == nil })
 	s := lightningdtest.SendersTo(t, sender, socket).Start("lightningd")
 	if err := cmd.Process.Signal(syscall.SIGSTOP); err != nil {
 		t.Fatal(err)

@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"clntrace/tests/wait"
 )
 
 // GetManifest asks for the manifest, which must be one that lightningd takes.
@@ -101,7 +103,7 @@ func (n *Node) call(id, method string, params any) (json.RawMessage, error) {
 			return nil, m.Error
 		}
 		return m.Result, nil
-	case <-time.After(patience):
-		return nil, errors.New("no answer to " + id + " within " + patience.String())
+	case <-time.After(wait.Limit):
+		return nil, errors.New("no answer to " + id + " within " + wait.Limit.String())
 	}
 }

@@ -94,7 +94,7 @@ func (b builder) build(ctx context.Context, s source, out string) error {
 
 // buildTarget builds, describes and packs the binary of one target.
 func (b builder) buildTarget(ctx context.Context, s source, t target, binary, out string) error {
-	const stamp = "clntrace/plugin.release" // see version.go there
+	const stamp = "clntrace/collector/version.release" // see version.go there
 	env := append(b.env[:len(b.env):len(b.env)], "GOOS="+t.os, "GOARCH="+t.arch, t.level)
 	if _, err := b.goCommand(ctx, env, "build", "-trimpath", "-buildvcs=false", "-o", binary, "-ldflags",
 		fmt.Sprintf("-s -w -buildid= -X %sVersion=%s -X %sCommit=%s", stamp, s.Version, stamp, s.Commit), "."); err != nil {

@@ -83,7 +83,7 @@ func newest(tags []string) string {
 var heading = regexp.MustCompile(`(?m)^## (\S+)[ \t]*(.*)$`)
 
 // development is the version of a commit without a tag, the same as that of
-// plugin.Version.
+// version.Number.
 func development(changelog, commit string) (string, error) {
 	next := heading.FindStringSubmatch(changelog)
 	if next == nil {

@@ -1,0 +1,23 @@
+package options
+
+import "clntrace/collector/export"
+
+// Config is everything that an operator can set. The zero Config is not usable;
+// start from Defaults.
+type Config struct {
+	export.Config
+
+	AllowUIDs []uint32 // further users whose datagrams are accepted
+	Metrics   bool     // also send OTLP metrics
+}
+
+// Defaults returns the configuration that applies if nothing is set.
+func Defaults() Config {
+	var cfg Config
+	for _, o := range table {
+		if o.Default != "" {
+			_ = o.set(&cfg, o.Default) // a default can be used, as the tests make sure
+		}
+	}
+	return cfg
+}
