@@ -20,6 +20,9 @@ const (
 	keyLink         = attribute.Key("cln.link")
 	keyTruncated    = attribute.Key("cln.truncated")
 	keyParentSpanID = attribute.Key("cln.parent.span_id")
+	keyIncomplete   = attribute.Key("cln.incomplete")
+	keyRequestWait  = attribute.Key("cln.request.wait") // s
+	keyRequestWork  = attribute.Key("cln.request.work") // s
 	keyNodeID       = attribute.Key("cln.node.id")
 	keyNodeAlias    = attribute.Key("cln.node.alias")
 	keyNetwork      = attribute.Key("cln.network")
@@ -32,8 +35,8 @@ const rpcSystem = "jsonrpc"
 // redacted tag is redacted too.
 func (s *readOnlySpan) describe(p *policy.Policy, database attribute.KeyValue) {
 	most := 2 // attributes besides the tags, for what a span is about
-	if s.in.Request != "" || s.in.Truncated {
-		most = 6 // and for its relations
+	if s.in.Request != "" || s.in.Truncated || s.in.SentTraceID.IsValid() {
+		most = 8 // and for its relations
 	}
 	list := make([]attribute.KeyValue, 0, len(s.in.Tags)+most)
 	for i := range s.in.Tags {
@@ -70,8 +73,17 @@ func (s *readOnlySpan) describeRelations(list []attribute.KeyValue, p *policy.Po
 	if s.in.Synthetic {
 		list = append(list, keySynthetic.Bool(true))
 	}
+	if s.in.Incomplete {
+		list = append(list, keyIncomplete.Bool(true))
+	}
+	if s.in.SentTraceID.IsValid() {
+		list = append(list, keyTraceID.String(s.in.SentTraceID.String()))
+	}
 	if s.in.SentID.IsValid() {
-		list = append(list, keyTraceID.String(s.in.SentTraceID.String()), keySpanID.String(s.in.SentID.String()))
+		list = append(list, keySpanID.String(s.in.SentID.String()))
+	}
+	if s.in.Paired {
+		list = append(list, keyRequestWait.Float64(s.in.Wait.Seconds()), keyRequestWork.Float64(s.in.Work.Seconds()))
 	}
 	if s.in.Truncated {
 		list = append(list, keyTruncated.Bool(true))

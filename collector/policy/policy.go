@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/trace"
 
 	"clntrace/collector/cln"
 	"clntrace/collector/correlate"
@@ -73,7 +74,7 @@ func (p *Policy) Verdict(s *correlate.Span) Verdict {
 		return Leaves
 	case p.off, p.drops(s.Name), s.Synthetic && p.drops(cln.SpanRequest):
 		return Filtered
-	case !p.samples(s):
+	case !p.Samples(s.TraceID):
 		return SampledOut
 	}
 	return Leaves
@@ -83,14 +84,12 @@ func (p *Policy) Verdict(s *correlate.Span) Verdict {
 // was added to requests goes with them (see Verdict): alone it says nothing.
 func (p *Policy) drops(name string) bool { return p.drop != nil && p.drop.MatchString(name) }
 
-// samples reports whether s belongs to the share of traces that leaves.
-func (p *Policy) samples(s *correlate.Span) bool {
-	if p.sampler == nil {
+// Samples reports whether the trace with that id belongs to the share that leaves.
+func (p *Policy) Samples(id trace.TraceID) bool {
+	if p == nil || p.sampler == nil {
 		return true
 	}
-	result := p.sampler.ShouldSample(sdktrace.SamplingParameters{
-		ParentContext: context.Background(), TraceID: s.TraceID, Name: s.Name,
-	})
+	result := p.sampler.ShouldSample(sdktrace.SamplingParameters{ParentContext: context.Background(), TraceID: id})
 	return result.Decision == sdktrace.RecordAndSample
 }
 
