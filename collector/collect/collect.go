@@ -28,7 +28,7 @@ import (
 func Help() string {
 	return "Usage: clntrace collect --socket=PATH [options]\n\n" +
 		"Receives spans at PATH and exports them, without lightningd. SIGUSR1 prints the\n" +
-		"statistics, SIGINT and SIGTERM end it.\n\n  --socket=string\n" +
+		"statistics; SIGINT, SIGTERM and SIGHUP end it, after what is left has been sent.\n\n  --socket=string\n" +
 		"      The socket's path: what CLN_TRACE_SOCKET is in lightningd's environment\n" + options.Help(voice.Collect)
 }
 
@@ -61,9 +61,15 @@ func Main(version string, args []string) int {
 	signal.Ignore(syscall.SIGPIPE)
 	signals := make(chan os.Signal, 8) // buffered, so that pending SIGUSR1s do not make us miss a SIGTERM
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGUSR1)
+	if !signal.Ignored(syscall.SIGHUP) { // as nohup has it ignored
+		signal.Notify(signals, syscall.SIGHUP)
+	}
 	spans := collector.Open(collector.Options{
 		SocketPath: parsed.socket, Version: version, Voice: voice.Collect, Logger: logger,
 	})
+	if deaf := options.Deaf(os.Environ()); deaf != "" {
+		logger.Info(deaf)
+	}
 	spans.PreferReceiving()
 	spans.Start(parsed.config, nil)
 	run(spans, logger, tables, signals)

@@ -12,9 +12,9 @@ func TestPage(t *testing.T) {
 	}{
 		{"", "Help on: collect, options, or the name of an option", ""},
 		{"collect", "about collect", ""},
-		{"otlp-endpoint", "  clntrace-otlp-endpoint=string\n", ""},
+		{"otlp-endpoint", "  clntrace-otlp-endpoint=string (dynamic)\n", ""},
 		{"clntrace-otlp-endpoint", "With clntrace collect: --otlp-endpoint\n", ""},
-		{"--sample-ratio", "  clntrace-sample-ratio=string\n", ""},
+		{"--sample-ratio", "  clntrace-sample-ratio=string (dynamic)\n", ""},
 		{"colect", "", "there is no help on 'colect'; see 'clntrace help collect'"},
 		{"endpoint", "", "see 'clntrace help otlp-endpoint'"},
 		{"collect now", "", "there is no help on 'collect now'; see 'clntrace help'"},

@@ -19,7 +19,7 @@ import (
 	"testing"
 	"time"
 
-	"clntrace/collector/export"
+	"clntrace/collector/otlp"
 	"clntrace/collector/text"
 	"clntrace/collector/voice"
 )
@@ -57,8 +57,8 @@ func TestDefaultsAreThoseOfTheCollector(t *testing.T) {
 
 func TestResolve(t *testing.T) {
 	def := Defaults()
-	endpoint := func(s string) export.Endpoint {
-		e, err := export.ParseEndpoint(s)
+	endpoint := func(s string) otlp.Endpoint {
+		e, err := otlp.ParseEndpoint(s)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -85,28 +85,28 @@ func TestResolve(t *testing.T) {
 		{name: "default endpoint follows the protocol",
 			env: map[string]string{"OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf"},
 			change: func(c *Config) {
-				c.Protocol, c.Endpoint = export.ProtocolHTTP, export.DefaultEndpoint(export.ProtocolHTTP)
+				c.Protocol, c.Endpoint = otlp.ProtocolHTTP, otlp.DefaultEndpoint(otlp.ProtocolHTTP)
 			}},
 		{name: "protocol of traces before that of all",
 			env: map[string]string{"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc", "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "http/protobuf"},
 			change: func(c *Config) {
-				c.Protocol, c.Endpoint = export.ProtocolHTTP, export.DefaultEndpoint(export.ProtocolHTTP)
+				c.Protocol, c.Endpoint = otlp.ProtocolHTTP, otlp.DefaultEndpoint(otlp.ProtocolHTTP)
 			}},
 		{name: "variable of traces is used as it is over HTTP",
 			env: map[string]string{"OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://traces:1/x"},
 			change: func(c *Config) {
-				c.Protocol, c.Endpoint = export.ProtocolHTTP, endpoint("http://traces:1/x").ForTracesAlone()
+				c.Protocol, c.Endpoint = otlp.ProtocolHTTP, endpoint("http://traces:1/x").ForTracesAlone()
 			}},
 		{name: "general variable is a base over HTTP",
 			env: map[string]string{"OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf", "OTEL_EXPORTER_OTLP_ENDPOINT": "http://general:1/x"},
 			change: func(c *Config) {
-				c.Protocol, c.Endpoint = export.ProtocolHTTP, endpoint("http://general:1/x")
+				c.Protocol, c.Endpoint = otlp.ProtocolHTTP, endpoint("http://general:1/x")
 			}},
 		{name: "option is a base over HTTP, and what was set for traces alone is forgotten",
 			given: map[string]string{"otlp-endpoint": "http://option:1/x", "otlp-protocol": "http/protobuf"},
 			env:   map[string]string{"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://traces:1/x"},
 			change: func(c *Config) {
-				c.Protocol, c.Endpoint = export.ProtocolHTTP, endpoint("http://option:1/x")
+				c.Protocol, c.Endpoint = otlp.ProtocolHTTP, endpoint("http://option:1/x")
 			}},
 		{name: "a slash at the end is no path",
 			given:  map[string]string{"otlp-endpoint": "http://option:1/"},
@@ -117,7 +117,7 @@ func TestResolve(t *testing.T) {
 			change: func(c *Config) { c.Headers = map[string]string{} }},
 		{name: "off",
 			given:  map[string]string{"otlp-endpoint": "off"},
-			change: func(c *Config) { c.Endpoint = export.OffEndpoint }},
+			change: func(c *Config) { c.Endpoint = otlp.OffEndpoint }},
 		{name: "white space",
 			given:  map[string]string{"sample-ratio": " 0.5 "},
 			change: func(c *Config) { c.SampleRatio = 0.5 }},
@@ -130,7 +130,7 @@ func TestResolve(t *testing.T) {
 				"redact-tags": "id,query", "batch-size": "10", "batch-delay": "2s", "spool-dir": "/spool",
 				"spool-size": "0", "allow-uids": "1000", "metrics": "true"},
 			change: func(c *Config) {
-				c.Timeout, c.Compression, c.ServiceName = 3*time.Second, export.CompressionGzip, "node"
+				c.Timeout, c.Compression, c.ServiceName = 3*time.Second, otlp.CompressionGzip, "node"
 				c.ServiceNamespace, c.ResourceAttributes = "fleet", map[string]string{"a": "b c"}
 				c.GroupRequests, c.DropSpans, c.RedactTags = false, []string{"db_*"}, []string{"id", "query"}
 				c.BatchSize, c.BatchDelay, c.SpoolDir, c.SpoolSize = 10, 2*time.Second, "/spool", 0
@@ -191,7 +191,7 @@ func TestEveryFaultIsNamedAtOnce(t *testing.T) {
 		if !strings.HasPrefix(f.Text, voice.Plugin.Option(f.Option)+":") && !strings.HasPrefix(f.Text, voice.Plugin.Option(f.Option)+" ") {
 			t.Errorf("the sentence does not begin with the option's name: %s", f.Text)
 		}
-		if !strings.Contains(f.Text, "allowed ") {
+		if !strings.Contains(f.Text, "must be ") && !strings.HasSuffix(f.Text, "set both or none") {
 			t.Errorf("the sentence does not say what is allowed: %s", f.Text)
 		}
 		if strings.Contains(f.Text, "hunter2") {
@@ -220,7 +220,7 @@ func TestEveryFaultIsNamedAtOnce(t *testing.T) {
 
 func TestFaultNamesTheVariable(t *testing.T) {
 	_, faults := with(nil, map[string]string{"OTEL_EXPORTER_OTLP_PROTOCOL": "http/json"}).Resolve()
-	if want := []string{"OTEL_EXPORTER_OTLP_PROTOCOL: got 'http/json', allowed are grpc and http/protobuf"}; !reflect.DeepEqual(texts(faults), want) {
+	if want := []string{"OTEL_EXPORTER_OTLP_PROTOCOL: got 'http/json', must be grpc or http/protobuf"}; !reflect.DeepEqual(texts(faults), want) {
 		t.Errorf("got %q, want %q", texts(faults), want)
 	}
 	_, faults = with(nil, map[string]string{"OTEL_EXPORTER_OTLP_HEADERS": "hunter2"}).Resolve()
@@ -230,7 +230,7 @@ func TestFaultNamesTheVariable(t *testing.T) {
 }
 
 func TestPathOverGRPCIsAFault(t *testing.T) {
-	const allowed = "which has a path, and gRPC has none; allowed is http://host:port, or to set clntrace-otlp-protocol=http/protobuf"
+	const allowed = "which has a path, and gRPC has none; must be http://host:port, or set clntrace-otlp-protocol=http/protobuf"
 	for _, tt := range []struct {
 		given, env map[string]string
 		want       string
@@ -244,7 +244,7 @@ func TestPathOverGRPCIsAFault(t *testing.T) {
 		if got := texts(faults); !reflect.DeepEqual(got, []string{tt.want}) {
 			t.Errorf("got  %q\nwant %q", got, tt.want)
 		}
-		if cfg.Endpoint != export.DefaultEndpoint(export.ProtocolGRPC) {
+		if cfg.Endpoint != otlp.DefaultEndpoint(otlp.ProtocolGRPC) {
 			t.Errorf("the endpoint is %s", cfg.Endpoint)
 		}
 	}
@@ -329,21 +329,21 @@ func TestFaultsNameWhatIsWrong(t *testing.T) {
 		want       []string // parts
 	}{
 		{"dynamic", map[string]string{"sample-ratio": "2"}, nil,
-			[]string{"clntrace-sample-ratio: got '2', allowed is"}},
+			[]string{"clntrace-sample-ratio: got '2', must be"}},
 		{"not dynamic", map[string]string{"batch-delay": "5"}, nil,
-			[]string{"clntrace-batch-delay: got '5', allowed is"}},
+			[]string{"clntrace-batch-delay: got '5', must be"}},
 		{"variable", nil, map[string]string{"OTEL_EXPORTER_OTLP_ENDPOINT": "x"},
-			[]string{"OTEL_EXPORTER_OTLP_ENDPOINT: got 'x'", "allowed are"}},
+			[]string{"OTEL_EXPORTER_OTLP_ENDPOINT: got 'x'", "must be"}},
 		{"key without certificate, by variable", nil, map[string]string{"OTEL_EXPORTER_OTLP_CLIENT_KEY": "/k"},
 			[]string{"clntrace-otlp-cert-file is not set, OTEL_EXPORTER_OTLP_CLIENT_KEY is"}},
 		{"quotation marks", map[string]string{"otlp-endpoint": `"http://localhost:4317"`}, nil,
 			[]string{"got ''http://localhost:4317''", "leave out the quotation marks"}},
 		{"quotation marks around names", map[string]string{"redact-tags": ` "payment_hash,id"`}, nil,
-			[]string{"clntrace-redact-tags: got ' 'payment_hash,id''", "allowed is the value alone; leave out the quotation marks"}},
+			[]string{"clntrace-redact-tags: got ' 'payment_hash,id''", "must be the value alone; leave out the quotation marks"}},
 		{"quotation marks in a variable", nil, map[string]string{"OTEL_RESOURCE_ATTRIBUTES": "'a=b'"},
 			[]string{"OTEL_RESOURCE_ATTRIBUTES: got ''a=b''", "leave out the quotation marks"}},
 		{"credentials without a scheme", map[string]string{"otlp-endpoint": "hunter2@localhost:4317"}, nil,
-			[]string{"got '***@localhost:4317'", "allowed are http://host:port"}},
+			[]string{"got '***@localhost:4317'", "must be http://host:port"}},
 		{"header as in HTTP", map[string]string{"otlp-headers": "Authorization: Bearer hunter2"}, nil,
 			[]string{"entry 1 is not key=value", "a comma is %2C", "such as authorization=Bearer%20TOKEN"}},
 		{"home directory", map[string]string{"spool-dir": "~/spool"}, nil, []string{"got '~/spool', only a shell knows"}},
@@ -381,7 +381,7 @@ func markdownTable() string {
 		if o.Dynamic {
 			dynamic = "yes"
 		}
-		fmt.Fprintf(&b, "| `%s` | %s | %s | %s | %s |\n", voice.Plugin.Option(o.Name), o.Kind, cmp.Or(o.defaultText(voice.Plugin), "empty"), dynamic, o.markdown(voice.Plugin))
+		fmt.Fprintf(&b, "| `%s` | %s | %s | %s | %s |\n", voice.Plugin.Option(o.Name), o.Kind, cmp.Or(o.defaultText(voice.Plugin), "empty"), dynamic, o.markdown(voice.Plugin)+o.facts(""))
 	}
 	return b.String()
 }
@@ -398,26 +398,45 @@ func TestMarkdownTable(t *testing.T) {
 	}
 }
 
-func TestREADMETable(t *testing.T) {
-	const path, begin, end = "../../README.md", "<!-- options -->\n", "<!-- /options -->"
+// variablesTable is the README's table of the variables of OpenTelemetry.
+func variablesTable() string {
+	var b strings.Builder
+	row := func(names []string, meaning string) {
+		fmt.Fprintf(&b, "| `%s` | %s |\n", strings.Join(names, "`, `"), meaning)
+	}
+	b.WriteString("| variable | stands in for |\n| --- | --- |\n")
+	for _, r := range honoured(voice.Plugin) {
+		row(r.names, r.meaning)
+	}
+	b.WriteString("\n| not honoured | because |\n| --- | --- |\n")
+	for _, r := range notHonoured() {
+		row(r.names, r.meaning)
+	}
+	return b.String()
+}
+
+func TestREADMETables(t *testing.T) {
+	const path = "../../README.md"
 	readme, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	head, rest, found := strings.Cut(string(readme), begin)
-	table, tail, closed := strings.Cut(rest, end)
-	if !found || !closed {
-		t.Fatalf("README.md has no %s and %s", strings.TrimSpace(begin), end)
+	made := string(readme)
+	for name, table := range map[string]string{"options": markdownTable(), "variables": variablesTable()} {
+		begin, end := "<!-- "+name+" -->\n", "<!-- /"+name+" -->"
+		head, rest, found := strings.Cut(made, begin)
+		_, tail, closed := strings.Cut(rest, end)
+		if !found || !closed {
+			t.Fatalf("README.md has no %s and %s", strings.TrimSpace(begin), end)
+		}
+		made = head + begin + "\n" + table + "\n" + end + tail
 	}
-	want := "\n" + markdownTable() + "\n"
 	if *update {
-		if err := os.WriteFile(path, []byte(head+begin+want+end+tail), 0o644); err != nil {
+		if err := os.WriteFile(path, []byte(made), 0o644); err != nil {
 			t.Fatal(err)
 		}
-		return
-	}
-	if table != want {
-		t.Errorf("README.md's table of options is not the program's: run go test ./collector/options -run README -update")
+	} else if made != string(readme) {
+		t.Errorf("README.md's tables are not the program's: run go test ./collector/options -run README -update")
 	}
 }
 

@@ -25,7 +25,7 @@ func ParseMode(text string) (Mode, error) {
 			return Mode(m), nil
 		}
 	}
-	return Off, fmt.Errorf("allowed is one of %s", strings.Join(modeNames, ", "))
+	return Off, fmt.Errorf("must be one of %s", strings.Join(modeNames, ", "))
 }
 
 // String returns the value of the option.
