@@ -230,7 +230,7 @@ func (d *decoder) countRequests(whole []correlate.Whole) {
 	observations := make([]stats.Observation, len(whole))
 	for i, r := range whole {
 		observations[i] = stats.Observation{
-			Process: r.Process, Span: stats.SpanWhole, Detail: shown.Show(cln.TagID, r.Method),
+			Process: r.Process, Span: cln.SpanWhole, Detail: shown.Show(cln.TagID, r.Method),
 			Duration: r.Duration, Failed: r.Failed,
 		}
 	}

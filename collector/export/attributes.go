@@ -16,6 +16,7 @@ const (
 	keyRequestRoot  = attribute.Key("cln.request.root")
 	keyTraceID      = attribute.Key("cln.trace_id") // as sent, where grouping gave the span others
 	keySpanID       = attribute.Key("cln.span_id")
+	keySpanName     = attribute.Key("cln.span.name") // as sent, where it is exported under another one
 	keySynthetic    = attribute.Key("cln.synthetic")
 	keyLink         = attribute.Key("cln.link")
 	keyTruncated    = attribute.Key("cln.truncated")
@@ -34,9 +35,9 @@ const rpcSystem = "jsonrpc"
 // describe fills in the name, attributes and links of s. What is derived from a
 // redacted tag is redacted too.
 func (s *readOnlySpan) describe(p *policy.Policy, database attribute.KeyValue) {
-	most := 2 // attributes besides the tags, for what a span is about
+	most := 3 // attributes besides the tags, for what a span is about
 	if s.in.Request != "" || s.in.Truncated || s.in.SentTraceID.IsValid() {
-		most = 8 // and for its relations
+		most = 9 // and for its relations
 	}
 	list := make([]attribute.KeyValue, 0, len(s.in.Tags)+most)
 	for i := range s.in.Tags {
@@ -60,7 +61,9 @@ func (s *readOnlySpan) describe(p *policy.Policy, database attribute.KeyValue) {
 	case s.in.Name == cln.SpanCommand, s.in.Name == cln.SpanBackend, s.in.Name == cln.SpanRequest, s.in.Synthetic:
 		list = appendRPC(list, p.Detail(s.in))
 	}
-	s.name = p.Name(s.in)
+	if s.name = p.Name(s.in); s.name != s.in.Name && !s.in.Synthetic {
+		list = append(list, keySpanName.String(s.in.Name))
+	}
 	s.attributes = s.describeRelations(list, p)
 	s.links = links(s.in.Links)
 }

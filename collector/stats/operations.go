@@ -51,9 +51,6 @@ type Pairing struct {
 	Answer  time.Duration // the rest
 }
 
-// SpanWhole stands for a span's name where requests as a whole are counted.
-const SpanWhole = "request"
-
 type operationKey struct{ process, span, detail string }
 
 type operation struct {

@@ -3,6 +3,8 @@ package stats
 import (
 	"testing"
 	"time"
+
+	"clntrace/collector/cln"
 )
 
 func TestWhereRequestsWaited(t *testing.T) {
@@ -29,8 +31,8 @@ func TestWhereRequestsWaited(t *testing.T) {
 
 func TestWholeRequestIsNoSpanOfItsSender(t *testing.T) {
 	table := NewOperations()
-	table.ObserveDerived([]Observation{{xpay, SpanWhole, "xpay", time.Second, true}})
-	if rows := table.Operations(Query{Limit: 1}); len(rows) != 1 || rows[0].Span != SpanWhole || rows[0].Count != 1 || rows[0].Errors != 1 {
+	table.ObserveDerived([]Observation{{xpay, cln.SpanWhole, "xpay", time.Second, true}})
+	if rows := table.Operations(Query{Limit: 1}); len(rows) != 1 || rows[0].Span != cln.SpanWhole || rows[0].Count != 1 || rows[0].Errors != 1 {
 		t.Errorf("operations are %+v", rows)
 	}
 	if senders := table.Processes(); len(senders) != 0 {
