@@ -116,11 +116,6 @@ type interval struct {
 	end           int64 // the command's end is not after this
 }
 
-// during bounds the commands that may have served s.
-func during(s *Span) interval {
-	return interval{after: s.Timestamp - 1, before: s.Timestamp + s.Duration + 1, end: s.Timestamp + s.Duration}
-}
-
 // within returns the commands of a method that lie in the interval, in order, valid
 // until one is added or removed. If there are more than maxCompared it returns the
 // first ones and says so.
