@@ -41,6 +41,20 @@ var compression = parser{set: func(c *Config, s string) error {
 	return fmt.Errorf("must be %s or %s", otlp.CompressionNone, otlp.CompressionGzip)
 }}
 
+// How spans are named.
+const (
+	namesSemantic = "semantic"
+	namesAsSent   = "as-sent"
+)
+
+var spanNames = parser{set: func(c *Config, s string) error {
+	if s != namesSemantic && s != namesAsSent {
+		return fmt.Errorf("must be %s or %s", namesSemantic, namesAsSent)
+	}
+	c.NamesAsSent = s == namesAsSent
+	return nil
+}}
+
 func durationTo(most time.Duration, field func(*Config) *time.Duration) parser {
 	return parser{
 		limit: inWords(minDuration) + " to " + inWords(most),

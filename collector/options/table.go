@@ -94,7 +94,7 @@ var table = []Option{
 		doc:    "Share of traces exported. A trace is exported whole or not at all; statistics count every span",
 		parser: parser{limit: "0 to 1", set: func(c *Config, s string) (err error) { c.SampleRatio, err = parseRatio(s); return err }}},
 	{Name: "drop-spans", Kind: String, Dynamic: true,
-		doc: "Span names, separated by commas, with `*` for any text (`db_*`), that are counted and not exported",
+		doc: "Span names, separated by commas, with `*` for any text (`db_*`), that are counted and not exported. A pattern matches the name as sent, the exported name, or the text that the statistics show under WHAT (`jsonrpc getinfo`)",
 		parser: parser{set: func(c *Config, s string) (err error) {
 			c.DropSpans, err = parseList(s, checkText)
 			return err
@@ -123,6 +123,9 @@ var table = []Option{
 	{Name: "spool-size", Kind: Int, Default: "64",
 		doc:    "MiB on disk at most, 0 for no spool. When it is full the oldest batches are dropped and counted",
 		parser: wholeNumber(0, 1<<20, func(c *Config) *int { return &c.SpoolSize })},
+	{Name: "span-names", Kind: String, Default: namesSemantic,
+		doc:    "`semantic`: a span's name is what it is about, as the semantic conventions ask for (`getroutes`, `UPDATE channels`). `as-sent`: the name that lightningd gave",
+		parser: spanNames},
 	{Name: "allow-uids", Kind: String,
 		doc:    "Numeric ids of further users, separated by commas, whose spans are accepted. Only then is the socket's mode 0666",
 		parser: parser{set: func(c *Config, s string) (err error) { c.AllowUIDs, err = parseUIDs(s); return err }}},
