@@ -21,6 +21,7 @@ type facts struct {
 	config    Config
 	problems  []string      // sentences about options that cannot be used
 	outage    time.Time     // since when the endpoint takes no spans; zero: it does
+	rejected  time.Duration // since spans were last rejected; Export.RejectedAt says whether they were
 	silent    time.Duration // since the last span or, if none has come, since Open
 	spansCame bool
 	malformed error // what was wrong with the last datagram that was no span; nil: none
@@ -60,12 +61,19 @@ func diagnose(f facts) (stats.Status, []string) {
 // status sums up.
 func (f *facts) status() stats.Status {
 	switch {
-	case f.link.Problem != "", len(f.problems) > 0, f.report.Export.State == export.StateRefusing:
+	case f.link.Problem != "", len(f.problems) > 0, f.report.Export.State == export.StateRefusing, f.rejecting():
 		return stats.StatusDegraded
 	case !f.outage.IsZero():
 		return stats.StatusBackendUnreachable
 	}
 	return stats.StatusOK
+}
+
+// rejecting reports whether the endpoint has rejected spans of late, though it may have
+// taken others since.
+func (f *facts) rejecting() bool {
+	const late = 5 * time.Minute
+	return !f.report.Export.RejectedAt.IsZero() && f.rejected < late
 }
 
 // diagnosis is what has been found so far.
@@ -225,14 +233,18 @@ func (d *diagnosis) disk() {
 	}
 }
 
-// rejections tells why the endpoint rejected spans.
+// rejections tells why the endpoint rejected spans in the last hour.
 func (d *diagnosis) rejections() {
-	e := &d.report.Export
-	switch n := d.report.Spans.RejectedByBackend; {
-	case n > 0 && e.Rejection != "":
-		d.warn("%s rejected %s lost: %s.", e.Endpoint, text.Number(n, "span, it is", "spans, they are"), e.Rejection)
-	case n > 0:
-		d.warn("%s rejected before the endpoint or its headers last changed. The log says why.", text.Number(n, "span is lost that was", "spans are lost that were"))
+	e, n := &d.report.Export, d.report.Spans.RejectedByBackend
+	if e.RejectedAt.IsZero() {
+		return
+	}
+	last := e.RejectedAt.UTC().Format("15:04:05 UTC")
+	if e.Rejection != "" {
+		d.warn("%s rejected %s lost, last at %s: %s.", e.Endpoint, text.Number(n, "span, it is", "spans, they are"), last, e.Rejection)
+	} else {
+		d.warn("%s rejected before the endpoint or its headers last changed, at %s. The log says why.",
+			text.Number(n, "span is lost that was", "spans are lost that were"), last)
 	}
 }
 

@@ -91,9 +91,12 @@ var diagnoses = []struct {
 		[]string{"1 damaged file was set aside in /s."}},
 	{"rejected by the endpoint", func(f *facts) {
 		f.report.Spans.RejectedByBackend, f.report.Export.Rejection, f.report.Export.LastError = 6, "it wants credentials", "an outage since"
-	}, stats.StatusOK, []string{"http://x:1 rejected 6 spans, they are lost: it wants credentials."}},
-	{"rejected before a setconfig", func(f *facts) { f.report.Spans.RejectedByBackend = 6 }, stats.StatusOK,
-		[]string{"6 spans are lost that were rejected before the endpoint or its headers last changed"}},
+		f.report.Export.RejectedAt, f.rejected = time.Unix(1795324398, 0), time.Minute
+	}, stats.StatusDegraded, []string{"http://x:1 rejected 6 spans, they are lost, last at 05:13:18 UTC: it wants credentials."}},
+	{"rejected before a setconfig", func(f *facts) {
+		f.report.Spans.RejectedByBackend, f.report.Export.RejectedAt, f.rejected = 6, time.Unix(1795324398, 0), 30*time.Minute
+	}, stats.StatusOK, []string{"6 spans are lost that were rejected before the endpoint or its headers last changed, at 05:13:18 UTC"}},
+	{"rejected long ago", func(f *facts) { f.report.Spans.RejectedByBackend = 6 }, stats.StatusOK, nil},
 	{"malformed", func(f *facts) { f.report.Datagrams.Malformed, f.malformed = 8, zipkin.ErrForm }, stats.StatusOK,
 		[]string{"8 datagrams were not spans *" + zipkin.ErrForm.Error() + "*/run/t.sock"}},
 	{"a defect", func(f *facts) { f.defect = errors.New("boom") }, stats.StatusOK, []string{"Spans ran into boom."}},

@@ -40,7 +40,7 @@ func (c *Collector) openRequest(q correlate.OpenRequest, now time.Time) recorder
 	began := time.UnixMicro(q.Start)
 	return recorder.Summary{
 		TraceID: q.TraceID.String(), StartedAt: began.UTC(), DurationMS: float64(now.Sub(began).Microseconds()) / 1000,
-		Process: q.Process.Name, Span: requestSpan, Detail: p.Show(cln.TagID, q.Method), Status: recorder.StatusOpen,
+		Process: q.Process.Name, Span: cln.SpanWhole, Detail: p.Show(cln.TagID, q.Method), Status: recorder.StatusOpen,
 		WaitsFor: p.Show(cln.TagMethod, q.WaitsFor),
 	}
 }

@@ -6,6 +6,7 @@ import (
 
 	"go.opentelemetry.io/otel/attribute"
 
+	"clntrace/collector/cln"
 	"clntrace/collector/correlate"
 	"clntrace/collector/export"
 	"clntrace/collector/policy"
@@ -43,9 +44,6 @@ func (d *decoder) record(ready []*correlate.Span, now time.Time) {
 	}
 }
 
-// requestSpan is what the root of a request is called in the list of operations.
-const requestSpan = "request"
-
 // shownSpan is a span with what may be shown of it.
 type shownSpan struct {
 	*correlate.Span
@@ -61,7 +59,7 @@ func (w *shownSpan) of(s *correlate.Span) recorder.Span {
 		Failed: s.Failed(), Added: s.Synthetic, Attributes: w,
 	}
 	if s.Synthetic {
-		in.Name = requestSpan
+		in.Name = cln.SpanWhole
 	}
 	if s.Truncated { // its parent is in a trace that nobody knows
 		in.Parent = [8]byte{}

@@ -12,10 +12,10 @@ import (
 	"clntrace/collector/stats"
 )
 
-// command is a span of lightningd about a request with that method, of a trace of its
-// own.
-func command(id int, method string) string {
-	return fmt.Sprintf(`[{"id":"%016x","name":"lightningd/jsonrpc","timestamp":1795324398371053,"duration":501,`+
+// backend is a span of lightningd about a request to the bitcoin backend with that
+// method, of a trace of its own.
+func backend(id int, method string) string {
+	return fmt.Sprintf(`[{"id":"%016x","name":"plugin/bitcoind","timestamp":1795324398371053,"duration":501,`+
 		`"localEndpoint":{"serviceName":"lightningd"},"tags":{"method":"%s"},"traceId":"%032x"}]`, id, method, id)
 }
 
@@ -48,7 +48,7 @@ func TestRecorderKeepsWhatDoesNotLeave(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			n := open(t, Options{})
 			n.start(t, "off", change)
-			n.send(t, command(1, "getinfo"))
+			n.send(t, backend(1, "getinfo"))
 			if got := n.recorded(t); !strings.Contains(got, "getinfo") {
 				t.Errorf("got %s", got)
 			}
@@ -62,7 +62,7 @@ func TestRecorderHidesWhatIsRedacted(t *testing.T) {
 	const secret = "s3cret"
 	n := open(t, Options{})
 	n.start(t, "off", nil)
-	n.send(t, command(1, secret))
+	n.send(t, backend(1, secret))
 	if got := n.recorded(t); !strings.Contains(got, secret) {
 		t.Fatalf("it is not recorded at all: %s", got)
 	}
@@ -74,7 +74,7 @@ func TestRecorderHidesWhatIsRedacted(t *testing.T) {
 	if got := n.recorded(t); got != "" {
 		t.Errorf("what was recorded before is still there: %s", got)
 	}
-	n.send(t, command(2, secret))
+	n.send(t, backend(2, secret))
 	if got := n.recorded(t); strings.Contains(got, secret) || !strings.Contains(got, "[redacted]") {
 		t.Errorf("got %s", got)
 	}
@@ -83,7 +83,7 @@ func TestRecorderHidesWhatIsRedacted(t *testing.T) {
 func TestNoRecorder(t *testing.T) {
 	n := open(t, Options{})
 	n.start(t, "off", func(c *Config) { c.RecorderSize = 0 })
-	n.send(t, command(1, "getinfo"))
+	n.send(t, backend(1, "getinfo"))
 	const want = "no trace is kept, because clntrace-recorder-size is 0"
 	if _, err := n.Traces(recorder.Query{}); err == nil || err.Error() != want {
 		t.Errorf("got %v, want %s", err, want)

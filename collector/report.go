@@ -25,6 +25,7 @@ func (c *Collector) facts(now time.Time) facts {
 	f := facts{voice: c.options.Voice, link: c.socketStatus(), spool: c.pipeline.Spool()}
 	f.report = c.report(f.link, now)
 	f.report.Export, f.outage = c.pipeline.Status()
+	f.rejected = now.Sub(f.report.Export.RejectedAt)
 	c.mu.Lock()
 	f.config, f.problems, f.metrics.unsent = c.cfg, c.problems, c.unsent
 	c.mu.Unlock()

@@ -14,14 +14,16 @@ import (
 // Attributes that the semantic conventions have no name for.
 const (
 	keyRequestRoot  = attribute.Key("cln.request.root")
-	keyWait         = attribute.Key("cln.request.wait") // s, until lightningd began to work on it
-	keyWork         = attribute.Key("cln.request.work") // s, that lightningd worked on it
-	keyTraceID      = attribute.Key("cln.trace_id")     // as sent, where grouping gave the span others
+	keyTraceID      = attribute.Key("cln.trace_id") // as sent, where grouping gave the span others
 	keySpanID       = attribute.Key("cln.span_id")
+	keySpanName     = attribute.Key("cln.span.name") // as sent, where it is exported under another one
 	keySynthetic    = attribute.Key("cln.synthetic")
 	keyLink         = attribute.Key("cln.link")
 	keyTruncated    = attribute.Key("cln.truncated")
 	keyParentSpanID = attribute.Key("cln.parent.span_id")
+	keyIncomplete   = attribute.Key("cln.incomplete")
+	keyRequestWait  = attribute.Key("cln.request.wait") // s
+	keyRequestWork  = attribute.Key("cln.request.work") // s
 	keyNodeID       = attribute.Key("cln.node.id")
 	keyNodeAlias    = attribute.Key("cln.node.alias")
 	keyNetwork      = attribute.Key("cln.network")
@@ -34,19 +36,28 @@ const rpcSystem = "jsonrpc"
 // redacted tag is redacted too.
 func (s *readOnlySpan) describe(p *policy.Policy, database attribute.KeyValue) {
 	most := 3 // attributes besides the tags, for what a span is about
-	if s.in.Request != "" || s.in.Truncated {
+	if s.in.Request != "" || s.in.Truncated || s.in.SentTraceID.IsValid() {
 		most = 9 // and for its relations
 	}
-	s.name = p.Name(s.in)
-	s.attributes = AppendAttributes(make([]attribute.KeyValue, 0, len(s.in.Tags)+most), s.in, p)
+	list := appendSubject(make([]attribute.KeyValue, 0, len(s.in.Tags)+most), s.in, p)
 	if cln.IsQuery(s.in.Name) && database.Valid() {
-		s.attributes = append(s.attributes, database)
+		list = append(list, database)
 	}
+	if s.name = p.Name(s.in); s.name != s.in.Name && !s.in.Synthetic {
+		list = append(list, keySpanName.String(s.in.Name))
+	}
+	s.attributes = appendRelations(list, s.in, p)
 	s.links = links(s.in.Links)
 }
 
-// AppendAttributes appends the attributes of s, as p allows to show them.
+// AppendAttributes appends the attributes of s that do not depend on the node, as p
+// allows to show them.
 func AppendAttributes(list []attribute.KeyValue, s *correlate.Span, p *policy.Policy) []attribute.KeyValue {
+	return appendRelations(appendSubject(list, s, p), s, p)
+}
+
+// appendSubject appends the tags of s, and what they say it is about.
+func appendSubject(list []attribute.KeyValue, s *correlate.Span, p *policy.Policy) []attribute.KeyValue {
 	for i := range s.Tags {
 		tag := &s.Tags[i]
 		switch {
@@ -65,7 +76,7 @@ func AppendAttributes(list []attribute.KeyValue, s *correlate.Span, p *policy.Po
 	case s.Name == cln.SpanCommand, s.Name == cln.SpanBackend, s.Name == cln.SpanRequest, s.Synthetic:
 		list = appendRPC(list, p.Detail(s))
 	}
-	return appendRelations(list, s, p)
+	return list
 }
 
 // appendRelations appends what the correlator has found out.
@@ -73,14 +84,20 @@ func appendRelations(list []attribute.KeyValue, s *correlate.Span, p *policy.Pol
 	if s.Request != "" {
 		list = append(list, keyRequestRoot.String(p.Show(cln.TagID, s.Request)))
 	}
-	if s.Paired {
-		list = append(list, keyWait.Float64(s.Wait.Seconds()), keyWork.Float64(s.Work.Seconds()))
-	}
 	if s.Synthetic {
 		list = append(list, keySynthetic.Bool(true))
 	}
+	if s.Incomplete {
+		list = append(list, keyIncomplete.Bool(true))
+	}
+	if s.SentTraceID.IsValid() {
+		list = append(list, keyTraceID.String(s.SentTraceID.String()))
+	}
 	if s.SentID.IsValid() {
-		list = append(list, keyTraceID.String(s.SentTraceID.String()), keySpanID.String(s.SentID.String()))
+		list = append(list, keySpanID.String(s.SentID.String()))
+	}
+	if s.Paired {
+		list = append(list, keyRequestWait.Float64(s.Wait.Seconds()), keyRequestWork.Float64(s.Work.Seconds()))
 	}
 	if s.Truncated {
 		list = append(list, keyTruncated.Bool(true))

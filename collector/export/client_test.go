@@ -2,6 +2,10 @@ package export
 
 import (
 	"errors"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -97,6 +101,55 @@ func TestFailuresSurviveTheSDK(t *testing.T) {
 			}
 			c.Close(t.Context())
 		}
+	}
+}
+
+// A load balancer forgets the connection and closes nothing: spans arrive all the same,
+// after two attempts that time out.
+func TestForgottenConnection(t *testing.T) {
+	for protocol, start := range map[otlp.Protocol]func(testing.TB, ...otlptest.Answer) *otlptest.Receiver{
+		otlp.ProtocolGRPC: otlptest.StartGRPC, otlp.ProtocolHTTP: otlptest.StartHTTP,
+	} {
+		t.Run(string(protocol), func(t *testing.T) {
+			t.Parallel()
+			r := start(t)
+			between := otlptest.NewRelay(t, strings.TrimPrefix(r.URL, "http://"))
+			cfg := config(mustParse(t, "http://"+between.Addr().String()))
+			cfg.Protocol, cfg.Timeout = protocol, 2*time.Second
+			p := newTestPipeline(t).start(cfg)
+			p.SetNode(Node{})
+			p.send(newSpan(1, "a"))
+			<-r.Arrived
+			between.Forget()
+			begin := time.Now()
+			p.send(newSpan(2, "b"))
+			<-r.Arrived
+			if took := time.Since(begin); took > 3*cfg.Timeout {
+				t.Errorf("took %v", took)
+			}
+			if left := p.shutdown(time.Minute); left != 0 {
+				t.Errorf("%d spans are left", left)
+			}
+			p.want(stats.Counts{Exported: 2})
+		})
+	}
+}
+
+// Some servers and proxies take no request without a length.
+func TestCompressedRequestsHaveALength(t *testing.T) {
+	var length atomic.Int64
+	r := otlptest.StartHTTP(t)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		length.Store(req.ContentLength)
+		r.ServeHTTP(w, req)
+	}))
+	t.Cleanup(server.Close)
+	cfg := config(mustParse(t, server.URL))
+	cfg.Protocol, cfg.Compression = otlp.ProtocolHTTP, otlp.CompressionGzip
+	p, _ := export1(t, cfg)
+	p.want(stats.Counts{Exported: 1})
+	if n := length.Load(); n <= 0 {
+		t.Errorf("the length of the request is %d", n)
 	}
 }
 

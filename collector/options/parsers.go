@@ -6,7 +6,6 @@ import (
 	"strings"
 	"time"
 
-	"clntrace/collector/cln"
 	"clntrace/collector/otlp"
 )
 
@@ -42,30 +41,19 @@ var compression = parser{set: func(c *Config, s string) error {
 	return fmt.Errorf("must be %s or %s", otlp.CompressionNone, otlp.CompressionGzip)
 }}
 
-var spanNames = parser{set: func(c *Config, s string) error {
-	switch n := cln.SpanNames(s); n {
-	case cln.SpanNamesSemantic, cln.SpanNamesAsSent:
-		c.SpanNames = n
-		return nil
-	}
-	return fmt.Errorf("must be %s or %s", cln.SpanNamesSemantic, cln.SpanNamesAsSent)
-}}
+// How spans are named.
+const (
+	namesSemantic = "semantic"
+	namesAsSent   = "as-sent"
+)
 
-var payments = parser{set: func(c *Config, s string) error {
-	p, found := cln.ParsePayments(s)
-	if !found {
-		return fmt.Errorf("must be %v, %v, %v or %v", cln.PaymentsOff, cln.PaymentsLocal, cln.PaymentsOutcomes, cln.PaymentsAll)
+var spanNames = parser{set: func(c *Config, s string) error {
+	if s != namesSemantic && s != namesAsSent {
+		return fmt.Errorf("must be %s or %s", namesSemantic, namesAsSent)
 	}
-	c.Payments = p
+	c.NamesAsSent = s == namesAsSent
 	return nil
 }}
-
-func listenAddress(field func(*Config) *string) parser {
-	return parser{set: func(c *Config, s string) error {
-		*field(c) = s
-		return checkListenAddress(s)
-	}}
-}
 
 func durationTo(most time.Duration, field func(*Config) *time.Duration) parser {
 	return parser{

@@ -6,7 +6,6 @@ import (
 	"strconv"
 	"time"
 
-	"clntrace/collector/cln"
 	"clntrace/collector/export"
 	"clntrace/collector/otlp"
 	"clntrace/collector/voice"
@@ -95,7 +94,7 @@ var table = []Option{
 		doc:    "Share of traces exported. A trace is exported whole or not at all; statistics count every span",
 		parser: parser{limit: "0 to 1", set: func(c *Config, s string) (err error) { c.SampleRatio, err = parseRatio(s); return err }}},
 	{Name: "drop-spans", Kind: String, Dynamic: true,
-		doc: "Span names, separated by commas, with `*` for any text (`db_*`), that are counted and not exported",
+		doc: "Span names, separated by commas, with `*` for any text (`db_*`), that are counted and not exported. A pattern matches the name as sent, the exported name, or the text that the statistics show under WHAT (`jsonrpc getinfo`)",
 		parser: parser{set: func(c *Config, s string) (err error) {
 			c.DropSpans, err = parseList(s, checkText)
 			return err
@@ -124,25 +123,13 @@ var table = []Option{
 	{Name: "spool-size", Kind: Int, Default: "64",
 		doc:    "MiB on disk at most, 0 for no spool. When it is full the oldest batches are dropped and counted",
 		parser: wholeNumber(0, 1<<20, func(c *Config) *int { return &c.SpoolSize })},
-	{Name: "span-names", Kind: String, Default: string(cln.SpanNamesSemantic),
-		doc:    "Names of spans in OTLP: `semantic` is what a span is about (`getroutes`, `UPDATE channels`), `as-sent` is the name that lightningd gave",
+	{Name: "span-names", Kind: String, Default: namesSemantic,
+		doc:    "`semantic`: a span's name is what it is about, as the semantic conventions ask for (`getroutes`, `UPDATE channels`). `as-sent`: the name that lightningd gave",
 		parser: spanNames},
-	{Name: "payments", Kind: String, Default: cln.PaymentsLocal.String(), Dynamic: true,
-		doc: "What is made of payments and forwards: `off`; `local`, on the node only; `outcomes`, also exported, without hashes, amounts, channels and nodes; `all`, exported with them",
-		more: func(v voice.Voice) string {
-			if v.Change == "" {
-				return ". lightningd tells them to its plugins only: there are none here"
-			}
-			return ""
-		},
-		parser: payments},
 	{Name: "recorder-size", Kind: Int, Default: "16",
 		doc: "MiB of memory for the traces that are kept to be shown, 0 for none",
 		// More would break the promise of 128 MiB resident.
 		parser: wholeNumber(0, 64, func(c *Config) *int { return &c.RecorderSize })},
-	{Name: "prometheus-listen", Kind: String, env: prometheus, defNote: always("none"),
-		doc:    "`host:port` on which Prometheus may scrape metrics",
-		parser: listenAddress(func(c *Config) *string { return &c.PrometheusListen })},
 	{Name: "allow-uids", Kind: String,
 		doc:    "Numeric ids of further users, separated by commas, whose spans are accepted. Only then is the socket's mode 0666",
 		parser: parser{set: func(c *Config, s string) (err error) { c.AllowUIDs, err = parseUIDs(s); return err }}},
