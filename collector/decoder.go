@@ -38,6 +38,7 @@ type decoder struct {
 	details    cln.Reader
 	parents    *parents.Awaited
 	correlator *correlate.Correlator
+	recorded   *policy.Policy // by which the recorder was last given spans
 
 	begun     bool              // Start was called
 	held      []*correlate.Span // until then
@@ -85,6 +86,8 @@ func (c *Collector) decode() {
 			d.safely(func() { open = d.take() })
 		case now := <-ticker.C:
 			d.safely(func() { d.tick(now) })
+		case answer := <-c.asked:
+			d.safely(func() { answer(d) })
 		case <-begin:
 			begin = nil // once
 			d.safely(func() { d.release(time.Now()) })
@@ -210,6 +213,7 @@ func (d *decoder) count(counts stats.Counts, observations []stats.Observation, n
 
 // leave is the end of the street, for spans that wait for nothing any more.
 func (d *decoder) leave(ready []*correlate.Span, now time.Time) {
+	d.safely(func() { d.record(ready, now) })
 	var counts stats.Counts
 	counts.Repaired, d.correlator.Repaired = d.correlator.Repaired, 0
 	ready = d.admitAdded(ready, &counts)
@@ -317,6 +321,9 @@ func (d *decoder) tick(now time.Time) {
 		d.correlator.Expire(now)
 		d.leave(d.correlator.Ready(), now)
 	}
+	if r := d.recorder.Load(); r != nil {
+		r.Tick(now)
+	}
 }
 
 // finish ends all waits, at shutdown.
@@ -324,6 +331,9 @@ func (d *decoder) finish(now time.Time) {
 	if d.begun {
 		d.correlator.Flush(now)
 		d.leave(d.correlator.Ready(), now)
+	}
+	if r := d.recorder.Load(); r != nil {
+		r.Flush(now)
 	}
 }
 

@@ -123,6 +123,18 @@ func (p *Policy) Show(tag, value string) string {
 	return value
 }
 
+// HidesMore reports whether p hides the values of tags that than shows.
+func (p *Policy) HidesMore(than *Policy) bool {
+	return slices.ContainsFunc(p.hidden(), func(tag string) bool { return !slices.Contains(than.hidden(), tag) })
+}
+
+func (p *Policy) hidden() []string {
+	if p == nil {
+		return nil
+	}
+	return p.redact
+}
+
 // Name returns the name under which s leaves: what it is about, as the semantic
 // conventions ask for (the RPC method, or verb and table of a statement), or, where that
 // is not known, is hidden or is not wanted, the name as sent. That of an added root is
