@@ -47,6 +47,7 @@ type Collector struct {
 	started  time.Time
 	now      func() time.Time // for Stats
 	receiver *socket.Receiver // nil: there is no SocketPath
+	intake   intake           // of notifications
 	room     *memory.Room
 	policy   atomic.Pointer[policy.Policy] // nil before Start
 	ledger   *stats.Ledger
@@ -71,7 +72,7 @@ func Open(o Options) *Collector {
 		options: o, log: o.Logger, started: time.Now(), now: time.Now,
 		room:   memory.NewRoom(export.DefaultQueueSize, export.SpanOverhead),
 		ledger: new(stats.Ledger), table: stats.NewOperations(),
-		begin: make(chan struct{}), decoding: make(chan struct{}),
+		begin: make(chan struct{}), decoding: make(chan struct{}), intake: newIntake(),
 	}
 	c.allow(nil)
 	if o.SocketProblem == "" {

@@ -29,6 +29,7 @@ const farewellTime = 200 * time.Millisecond
 
 // spanCollector is what the plugin needs of a collector.
 type spanCollector interface {
+	notices
 	Start(cfg collector.Config, problems []string)
 	SetNode(n collector.Node)
 	PreferReceiving()
@@ -131,6 +132,7 @@ func newPlugin(spans spanCollector, logger *slog.Logger) *plugin {
 // signal comes. However the end begins, the shutdown is the same.
 func (p *plugin) serve(in io.Reader, out io.Writer, lines *patient.Queue[logLine], signals <-chan os.Signal) int {
 	w := newWire(out, p.log)
+	w.notices = p.spans
 	go passLog(lines, w.notify)
 	hangUp, err := p.converse(w, in)
 	if err != nil {

@@ -45,7 +45,7 @@ func newManifest() manifest {
 			Description:     statsAbout,
 			LongDescription: statsHelp,
 		}},
-		Subscriptions: []string{"shutdown"},
+		Subscriptions: subscriptions(),
 		Dynamic:       true,
 		CanCheck:      true,
 		NonNumericIDs: true,
