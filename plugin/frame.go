@@ -3,6 +3,7 @@ package plugin
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"io"
 	"strings"
 )
@@ -124,7 +125,7 @@ func (s *splitter) garbage(first byte) (frame, error) {
 	f := frame{body: []byte{first}, garbage: true}
 	for last := first; ; {
 		b, err := s.r.ReadByte()
-		if err == io.EOF || err == nil && b == '\n' && last == '\n' {
+		if errors.Is(err, io.EOF) || err == nil && b == '\n' && last == '\n' {
 			return f, nil
 		}
 		if err != nil {
