@@ -11,7 +11,9 @@ import (
 	"clntrace/collector/collect"
 	"clntrace/collector/demo"
 	"clntrace/collector/help"
+	"clntrace/collector/options"
 	"clntrace/collector/version"
+	"clntrace/collector/voice"
 	"clntrace/plugin"
 )
 
@@ -32,20 +34,42 @@ func run(args []string) int {
 	case command == "demo":
 		return demo.Main(version.Number(), args[1:])
 	case command == demo.SenderCommand && len(args) == 2:
-		return report(demo.Sender(args[1], os.Stdin))
+		return say("", demo.Sender(args[1], os.Stdin), 1)
 	case command == "collect":
 		return collect.Main(version.Number(), args[1:])
-	case command == "--help", command == "-h", command == "help":
-		fmt.Print(help.Text())
-		return 0
-	case command == "--version":
-		fmt.Println(version.Line())
-		return 0
+	case command == "help", command == "--help", command == "-h":
+		page, err := manual().Page(args[1:])
+		return say(page, err, 2)
+	case command == "version", command == "--version":
+		return say(version.Line()+"\n", help.NoArguments("version", args[1:]), 2)
 	case underLightningd():
 		return plugin.Run(version.Number(), args)
+	case len(args) == 0:
+		return say(help.Short, nil, 0)
 	}
-	fmt.Fprint(os.Stderr, help.NotByHand(args))
-	return 2
+	return say("", manual().Unknown(command), 2)
+}
+
+// manual is all that 'clntrace help' tells about.
+func manual() help.Manual {
+	return help.Manual{
+		{Name: "demo", Text: demo.Help},
+		{Name: "collect", Text: collect.Help()},
+		{Name: "version", Text: "Usage: clntrace version\n\nPrints version, commit and Go version.\n"},
+		{Name: "options", Text: "Options, in lightningd's config or on its command line:\n\n" + options.Help(voice.Plugin)},
+		{Name: "tracestats", Text: plugin.StatsHelp},
+	}
+}
+
+// say prints a text, or an error if there is one, and returns the exit status: that
+// of an error is failed.
+func say(text string, err error, failed int) int {
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "clntrace: %v\n", err)
+		return failed
+	}
+	fmt.Print(text)
+	return 0
 }
 
 // memoryLimit is the size, in bytes, at which the garbage collector begins to
@@ -68,13 +92,4 @@ func underLightningd() bool {
 	_, said := os.LookupEnv("LIGHTNINGD_PLUGIN")
 	stdin, err := os.Stdin.Stat()
 	return said && (err != nil || stdin.Mode()&os.ModeCharDevice == 0)
-}
-
-// report writes an error to the terminal and returns the exit status.
-func report(err error) int {
-	if err != nil {
-		fmt.Fprintf(os.Stderr, "clntrace: %v\n", err)
-		return 1
-	}
-	return 0
 }

@@ -18,7 +18,7 @@ const (
 	// statsUsage is all that lightning-cli help shows of a plugin's command; it is
 	// printed as it is.
 	statsUsage = "[limit] [sort] [match] [reset] [format]\n" + statsAbout + ".\n" + statsHelp
-	statsAbout = "Show what clntrace receives, exports and loses, and what lightningd spends its time on"
+	statsAbout = "Show what clntrace receives, exports and loses, and where lightningd's time goes"
 	statsHelp  = "  limit   rows of operations at most, 0 for none (default 20)\n" +
 		"  sort    total (default), count, avg, p99, max or errors, largest first\n" +
 		"  match   only operations whose process, span or detail holds this text\n" +
@@ -29,6 +29,9 @@ const (
 	maxLimit     = 100_000 // far above what the collector keeps
 	maxMatch     = 200     // bytes; the longest name and detail are shorter
 )
+
+// StatsHelp is the help on tracestats for a terminal.
+const StatsHelp = "Usage: lightning-cli " + statsMethod + " " + statsUsage + "\n"
 
 // statsParams are the parameters of tracestats, by position.
 var statsParams = []string{"limit", "sort", "match", "reset", "format"}

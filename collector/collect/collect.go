@@ -14,6 +14,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 	"time"
 
@@ -46,7 +47,7 @@ func Main(version string, args []string) int {
 		fmt.Print(Help())
 		return 0
 	case err != nil:
-		fmt.Fprintf(os.Stderr, "clntrace collect cannot start:\n%v\n", err)
+		fmt.Fprintf(os.Stderr, "clntrace collect: %s\n", strings.ReplaceAll(err.Error(), "\n", "\nclntrace collect: "))
 		return 2
 	}
 	lines, tables := newOutput(), newOutput()

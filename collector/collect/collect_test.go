@@ -26,13 +26,15 @@ func TestParse(t *testing.T) {
 		err  []string // each part of the error; nil: none
 	}{
 		{"options", []string{"--socket", "/s", "--otlp-endpoint=off", "--sample-ratio", "0.5", "--metrics", "--group-requests=false", "-queue-size=10"}, nil, nil},
-		{"faults", []string{"--sample-ratio=2", "--otlp-headers=hunter2", "stray"}, map[string]string{"OTEL_EXPORTER_OTLP_PROTOCOL": "x"},
-			[]string{"--sample-ratio: got '2'", "--otlp-headers: entry 1", "--socket: not given", "got 'stray', allowed are options only", "OTEL_EXPORTER_OTLP_PROTOCOL: got 'x'"}},
-		{"unknown", []string{"--nonsense=1"}, nil, []string{"--nonsense: unknown", "clntrace collect --help"}},
-		{"as in lightningd's config", []string{"--clntrace-otlp-endpoint=off"}, nil, []string{"--clntrace-otlp-endpoint: allowed here is --otlp-endpoint"}},
-		{"without a value", []string{"--metrics", "--socket"}, nil, []string{"--socket: has no value, allowed is --socket=VALUE"}},
-		{"no option's form", []string{"---socket=/s"}, nil, []string{"got '---socket=/s', allowed are options such as --socket=PATH"}},
-		{"without a name", []string{"--socket=/s", "--=x"}, nil, []string{"got '--=x', allowed are options such as --socket=PATH"}},
+		{"faults", []string{"--sample-ratio=2", "--otlp-headers=hunter2"}, map[string]string{"OTEL_EXPORTER_OTLP_PROTOCOL": "x"},
+			[]string{"--sample-ratio: got '2'", "--otlp-headers: entry 1", "--socket: not given", "OTEL_EXPORTER_OTLP_PROTOCOL: got 'x'"}},
+		{"unknown", []string{"--nonsense=1"}, nil, []string{"--nonsense is not an option", "clntrace help collect"}},
+		{"as in lightningd's config", []string{"--clntrace-otlp-endpoint=off"}, nil, []string{"--clntrace-otlp-endpoint is not an option, --otlp-endpoint is"}},
+		{"without a value", []string{"--metrics", "--socket"}, nil, []string{"--socket: has no value, must be --socket=VALUE"}},
+		{"no option's form", []string{"---socket=/s"}, nil, []string{"'---socket=/s' is not an option"}},
+		{"without a name", []string{"--socket=/s", "--=x"}, nil, []string{"'--=x' is not an option"}},
+		{"a misspelt one", []string{"--socket=/s", "--sample-ration=1"}, nil, []string{"--sample-ration is not an option, --sample-ratio is"}},
+		{"a word", []string{"--socket=/s", "stray"}, nil, []string{"'stray' is not an option"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			got, err := parse(tt.args, func(name string) string { return tt.env[name] })

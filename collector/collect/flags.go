@@ -3,12 +3,11 @@ package collect
 import (
 	"errors"
 	"flag"
-	"fmt"
 	"io"
 	"strings"
 
+	"clntrace/collector/help"
 	"clntrace/collector/options"
-	"clntrace/collector/text"
 	"clntrace/collector/voice"
 )
 
@@ -34,10 +33,8 @@ func parse(args []string, getenv func(string) string) (arguments, error) {
 			flags.Func(o.Name, "", keep)
 		}
 	}
-	if err := flags.Parse(args); errors.Is(err, flag.ErrHelp) {
+	if err := help.ParseFlags(flags, args); err != nil {
 		return parsed, err
-	} else if err != nil {
-		return parsed, flagError(flags, args)
 	}
 	cfg, faults := s.Resolve()
 	var problems []string
@@ -45,33 +42,11 @@ func parse(args []string, getenv func(string) string) (arguments, error) {
 		problems = append(problems, f.Text)
 	}
 	if parsed.socket == "" {
-		problems = append(problems, "--socket: not given, allowed is the path that CLN_TRACE_SOCKET has in lightningd's environment")
-	}
-	if flags.NArg() > 0 {
-		problems = append(problems, fmt.Sprintf("got '%s', allowed are options only", text.Quotable(flags.Arg(0))))
+		problems = append(problems, "--socket: not given, must be the path that CLN_TRACE_SOCKET has in lightningd's environment")
 	}
 	if len(problems) > 0 {
 		return parsed, errors.New(strings.Join(problems, "\n"))
 	}
 	parsed.config = cfg
 	return parsed, nil
-}
-
-// flagError says what is wrong with the argument at which flags gave up. If it
-// does not look like an option at all, flags has left it among the rest;
-// otherwise it is the last argument that was consumed.
-func flagError(flags *flag.FlagSet, args []string) error {
-	if next := flags.Arg(0); strings.HasPrefix(next, "---") || strings.HasPrefix(strings.TrimLeft(next, "-"), "=") {
-		return fmt.Errorf("got '%s', allowed are options such as --socket=PATH", text.Quotable(next))
-	}
-	arg := args[len(args)-flags.NArg()-1]
-	name, _, _ := strings.Cut(strings.TrimLeft(arg, "-"), "=")
-	short := strings.TrimPrefix(name, voice.Plugin.Option(""))
-	switch {
-	case flags.Lookup(name) != nil:
-		return fmt.Errorf("--%s: has no value, allowed is --%s=VALUE", name, name)
-	case flags.Lookup(short) != nil:
-		return fmt.Errorf("--%s: allowed here is --%s", text.Quotable(name), short)
-	}
-	return fmt.Errorf("--%s: unknown, allowed is what 'clntrace collect --help' lists", text.Quotable(name))
 }

@@ -25,7 +25,9 @@ type command struct {
 	traceID    trace.TraceID
 	spanID     trace.SpanID
 	came       time.Time
-	gone       bool // not kept any more
+	gone       bool      // not kept any more
+	waits      bool      // it may be a sign that a request is open
+	suspects   []suspect // whose
 }
 
 // commands are those of one node that have not been paired with the request that
@@ -35,6 +37,7 @@ type command struct {
 type commands struct {
 	byMethod map[string][]*command
 	order    []*command // oldest first
+	waiting  []*command // those that are a sign of an open request and older than the rest
 }
 
 func newCommands() commands { return commands{byMethod: make(map[string][]*command)} }
@@ -69,13 +72,21 @@ func (c *commands) expire(now time.Time) {
 	for len(c.order) > 0 && now.Sub(c.order[0].came) > linkWindow {
 		c.forgetOldest()
 	}
+	for len(c.waiting) > 0 && (!c.waiting[0].waits || now.Sub(c.waiting[0].came) > evidenceWait) {
+		c.remove(c.waiting[0])
+		c.waiting = c.waiting[1:]
+	}
 }
 
 func (c *commands) forgetOldest() {
 	oldest := c.order[0]
 	c.order[0] = nil
 	c.order = c.order[1:]
-	c.remove(oldest)
+	if oldest.waits && len(c.waiting) < maxCommands {
+		c.waiting = append(c.waiting, oldest)
+	} else {
+		c.remove(oldest)
+	}
 }
 
 // remove takes known out of its method's list.
@@ -83,7 +94,7 @@ func (c *commands) remove(known *command) {
 	if known.gone {
 		return
 	}
-	known.gone = true
+	known.gone, known.waits, known.suspects = true, false, nil
 	list := c.byMethod[known.method]
 	i := slices.Index(list, known)
 	switch {

@@ -91,6 +91,18 @@ func replay(c *Correlator, spans []*Span) []*Span {
 	return c.Ready()
 }
 
+// among returns Options with which each sender of the spans is found.
+func among(spans ...*Span) Options {
+	return Options{Run: run, Child: func(parent int32, name string) *process.Identity {
+		for _, s := range spans {
+			if s.Process.Name == name && s.Process.ParentPID == parent {
+				return s.Process
+			}
+		}
+		return nil
+	}}
+}
+
 func load(t testing.TB, path string) []*Span {
 	t.Helper()
 	list, err := recording.Load(path)
@@ -243,7 +255,7 @@ func TestCorpus(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			before := look(load(t, file))
 			in := load(t, file)
-			out := correlateAll(New(Options{Run: run}), in)
+			out := correlateAll(New(among(in...)), in)
 			after := look(out)
 			if len(out) != len(in)+after.synthetic {
 				t.Errorf("%d spans became %d, %d of them synthesized", len(in), len(out), after.synthetic)
@@ -296,10 +308,11 @@ func spanID(n uint64) (id trace.SpanID) {
 
 func TestTimersOnlyRequestIsItsOwnRoot(t *testing.T) {
 	xpay, askrene := newProcess(1, "cln-xpay"), newProcess(2, "cln-askrene")
-	out := correlateAll(New(Options{Run: run}), []*Span{
+	in := []*Span{
 		newRequest(askrene, 2, "timer/cln-xpay:getroutes#5/cln:getroutes#9/cln-askrene:listpeerchannels#1", 10, 10),
 		newRequest(xpay, 1, "timer/cln-xpay:getroutes#5", 0, 100),
-	})
+	}
+	out := correlateAll(New(among(in...)), in)
 	if len(out) != 2 || out[0].TraceID != out[1].TraceID || out[1].ParentID.IsValid() || out[0].ParentID != out[1].ID {
 		t.Errorf("got %+v and %+v, want the second as the first one's parent and no root added", out[0].Span, out[1].Span)
 	}
@@ -352,8 +365,8 @@ func TestOpenRequestsAreBounded(t *testing.T) {
 	}
 	c.Expire(epoch.Add(pairWait))
 	ready := c.Ready()
-	if len(ready) != maxRequests+20 || c.requests.open.Len() != maxRequests {
-		t.Errorf("%d spans and %d open requests, want the 10 oldest closed", len(ready), c.requests.open.Len())
+	if len(ready) != maxRequests+20 || c.requests.open() != maxRequests {
+		t.Errorf("%d spans and %d open requests, want the 10 oldest closed", len(ready), c.requests.open())
 	}
 	if first := ready[slices.IndexFunc(ready, func(s *Span) bool { return s.Synthetic })]; first.Request != "cli:pay#0" {
 		t.Errorf("%s was closed first", first.Request)

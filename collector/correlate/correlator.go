@@ -2,12 +2,14 @@ package correlate
 
 import (
 	"slices"
+	"strings"
 	"time"
 
 	"go.opentelemetry.io/otel/trace"
 
 	"clntrace/collector/cln"
 	"clntrace/collector/defect"
+	"clntrace/collector/process"
 )
 
 const (
@@ -25,16 +27,30 @@ type Options struct {
 	// KnownTrace is the trace of KnownParent, to which all spans belong; zero: none.
 	KnownTrace trace.TraceID
 	Defect     func(error) // called with a panic that a span has caused; may be nil
+	// Origin tells the processes that we see from others with the same pids: see
+	// process.Origin.
+	Origin []byte
+	// Unknown stands for the run of lightningd where that is not known. It is to be
+	// random, and the same for as long as what has been exported is remembered.
+	Unknown []byte
+	// Child finds a process by the pid of its parent and its name; nil if there is none.
+	// It is asked for plugins of which nothing has come yet. May be nil.
+	Child func(parent int32, name string) *process.Identity
+	// Payments knows which requests are open and have failed; nil: spans alone tell.
+	Payments Payments
 }
 
 // Correlator finds out how spans are related. It is not safe for concurrent use.
 type Correlator struct {
 	// Group makes one trace of the spans of a request.
 	Group bool
+	// First is the number of the first request that lightningd sent to us. What it
+	// numbered lower began before we did, and may have a root already. 0: unknown.
+	First uint64
 	// Repaired counts the cut spans that got their trace id back.
 	Repaired int64
 
-	ids         ids
+	ids         *ids
 	knownParent trace.SpanID  // that nobody sends; zero: none
 	known       trace.TraceID // of all spans; zero: none
 	defect      func(error)   // may be nil
@@ -43,6 +59,10 @@ type Correlator struct {
 	settled     time.Time // when they were looked at
 	inner       inner
 	requests    *requests
+	payments    Payments                                          // may be nil
+	child       func(parent int32, name string) *process.Identity // may be nil
+	learned     map[string]struct{}                               // methods that wait, beside those of waits
+	whole       []Whole
 
 	orphans map[key][]*Span // cut spans, by the parent that they wait for
 	waiting []*Span         // the same, oldest first, and some that no longer wait
@@ -52,9 +72,10 @@ type Correlator struct {
 
 // New returns a Correlator.
 func New(o Options) *Correlator {
+	ids := &ids{origin: o.Origin, unknown: o.Unknown}
 	return &Correlator{
-		Group: true, nodes: newNodes(o.Run), knownParent: o.KnownParent, known: o.KnownTrace, defect: o.Defect,
-		inner: newInner(), requests: newRequests(), orphans: make(map[key][]*Span),
+		Group: true, ids: ids, nodes: newNodes(o.Run, ids), child: o.Child, knownParent: o.KnownParent, known: o.KnownTrace, defect: o.Defect,
+		inner: newInner(), requests: newRequests(), payments: o.Payments, learned: make(map[string]struct{}), orphans: make(map[key][]*Span),
 	}
 }
 
@@ -112,12 +133,31 @@ func (c *Correlator) Expire(now time.Time) {
 		n.commands.expire(now)
 	}
 	c.inner.expire(now.Add(-linkWindow))
-	c.ready = append(c.ready, c.requests.expire(now)...)
+	c.expireRequests(now)
 }
 
-// Flush ends all waits.
+// Flush ends all waits. The roots of requests of which something is still open are
+// marked Incomplete.
 func (c *Correlator) Flush(now time.Time) {
 	c.Expire(now.Add(repairWait + quiet))
+	for c.requests.open() > 0 {
+		c.closeOldest(now)
+	}
+}
+
+// Whole returns the requests whose roots have been added since the last call.
+func (c *Correlator) Whole() []Whole {
+	whole := c.whole
+	c.whole = nil
+	return whole
+}
+
+// earlier returns the number of lightningd's last request that began before we did.
+func (c *Correlator) earlier(n *node) uint64 {
+	if c.First == 0 || n.run != c.nodes.own {
+		return 0
+	}
+	return c.First - 1
 }
 
 // repair gives s the trace id of its relatives.
@@ -165,7 +205,7 @@ func (c *Correlator) relate(s *Span, now time.Time) (waits bool) {
 	switch s.Name {
 	case cln.SpanCommand:
 		n := c.nodes.sender(s.Process, now)
-		n.commands.add(s, now)
+		c.suspect(n, n.commands.add(s, now))
 	case cln.SpanRequest:
 		return c.relateRequest(s, now)
 	}
@@ -177,31 +217,81 @@ func (c *Correlator) relateRequest(s *Span, now time.Time) (waits bool) {
 	if path != "" {
 		s.Request = clip(path.FirstComponent()) // clipped as in the root of the request
 	}
-	grouped := c.Group && path != "" && !s.ParentID.IsValid() && !s.WasCut() && c.group(n, s, path, now)
-	c.enclose(s, path, grouped, now)
-	return c.pair(n, s, path, now)
+	links, parent := c.inner.take(s, c.ids.pathKey(n.scope, path), now)
+	// A request that others have taken for their parent goes to their trace even if its
+	// sender gave it another parent.
+	var q *openRequest
+	root := path.Root()
+	grouped := c.Group && root != "" && !s.WasCut() && (!s.ParentID.IsValid() || parent)
+	if grouped {
+		q = c.group(n, s, root, path, now)
+	} else {
+		enclose(s, links)
+	}
+	// A request of a plugin has two components at least.
+	if outer := path.Parent(""); strings.Contains(string(outer), "/") {
+		c.inner.add(c.ids.pathKey(n.scope, outer), s, grouped, now)
+	}
+	t := n.stream(s.Process)
+	if q != nil {
+		t.noteEnd(q, s.Timestamp+s.Duration)
+	}
+	if c.pair(n, t, s, path, now) {
+		return true
+	}
+	c.cover(s, q)
+	return false
 }
 
-// group gives s the ids that follow from its path. It reports whether the path is
-// long enough for that.
-func (c *Correlator) group(n *node, s *Span, path cln.Path, now time.Time) bool {
-	root := path.Root()
-	if root == "" {
-		return false
-	}
-	run := n.run
-	s.SentTraceID, s.SentID = s.TraceID, s.ID
-	s.TraceID, s.ID = c.ids.traceID(run, root), c.ids.spanID(run, path)
-	rootID := s.ID
-	if path != root {
-		rootID = c.ids.spanID(run, root)
-		s.ParentID = rootID
-		if outer := path.Parent(root); outer != root {
-			s.ParentID = c.ids.spanID(run, outer)
+// scope returns what the ids of the request with that path, which p sent, are computed
+// in. Where the root of the path holds no number of lightningd's, that is the run of
+// the plugin that counts.
+func (c *Correlator) scope(n *node, p *process.Identity, root, path cln.Path) scope {
+	if name, _ := path.Last(); name != "" && n.plugins[name] != p {
+		if len(n.plugins) >= maxStreams {
+			clear(n.plugins)
 		}
+		n.plugins[strings.Clone(clip(name))] = p
 	}
-	if evicted := c.requests.add(s, root, rootID, now); evicted != nil {
-		c.ready = append(c.ready, evicted)
+	name, _ := root.Last()
+	if name == "cln" || name == "" {
+		return n.scope
 	}
-	return true
+	counts, known := n.plugins[name]
+	if !known && c.child != nil {
+		counts = c.child(n.run.PID, name)
+		n.plugins[strings.Clone(clip(name))] = counts
+	}
+	if counts == nil || counts.PID == 0 {
+		return n.scope
+	}
+	return c.ids.plugin(n.scope, counts)
+}
+
+// group gives s the ids that follow from its path. It returns the request that s
+// belongs to, or nil if that has its root already.
+func (c *Correlator) group(n *node, s *Span, root, path cln.Path, now time.Time) *openRequest {
+	s.SentTraceID, s.SentID = s.TraceID, s.ID
+	in := c.scope(n, s.Process, root, path)
+	s.TraceID, s.ID = c.ids.traceID(in, root), c.ids.spanID(in, path)
+	first, rootID := s.TraceID, s.ID
+	if path != root {
+		rootID = c.ids.spanID(in, root)
+	}
+	q, parent := c.place(n, s, root, path, in, rootID, now)
+	s.ParentID = parent
+	if outer := path.Parent(root); outer != "" && outer != root {
+		s.ParentID = c.ids.spanID(in, outer)
+	}
+	switch {
+	case q == nil && s.ID == parent: // its place has been taken by the root that was added
+		s.ID = s.SentID
+	case q == nil:
+	case path == root && s.TraceID == first:
+		q.sent, s.ParentID = true, trace.SpanID{}
+		q.servedBy(s.Process)
+	case s.ParentID == parent:
+		q.servedBy(s.Process)
+	}
+	return q
 }

@@ -1,10 +1,8 @@
 package correlate
 
 import (
-	"strings"
 	"time"
 
-	"clntrace/collector/cln"
 	"clntrace/collector/process"
 )
 
@@ -18,44 +16,39 @@ type inner struct {
 type innerLink struct {
 	Link
 	process *process.Identity
+	grouped bool
 }
 
 func newInner() inner { return inner{newCandidates[pathKey, innerLink]()} }
 
 // add records that s was made during the request with that path.
-func (n inner) add(path pathKey, s *Span, now time.Time) {
+func (n inner) add(path pathKey, s *Span, grouped bool, now time.Time) {
 	if len(n.byKey[path]) < maxLinks {
-		n.candidates.add(path, innerLink{Link{Encloses, s.TraceID, s.ID}, s.Process}, now)
+		n.candidates.add(path, innerLink{Link{Encloses, s.TraceID, s.ID}, s.Process, grouped}, now)
 	}
 }
 
 // take returns the links from s to the requests that other processes made during
-// it.
-func (n inner) take(s *Span, path pathKey, now time.Time) (links []Link) {
+// it, and whether any request made during it has s for its parent.
+func (n inner) take(s *Span, path pathKey, now time.Time) (links []Link, parent bool) {
 	n.expire(now.Add(-linkWindow))
 	for _, l := range n.candidates.take(path) {
+		parent = parent || l.value.grouped
 		if l.value.process != s.Process {
 			links = append(links, l.value.Link)
 		}
 	}
-	return links
+	return links, parent
 }
 
-// enclose links s to the requests that other processes made during it, unless it is
-// their parent, and keeps s for the request during which it was made.
-func (c *Correlator) enclose(s *Span, path cln.Path, grouped bool, now time.Time) {
-	links := c.inner.take(s, c.ids.pathKey(path), now)
-	if !grouped { // else it is their parent
-		s.Links = append(s.Links, links[:min(len(links), maxLinks-len(s.Links))]...)
-	}
-	// A request of a plugin has two components at least.
-	if outer := path.Parent(""); strings.Contains(string(outer), "/") {
-		c.inner.add(c.ids.pathKey(outer), s, now)
-	}
+// enclose links s to the requests that other processes made during it.
+func enclose(s *Span, links []Link) {
+	s.Links = append(s.Links, links[:min(len(links), maxLinks-len(s.Links))]...)
 }
 
 // serve says in s that the command served it.
 func (c *Correlator) serve(n *node, s *Span, by *command) {
+	c.learn(s, by)
 	n.commands.remove(by)
 	s.Paired = true
 	s.Wait, s.Work = time.Duration(by.start-s.Timestamp)*time.Microsecond, time.Duration(by.end-by.start)*time.Microsecond

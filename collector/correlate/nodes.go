@@ -21,40 +21,46 @@ const (
 // requests of its plugins.
 type node struct {
 	run      Run
+	scope    scope
 	commands commands
 	streams  *simplelru.LRU[*process.Identity, *stream] // by plugin
-	heard    time.Time                                  // when its last command came; zero: never
+	plugins  map[string]*process.Identity               // by the name in their requests; nil: unknown
+	// forgotten is the highest number of a request of which it is not known any more
+	// that it has a root. Those before it may have one too.
+	forgotten uint64
+	heard     time.Time // when its last command came; zero: never
 }
 
 // nodes tells runs of lightningd apart that send to one socket.
 type nodes struct {
 	own   Run // zero: unknown
+	ids   *ids
 	known *simplelru.LRU[Run, *node]
 }
 
-func newNodes(own Run) *nodes {
+func newNodes(own Run, ids *ids) *nodes {
 	known, err := simplelru.NewLRU[Run, *node](maxNodes, nil)
 	if err != nil {
 		panic(err) // only for a size below 1
 	}
-	return &nodes{own, known}
+	return &nodes{own, ids, known}
 }
 
 func (n *nodes) get(run Run) *node {
 	if known, ok := n.known.Get(run); ok {
 		return known
 	}
-	added := newNode(run)
+	added := newNode(run, n.ids.run(run))
 	n.known.Add(run, added)
 	return added
 }
 
-func newNode(run Run) *node {
+func newNode(run Run, in scope) *node {
 	streams, err := simplelru.NewLRU[*process.Identity, *stream](maxStreams, nil)
 	if err != nil {
 		panic(err) // only for a size below 1
 	}
-	return &node{run: run, commands: newCommands(), streams: streams}
+	return &node{run: run, scope: in, commands: newCommands(), streams: streams, plugins: make(map[string]*process.Identity)}
 }
 
 // sender returns the node whose lightningd p is.

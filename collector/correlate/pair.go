@@ -43,7 +43,7 @@ func (n *node) stream(p *process.Identity) *stream {
 
 // pair begins to look for the command that served the request s. If it takes s, s is
 // Ready when the command is known, or after pairWait.
-func (c *Correlator) pair(n *node, s *Span, path cln.Path, now time.Time) (taken bool) {
+func (c *Correlator) pair(n *node, t *stream, s *Span, path cln.Path, now time.Time) (taken bool) {
 	if len(c.pairings) >= maxPairing {
 		return false
 	}
@@ -51,7 +51,6 @@ func (c *Correlator) pair(n *node, s *Span, path cln.Path, now time.Time) (taken
 	if !ok {
 		return false
 	}
-	t := n.stream(s.Process)
 	e := t.add(s, number, now)
 	if e == nil {
 		return false
@@ -250,6 +249,7 @@ func (c *Correlator) settle(now time.Time) {
 		c.pairings = c.pairings[1:]
 		if s := w.entry.span; s != nil {
 			w.entry.span = nil
+			c.cover(s, c.requests.peek(s.TraceID))
 			c.deliver(s)
 		}
 	}

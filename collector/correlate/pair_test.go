@@ -148,7 +148,7 @@ func pairAll(spans []*Span, loss float64, seed uint64, truth map[trace.SpanID]tr
 		}
 	}
 	found = make(map[trace.SpanID]trace.SpanID)
-	for _, s := range replay(New(Options{Run: run}), left) {
+	for _, s := range replay(New(among(spans...)), left) {
 		if s.Name != cln.SpanRequest {
 			continue
 		}

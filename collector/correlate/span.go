@@ -19,6 +19,9 @@ type Span struct {
 	// SentTraceID and SentID are the sender's ids, if grouping gave the span others.
 	SentTraceID trace.TraceID
 	SentID      trace.SpanID
+	// Incomplete says that the root was added although something of the request was
+	// known to be open.
+	Incomplete bool
 	// Synthetic says that the span was added here, as the root of a request.
 	Synthetic bool
 	// Request is the first component of the request's id: what a user or timer
@@ -48,7 +51,19 @@ const (
 	// Encloses leads from a request to those that other processes made during it,
 	// where parent ids cannot say so.
 	Encloses Relation = "encloses"
+	// Continues leads from the root of what a request did after its own root had been
+	// added to that root.
+	Continues Relation = "continues"
 )
+
+// Whole is a request as a whole, as an operation of the process that serves it.
+type Whole struct {
+	Process  *process.Identity
+	Method   string // empty if it cannot be read
+	Duration time.Duration
+	Failed   bool
+	TraceID  trace.TraceID
+}
 
 // Link is a relation to a span of another trace.
 type Link struct {

@@ -35,6 +35,7 @@ const (
 type stream struct {
 	entries  []*entry
 	methods  map[string]struct{} // that the plugin has asked for, as far as they are few
+	ends     []ended             // of the last requests, that may have been followed by others
 	inserted int                 // since the last compaction
 }
 

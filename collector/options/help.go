@@ -37,18 +37,25 @@ const (
 	helpIndent = "      "
 )
 
-// Help lists the options for a terminal.
+// Help lists all options for a terminal.
 func Help(v voice.Voice) string {
 	var b strings.Builder
 	for _, o := range table {
-		b.WriteString("  " + v.Option(o.Name))
-		if o.Kind != Flag {
-			fmt.Fprintf(&b, "=%s", strings.TrimSuffix(string(o.Kind), "-conceal"))
-		}
-		b.WriteByte('\n')
-		for line := range strings.SplitSeq(tabletext.WrapSoft(o.Text(v), helpWidth-len(helpIndent)), "\n") {
-			b.WriteString(helpIndent + strings.TrimRight(line, " ") + "\n")
-		}
+		b.WriteString(o.Help(v))
+	}
+	return b.String()
+}
+
+// Help describes the option for a terminal.
+func (o Option) Help(v voice.Voice) string {
+	var b strings.Builder
+	b.WriteString("  " + v.Option(o.Name))
+	if o.Kind != Flag {
+		fmt.Fprintf(&b, "=%s", strings.TrimSuffix(string(o.Kind), "-conceal"))
+	}
+	b.WriteByte('\n')
+	for line := range strings.SplitSeq(tabletext.WrapSoft(o.Text(v), helpWidth-len(helpIndent)), "\n") {
+		b.WriteString(helpIndent + strings.TrimRight(line, " ") + "\n")
 	}
 	return b.String()
 }

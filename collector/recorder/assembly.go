@@ -149,21 +149,26 @@ func (r *Recorder) join(h *held, s *Span, now time.Time) {
 	r.charge(h)
 }
 
-// store adds s to the spans of h, and leaves the shortest out if there are too many.
+// store adds s to the spans of h, and leaves the shortest out if there are too many,
+// or if they take too much.
 func (r *Recorder) store(h *held, s *Span) {
 	h.seen++
 	h.add(s, r.describe(s))
-	if len(h.spans) >= maxAssembled {
-		r.shorten(h)
+	switch {
+	case len(h.spans) >= maxAssembled:
+		r.shorten(h, maxSpans)
+	case h.size() > r.limit/waitingShare/traceShare:
+		r.shorten(h, len(h.spans)/2)
 	}
 }
 
-// shorten keeps the longest spans of h, and those that failed. A span is at least as
-// long as those inside it, so what is left out leaves no gap above what is kept.
-func (r *Recorder) shorten(h *held) {
+// shorten keeps the most longest spans of h, those that failed before others. A span
+// is at least as long as those inside it, so what is left out leaves no gap above
+// what is kept.
+func (r *Recorder) shorten(h *held, most int) {
 	keep := r.all(h)
 	slices.SortStableFunc(keep, func(a, b int32) int { return h.rank(a, b) })
-	r.compact(h, keep[:min(len(keep), maxSpans)])
+	r.compact(h, keep[:min(len(keep), max(most, 1))])
 }
 
 // rank orders the spans a and b of h, the one to keep first.
@@ -288,13 +293,18 @@ func (r *Recorder) decide(h *held, now time.Time) {
 	r.keep(h, now)
 }
 
-// forget gives up a trace that is being assembled.
+// forget gives up a trace that is being assembled. What follows of it is not recorded
+// either: it would look like the whole.
 func (r *Recorder) forget(h *held) {
 	r.queueOf(h).remove(h)
 	delete(r.byID, h.id)
 	r.bytes -= h.charged
 	r.waits -= h.charged
 	r.evicted++
+	if !r.gone.Contains(h.id) && r.gone.Len() < maxGone {
+		r.bytes += goneSize
+	}
+	r.gone.Add(h.id, struct{}{})
 }
 
 // Tick ends the waits that are over at the time now. Call it about once a second.
@@ -358,7 +368,7 @@ func (r *Recorder) unite(h, late *held, now time.Time) {
 	r.byID[h.id], h.indexed = h, true
 	h.last = now
 	if len(h.spans) > maxSpans {
-		r.shorten(h)
+		r.shorten(h, maxSpans)
 	}
 	r.spans += int64(len(h.spans) - before)
 	r.charge(h)

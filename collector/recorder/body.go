@@ -63,11 +63,11 @@ func (b *body) reset() {
 }
 
 // add stores s, as a part of the run of like statements before it if it belongs to
-// one, and returns its index.
-func (b *body) add(s *Span, attributes []attribute.KeyValue) int {
+// one.
+func (b *body) add(s *Span, attributes []attribute.KeyValue) {
 	last := len(b.spans) - 1
 	if last >= 0 && b.extend(&b.spans[last], s) {
-		return last
+		return
 	}
 	b.reserve(s, attributes)
 	if len(b.spans) == 0 {
@@ -89,7 +89,6 @@ func (b *body) add(s *Span, attributes []attribute.KeyValue) int {
 	}
 	n.attrsLen = uint8(min(len(attributes), maxAttributes)) //nolint:gosec // at most maxAttributes
 	b.spans = append(b.spans, n)
-	return last + 1
 }
 
 // reserve makes room for s at once, and not for one text after the other.
@@ -168,7 +167,7 @@ func (b *body) putAttribute(kv *attribute.KeyValue) {
 		a.value = uint64(b.put(kv.Value.AsString(), maxValue, 0))
 	default:
 		a.kind = attribute.STRING
-		a.value = uint64(b.put(kv.Value.Emit(), maxValue, 0))
+		a.value = uint64(b.put(kv.Value.String(), maxValue, 0))
 	}
 	b.attrs = append(b.attrs, a)
 }

@@ -5,7 +5,6 @@ import (
 	"io"
 	"slices"
 	"strings"
-	"time"
 
 	"clntrace/collector/text"
 )
@@ -38,17 +37,17 @@ func (t *Trace) WriteTable(w io.Writer) error {
 func (t *Trace) head() []string {
 	about := []string{
 		"began " + t.StartedAt.UTC().Format("2006-01-02 15:04:05.000") + " UTC",
-		"took " + span(time.Duration(t.DurationMS*float64(time.Millisecond))),
+		"took " + span(millis(t.DurationMS)),
 		text.Number(t.Summary.Spans, "span", "spans"),
 	}
 	if t.Errors > 0 {
-		about = append(about, text.Number(t.Errors, "of them failed", "of them failed"))
+		about = append(about, text.Number(t.Errors, "failed", "failed"))
 	}
 	if t.SpansLeftOut > 0 {
-		about = append(about, text.Number(t.SpansLeftOut, "short one left out", "short ones left out"))
+		about = append(about, text.Number(t.SpansLeftOut, "left out", "left out"))
 	}
 	if len(t.Kept) > 0 {
-		about = append(about, "kept as "+strings.Join(t.Kept, ", "))
+		about = append(about, "kept: "+strings.Join(t.Kept, ", "))
 	}
 	title := "Trace " + plain(t.TraceID) + ": " + plain(label(t.Span, t.Detail))
 	if t.Process != "" {
@@ -156,10 +155,10 @@ func (r *row) text() string {
 }
 
 func (d *drawing) write(b *strings.Builder) {
-	scale := span(time.Duration(d.end-d.begin) * time.Microsecond)
+	scale := span(micros(d.end - d.begin))
 	zero := "0"
 	if d.begin < 0 {
-		zero = span(time.Duration(d.begin) * time.Microsecond)
+		zero = span(micros(d.begin))
 	}
 	fmt.Fprintf(b, "%-*s %-*s%*s %*s |%s%*s|\n", d.tree, "span", d.procs, snip("process", d.procs),
 		timeWidth, "start", timeWidth, "took", zero, d.bar-len(zero), scale)
@@ -180,8 +179,8 @@ func (d *drawing) line(b *strings.Builder, r *row) {
 		remarks = append([]string{waited}, remarks...)
 	}
 	fmt.Fprintf(b, "%-*s %-*s%*s %*s |%s|\n", d.tree, clip(r.prefix+name, d.tree), d.procs, clip(r.process, d.procs-1),
-		timeWidth, span(time.Duration(r.begin())*time.Microsecond),
-		timeWidth, span(time.Duration(r.busy)*time.Microsecond), d.draw(r.node))
+		timeWidth, span(micros(r.begin())),
+		timeWidth, span(micros(r.busy)), d.draw(r.node))
 	margin := shallow(r.below+" ") + " "
 	for _, remark := range remarks {
 		for _, line := range wrap(remark, tableWidth-len(margin)) {
@@ -195,7 +194,7 @@ func (n *node) waited() string {
 	if n.count > 1 || n.title != "" || n.WaitUS == nil || n.WorkUS == nil {
 		return ""
 	}
-	us := func(n int64) string { return span(time.Duration(n) * time.Microsecond) }
+	us := func(n int64) string { return span(micros(n)) }
 	return fmt.Sprintf("wait %s, work %s, answer %s", us(*n.WaitUS), us(*n.WorkUS), us(max(n.DurationUS-*n.WaitUS-*n.WorkUS, 0)))
 }
 

@@ -12,6 +12,11 @@ const (
 	// a quarter of 16 MiB is twenty starts of lightningd. Somebody who sends spans
 	// whose root never comes pushes out nothing else.
 	waitingShare = 4
+	// traceShare is the part of it that one trace may take: a start of lightningd takes
+	// a sixth of 1 MiB.
+	traceShare = 4
+	// maxGone bounds the traces that were given up and of which something may follow.
+	maxGone = 1024
 	// roomShare is the part of the memory that is made free at once, because looking
 	// for what is least interesting costs 0.1 ms.
 	roomShare = 64
@@ -30,8 +35,10 @@ const (
 	heldSize = (int64(unsafe.Sizeof(held{})) + 31) / 32 * 32
 	// indexSize is an entry of byID: key, pointer, and the room that maps leave free.
 	indexSize = 48
-	listSize  = 64 // that of 8 pointers
-	kindSize  = (int64(unsafe.Sizeof(kind{}))+63)/64*64 + (2+int64(periods))*listSize +
+	// goneSize is a trace that was given up: an entry of a map and of a list.
+	goneSize = 112
+	listSize = 64 // that of 8 pointers
+	kindSize = (int64(unsafe.Sizeof(kind{}))+63)/64*64 + (2+int64(periods))*listSize +
 		int64(unsafe.Sizeof(kindKey{})) + 2*indexSize
 	failedSize = int64(unsafe.Sizeof(failedOfType{})) + listSize + maxErrorType
 )

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"io"
 	"strings"
-	"time"
 
 	"clntrace/collector/cln"
 	"clntrace/collector/text"
@@ -52,8 +51,8 @@ func (s *Summary) line(width int) string {
 		}
 		return short(n)
 	}
-	line := fmt.Sprintf("%-14s %-8s %6s %5s %4s  %-*s %s", s.StartedAt.UTC().Format("01-02 15:04:05"), snip(s.TraceID, idDigits),
-		span(time.Duration(s.DurationMS*float64(time.Millisecond))), count(s.Spans), count(s.Errors),
+	line := fmt.Sprintf("%-14s %-8s %6s %5s %4s  %-*s %s", s.StartedAt.UTC().Format("01-02 15:04:05"), snip(plain(s.TraceID), idDigits),
+		span(millis(s.DurationMS)), count(s.Spans), count(s.Errors),
 		width, clip(plain(s.Process), width), s.what())
 	return strings.TrimRight(clip(line, tableWidth), " ")
 }

@@ -66,7 +66,7 @@ func (k SortKey) compare(a, b Summary) int {
 }
 
 func (s *Summary) end() time.Time {
-	return s.StartedAt.Add(time.Duration(s.DurationMS * float64(time.Millisecond)))
+	return s.StartedAt.Add(millis(s.DurationMS))
 }
 
 // summaries returns the traces that q asks for, in any order. It goes through the

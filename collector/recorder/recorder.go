@@ -4,6 +4,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/hashicorp/golang-lru/v2/simplelru"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/trace"
 )
@@ -18,15 +19,16 @@ type Recorder struct {
 	waiting queue                   // for their root
 	settled queue                   // their root has come
 	kinds   map[kindKey]*kind
-	order   []*kind   // all of kinds, and other
-	other   *kind     // of all kinds for which there is no room; nil: none yet
-	bytes   int64     // of everything that is held
-	waits   int64     // bytes, those of traces that are being assembled
-	kept    int       // traces
-	spans   int64     // of kept traces
-	evicted int64     // traces that had to make room, or whose root never came
-	period  int64     // the current one, see hour
-	noDrop  time.Time // until then no kind is old enough to make room
+	order   []*kind                                 // all of kinds, and other
+	other   *kind                                   // of all kinds for which there is no room; nil: none yet
+	bytes   int64                                   // of everything that is held
+	waits   int64                                   // bytes, those of traces that are being assembled
+	kept    int                                     // traces
+	spans   int64                                   // of kept traces
+	evicted int64                                   // traces that had to make room, or whose root never came
+	period  int64                                   // the current one, see hour
+	gone    *simplelru.LRU[trace.TraceID, struct{}] // that were given up before their root came
+	noDrop  time.Time                               // until then no kind is old enough to make room
 
 	spares []*held // of one span each, to be used again
 	drafts []body  // of traces that have been decided on, to be used again
@@ -38,8 +40,12 @@ type Recorder struct {
 
 // New returns a Recorder that takes at most limit bytes.
 func New(limit int64) *Recorder {
+	gone, err := simplelru.NewLRU[trace.TraceID, struct{}](maxGone, nil)
+	if err != nil {
+		panic(err) // only for a size below 1
+	}
 	return &Recorder{
-		limit: limit, byID: make(map[trace.TraceID]*held), kinds: make(map[kindKey]*kind), words: make(map[string]word),
+		limit: limit, byID: make(map[trace.TraceID]*held), kinds: make(map[kindKey]*kind), gone: gone, words: make(map[string]word),
 	}
 }
 
@@ -50,7 +56,7 @@ func (r *Recorder) Clear() {
 	defer r.mu.Unlock()
 	fresh := New(r.limit)
 	r.byID, r.kinds, r.order, r.other = fresh.byID, fresh.kinds, nil, nil
-	r.waiting, r.settled, r.spares, r.drafts = queue{}, queue{}, nil, nil
+	r.waiting, r.settled, r.spares, r.drafts, r.gone = queue{}, queue{}, nil, nil, fresh.gone
 	r.evicted += int64(r.kept)
 	r.bytes, r.waits, r.kept, r.spans = 0, 0, 0, 0
 }
@@ -72,6 +78,8 @@ func (r *Recorder) Add(s *Span, now time.Time) {
 		r.join(h, s, now)
 	case h != nil:
 		r.assemble(h, s, now)
+	case r.gone.Len() > 0 && r.gone.Contains(s.TraceID):
+		return
 	case s.Parent.IsValid():
 		r.assemble(r.begin(s.TraceID, now), s, now)
 	default: // children come before their parents, so it has none

@@ -2,6 +2,7 @@ package recorder
 
 import (
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 	"time"
@@ -65,6 +66,14 @@ func wrap(s string, width int) []string {
 	return lines
 }
 
+// millis is v milliseconds.
+func millis(v float64) time.Duration {
+	return time.Duration(min(max(v*float64(time.Millisecond), math.MinInt64/2), math.MaxInt64/2))
+}
+
+// micros is v microseconds.
+func micros(v int64) time.Duration { return millis(float64(v) / 1000) }
+
 // span writes a time with three digits and a suitable unit, in at most 6 columns.
 func span(d time.Duration) string {
 	sign := ""
@@ -77,7 +86,7 @@ func span(d time.Duration) string {
 		return fmt.Sprintf("%s%.0fus", sign, us)
 	case us < 999.5e3:
 		return sign + digits(us/1e3, 3-len(sign)) + "ms"
-	case us < 59.95e6:
+	case d < time.Minute:
 		return sign + digits(us/1e6, 3-len(sign)) + "s"
 	case d < time.Hour:
 		return fmt.Sprintf("%s%dm%02ds", sign, d/time.Minute, d%time.Minute/time.Second)
