@@ -31,7 +31,9 @@ type Options struct {
 	Lightningd int
 	// TraceParent is the value of CLN_TRACEPARENT: a parent whose span never comes.
 	TraceParent string
-	Version     string // of clntrace
+	// Notified says that lightningd's notifications come through Notify.
+	Notified bool
+	Version  string // of clntrace
 	// Voice names options and commands in warnings and in the log.
 	Voice  voice.Voice
 	Logger *slog.Logger
@@ -48,6 +50,7 @@ type Collector struct {
 	now      func() time.Time // for Stats
 	receiver *socket.Receiver // nil: there is no SocketPath
 	intake   intake           // of notifications
+	payments tracked
 	room     *memory.Room
 	policy   atomic.Pointer[policy.Policy] // nil before Start
 	ledger   *stats.Ledger
@@ -72,7 +75,7 @@ func Open(o Options) *Collector {
 		options: o, log: o.Logger, started: time.Now(), now: time.Now,
 		room:   memory.NewRoom(export.DefaultQueueSize, export.SpanOverhead),
 		ledger: new(stats.Ledger), table: stats.NewOperations(),
-		begin: make(chan struct{}), decoding: make(chan struct{}), intake: newIntake(),
+		begin: make(chan struct{}), decoding: make(chan struct{}), intake: newIntake(), payments: newTracked(),
 	}
 	c.allow(nil)
 	if o.SocketProblem == "" {
@@ -159,7 +162,7 @@ func (c *Collector) SetNode(n Node) {
 }
 
 // Reconfigure applies the fields of cfg that can change at run time: Endpoint,
-// Headers, SampleRatio, DropSpans and RedactTags. problems are as in Start. An
+// Headers, SampleRatio, DropSpans, RedactTags and Payments. problems are as in Start. An
 // error says what cannot be used, and means that nothing has changed.
 func (c *Collector) Reconfigure(cfg Config, problems []string) error {
 	c.mu.Lock()

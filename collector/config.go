@@ -16,5 +16,6 @@ func DefaultConfig() Config { return options.Defaults() }
 func policyOf(c Config) *policy.Policy {
 	return policy.New(policy.Config{
 		Off: c.Endpoint.Off(), SampleRatio: c.SampleRatio, DropSpans: c.DropSpans, RedactTags: c.RedactTags,
+		Payments: c.Payments,
 	})
 }

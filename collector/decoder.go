@@ -20,8 +20,9 @@ import (
 )
 
 const (
-	// tickInterval is how often the decoder looks for waits that are over.
-	tickInterval = time.Second
+	// tickInterval is how often the decoder looks for waits that are over. Spans that
+	// wait for a notification do so for at most a second, of which this is a part.
+	tickInterval = 150 * time.Millisecond
 	// batchLen is how many datagrams are decoded at once: few enough to return their
 	// room in the ring soon, and enough to share the cost of booking and submitting.
 	batchLen = 512
@@ -37,6 +38,7 @@ type decoder struct {
 	details    cln.Reader
 	parents    *parents.Awaited
 	correlator *correlate.Correlator
+	payer      payer
 
 	begun     bool              // Start was called
 	held      []*correlate.Span // until then
@@ -61,6 +63,8 @@ func newDecoder(c *Collector) *decoder {
 		o.Run = correlate.Run{PID: node, StartTime: start}
 	}
 	o.Defect = c.noteDefect
+	o.Payments, o.Related = requestPayments{c}, d.related
+	d.payer = newPayer(node)
 	d.parents, d.correlator = parents.New(o.KnownParent), correlate.New(o)
 	return d
 }
@@ -74,7 +78,7 @@ func (c *Collector) decode() {
 	d := newDecoder(c)
 	ticker := time.NewTicker(tickInterval)
 	defer ticker.Stop()
-	begin := c.begin
+	begin, notices := c.begin, (chan notified)(nil) // which wait until we know what to make of them
 	for open := true; open; {
 		select {
 		case <-c.receiver.Ready():
@@ -82,8 +86,10 @@ func (c *Collector) decode() {
 		case now := <-ticker.C:
 			d.safely(func() { d.tick(now) })
 		case <-begin:
-			begin = nil // once
+			begin, notices = nil, d.intake.waiting // once
 			d.safely(func() { d.release(time.Now()) })
+		case n := <-notices:
+			d.safely(func() { d.notice(n) })
 		}
 	}
 	select {
@@ -206,6 +212,8 @@ func (d *decoder) count(counts stats.Counts, observations []stats.Observation, n
 
 // leave is the end of the street, for spans that wait for nothing any more.
 func (d *decoder) leave(ready []*correlate.Span, now time.Time) {
+	d.settlePayments(now, false)
+	ready = d.afterPayments(ready)
 	var counts stats.Counts
 	counts.Repaired, d.correlator.Repaired = d.correlator.Repaired, 0
 	ready = d.admitAdded(ready, &counts)
@@ -279,8 +287,11 @@ func (d *decoder) tick(now time.Time) {
 // finish ends all waits, at shutdown.
 func (d *decoder) finish(now time.Time) {
 	if d.begun {
-		d.correlator.Flush(now)
-		d.leave(d.correlator.Ready(), now)
+		d.noticed()
+		d.correlator.Flush(now) // before payments are, so that their requests are known to be open
+		ready := d.correlator.Ready()
+		d.settlePayments(now, true)
+		d.leave(ready, now)
 	}
 }
 

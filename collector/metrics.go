@@ -16,6 +16,7 @@ func (c *Collector) startMetrics() {
 		Config: c.cfg.Config, Version: c.options.Version, Logger: c.log,
 		Counts:     func() stats.Counts { return c.counts(c.socketStatus()) },
 		SpoolBytes: func() int64 { return c.pipeline.Spool().Bytes },
+		Payments:   c.exportedPayments,
 	})
 	if err != nil {
 		c.unsent = fmt.Errorf("none are sent, %w", err)

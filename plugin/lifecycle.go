@@ -79,7 +79,7 @@ func socketOptions(version string, lookup func(string) (string, bool), logger *s
 	const remedy = " in lightningd's environment, so lightningd sends no spans." +
 		" Set CLN_TRACE_SOCKET=/path/to.sock there (its systemd unit, container or shell, not its config) and restart the node"
 	o := collector.Options{Version: version, Voice: voice.Plugin, Logger: logger}
-	o.Lightningd = os.Getppid()
+	o.Lightningd, o.Notified = os.Getppid(), true
 	o.TraceParent, _ = lookup("CLN_TRACEPARENT")
 	path, set := lookup("CLN_TRACE_SOCKET")
 	switch {

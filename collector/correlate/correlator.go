@@ -38,6 +38,9 @@ type Options struct {
 	Child func(parent int32, name string) *process.Identity
 	// Payments knows which requests are open and have failed; nil: spans alone tell.
 	Payments Payments
+	// Related is called for each span in the order of arrival, when its ids are known
+	// and before it can be Ready. May be nil.
+	Related func(s *Span, now time.Time)
 }
 
 // Correlator finds out how spans are related. It is not safe for concurrent use.
@@ -60,6 +63,7 @@ type Correlator struct {
 	inner       inner
 	requests    *requests
 	payments    Payments                                          // may be nil
+	related     func(s *Span, now time.Time)                      // may be nil
 	child       func(parent int32, name string) *process.Identity // may be nil
 	learned     map[string]struct{}                               // methods that wait, beside those of waits
 	whole       []Whole
@@ -75,7 +79,7 @@ func New(o Options) *Correlator {
 	ids := &ids{origin: o.Origin, unknown: o.Unknown}
 	return &Correlator{
 		Group: true, ids: ids, nodes: newNodes(o.Run, ids), child: o.Child, knownParent: o.KnownParent, known: o.KnownTrace, defect: o.Defect,
-		inner: newInner(), requests: newRequests(), payments: o.Payments, learned: make(map[string]struct{}), orphans: make(map[key][]*Span),
+		inner: newInner(), requests: newRequests(), payments: o.Payments, related: o.Related, learned: make(map[string]struct{}), orphans: make(map[key][]*Span),
 	}
 }
 
@@ -190,7 +194,11 @@ func (c *Correlator) finish(s *Span, now time.Time) {
 			c.repair(child, s.TraceID, now)
 		}
 	}
-	if !c.relate(s, now) {
+	waits := c.relate(s, now)
+	if c.related != nil {
+		c.related(s, now)
+	}
+	if !waits {
 		c.deliver(s)
 	}
 }

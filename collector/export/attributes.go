@@ -8,6 +8,7 @@ import (
 
 	"clntrace/collector/cln"
 	"clntrace/collector/correlate"
+	"clntrace/collector/payments"
 	"clntrace/collector/policy"
 )
 
@@ -17,6 +18,8 @@ const (
 	keyTraceID      = attribute.Key("cln.trace_id") // as sent, where grouping gave the span others
 	keySpanID       = attribute.Key("cln.span_id")
 	keySynthetic    = attribute.Key("cln.synthetic")
+	keyApproximate  = attribute.Key("cln.approximate")
+	keyBlockHeight  = attribute.Key("cln.block.height")
 	keyLink         = attribute.Key("cln.link")
 	keyTruncated    = attribute.Key("cln.truncated")
 	keyParentSpanID = attribute.Key("cln.parent.span_id")
@@ -54,11 +57,12 @@ func (s *readOnlySpan) describe(p *policy.Policy, database attribute.KeyValue) {
 		if database.Valid() {
 			list = append(list, database)
 		}
-	case s.in.Name == cln.SpanCommand, s.in.Name == cln.SpanBackend, s.in.Name == cln.SpanRequest, s.in.Synthetic:
+	case s.in.Name == cln.SpanCommand, s.in.Name == cln.SpanBackend, s.in.Name == cln.SpanRequest, s.in.IsRoot():
 		list = appendRPC(list, p.Detail(s.in))
 	}
 	s.name = p.Name(s.in)
-	s.attributes = s.describeRelations(list, p)
+	list = s.describeRelations(list, p)
+	s.attributes, s.reason = p.AppendFacts(list, s.in.Payment)
 	s.links = links(s.in.Links)
 }
 
@@ -69,6 +73,12 @@ func (s *readOnlySpan) describeRelations(list []attribute.KeyValue, p *policy.Po
 	}
 	if s.in.Synthetic {
 		list = append(list, keySynthetic.Bool(true))
+	}
+	if s.in.Height != 0 && p.Payments() >= payments.Outcomes {
+		list = append(list, keyBlockHeight.Int64(int64(s.in.Height)))
+	}
+	if s.in.Payment != nil && s.in.Payment.Approximate {
+		list = append(list, keyApproximate.Bool(true))
 	}
 	if s.in.SentID.IsValid() {
 		list = append(list, keyTraceID.String(s.in.SentTraceID.String()), keySpanID.String(s.in.SentID.String()))

@@ -15,6 +15,7 @@ import (
 	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
 
 	"clntrace/collector/export"
+	"clntrace/collector/payments"
 	"clntrace/collector/process"
 	"clntrace/collector/stats"
 )
@@ -49,6 +50,9 @@ type Options struct {
 	Counts  func() stats.Counts // of everything since the start
 	// SpoolBytes returns the size of the spool on disk.
 	SpoolBytes func() int64
+	// Payments returns what is open of payments and forwards; false: nothing of them is
+	// to leave. It may be nil.
+	Payments func() (payments.State, bool)
 }
 
 // Metrics are the OTLP metrics of a collector.
@@ -57,6 +61,7 @@ type Metrics struct {
 	exporter *exporter
 	provider *sdkmetric.MeterProvider
 	duration metric.Float64Histogram
+	payments paymentMetrics
 	series   map[operation]series
 	service  string // name for all; empty: each process has its own
 }
@@ -79,7 +84,7 @@ func Start(o Options) (*Metrics, error) {
 		sdkmetric.WithCardinalityLimit(maxSeries+spareSeries),
 		sdkmetric.WithExemplarFilter(exemplar.AlwaysOffFilter), // exemplars would need spans of our own
 		sdkmetric.WithView(sdkmetric.NewView(
-			sdkmetric.Instrument{Name: durationName},
+			sdkmetric.Instrument{Name: "cln.*.duration"},
 			sdkmetric.Stream{Aggregation: sdkmetric.AggregationBase2ExponentialHistogram{MaxSize: maxBuckets, MaxScale: maxScale}},
 		)),
 	)
@@ -92,7 +97,7 @@ func Start(o Options) (*Metrics, error) {
 // define makes the instruments.
 func (m *Metrics) define() error {
 	meter := m.provider.Meter("clntrace", metric.WithInstrumentationVersion(m.options.Version), metric.WithSchemaURL(semconv.SchemaURL))
-	var errs [6]error
+	var errs [7]error
 	m.duration, errs[0] = meter.Float64Histogram(durationName, metric.WithUnit("s"),
 		metric.WithDescription("Durations of the node's spans, exported or not."))
 	datagrams, err := meter.Int64ObservableCounter(datagramsName, metric.WithUnit("{datagram}"),
@@ -119,6 +124,7 @@ func (m *Metrics) define() error {
 		o.ObserveInt64(spool, m.options.SpoolBytes())
 		return nil
 	}, datagrams, spans, queue, spool)
+	errs[6] = m.definePayments(meter)
 	if err := errors.Join(errs[:]...); err != nil {
 		return fmt.Errorf("defining the metrics: %w", err)
 	}

@@ -1,6 +1,9 @@
 package options
 
-import "clntrace/collector/export"
+import (
+	"clntrace/collector/export"
+	"clntrace/collector/payments"
+)
 
 // Config is everything that an operator can set. The zero Config is not usable;
 // start from Defaults.
@@ -8,7 +11,8 @@ type Config struct {
 	export.Config
 
 	AllowUIDs []uint32 // further users whose datagrams are accepted
-	Metrics   bool     // also send OTLP metrics
+	Payments  payments.Mode
+	Metrics   bool // also send OTLP metrics
 }
 
 // Defaults returns the configuration that applies if nothing is set.

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"clntrace/collector/export"
+	"clntrace/collector/payments"
 	"clntrace/collector/voice"
 )
 
@@ -99,7 +100,7 @@ var table = []Option{
 			return err
 		}},
 	{Name: "redact-tags", Kind: String, Dynamic: true,
-		doc: "Tag names, separated by commas, whose values are exported as `[redacted]` (`payment_hash`, `id`, `query`)",
+		doc: "Tag names, separated by commas, whose values are exported as `[redacted]` (`payment_hash`, `id`, `query`). Of payments and forwards, `payment_hash`, `amount`, `channel` and `node` are hidden",
 		set: func(c *Config, s string) (err error) {
 			c.RedactTags, err = parseList(s, checkText)
 			return err
@@ -122,6 +123,15 @@ var table = []Option{
 	{Name: "spool-size", Kind: Int, Default: "64",
 		doc: "MiB on disk at most, 0 for no spool. When it is full the oldest batches are dropped and counted",
 		set: setInt(0, 1<<20, func(c *Config) *int { return &c.SpoolSize })},
+	{Name: "payments", Kind: String, Default: payments.Local.String(), Dynamic: true,
+		doc: "What is made of payments and forwards: `off`, `local` (shown on the node only), `outcomes` (also exported, without hashes, amounts, channels and nodes), `all` (exported with them)",
+		more: func(v voice.Voice) string {
+			if v.Change == "" { // only lightningd tells of them, and only its plugins
+				return ". Without lightningd there is nothing to make it of: it tells only its plugins"
+			}
+			return ""
+		},
+		set: func(c *Config, s string) (err error) { c.Payments, err = payments.ParseMode(s); return err }},
 	{Name: "allow-uids", Kind: String,
 		doc: "Numeric ids of further users, separated by commas, whose spans are accepted. Only then is the socket's mode 0666",
 		set: func(c *Config, s string) (err error) { c.AllowUIDs, err = parseUIDs(s); return err }},

@@ -149,6 +149,17 @@ func (t *Tracker) Notify(e cln.Event, at time.Time) {
 	}
 }
 
+// Concerns reports whether a span of that program may be one that Observe uses.
+func Concerns(s *zipkin.Span, program string) bool {
+	switch program {
+	case programNode:
+		return cln.IsQuery(s.Name) || cln.AddsBlock(s.Name) || s.Name == cln.SpanExtendTip
+	case programSends:
+		return s.Name == cln.SpanRequest
+	}
+	return false
+}
+
 // Observe tells the Tracker of a span of this node or one of its plugins. Call it in
 // the order of arrival, with the request that the span belongs to, if any. If Observe
 // returns true, the span has to wait: it comes back as Joined with that ref, after a
@@ -228,7 +239,7 @@ func (t *Tracker) add(s Span) {
 	if s.End.Before(s.Start) {
 		s.End = s.Start
 	}
-	s.TraceID = t.ids.traceID(s.Hash, t.mode)
+	s.TraceID = t.ids.traceID(s.hash, t.mode)
 	t.out.Spans = append(t.out.Spans, s)
 }
 

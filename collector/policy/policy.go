@@ -9,10 +9,12 @@ import (
 	"slices"
 	"strings"
 
+	"go.opentelemetry.io/otel/attribute"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 
 	"clntrace/collector/cln"
 	"clntrace/collector/correlate"
+	"clntrace/collector/payments"
 )
 
 // Redacted stands for values that the operator does not want to leave the node.
@@ -24,6 +26,7 @@ type Config struct {
 	SampleRatio float64  // share of traces that leave, 0 to 1
 	DropSpans   []string // patterns of the names of spans that do not leave; * stands for any text
 	RedactTags  []string // names of tags whose values are not shown
+	Payments    payments.Mode
 }
 
 // Policy decides as one Config says. A nil Policy lets everything leave and be shown.
@@ -32,11 +35,13 @@ type Policy struct {
 	sampler sdktrace.Sampler // nil: all
 	drop    *regexp.Regexp   // nil: none
 	redact  []string
+
+	payments payments.Mode
 }
 
 // New returns the Policy that cfg describes.
 func New(cfg Config) *Policy {
-	p := &Policy{off: cfg.Off, redact: cfg.RedactTags, drop: compilePatterns(cfg.DropSpans)}
+	p := &Policy{off: cfg.Off, redact: cfg.RedactTags, payments: cfg.Payments, drop: compilePatterns(cfg.DropSpans)}
 	if cfg.SampleRatio < 1 {
 		p.sampler = sdktrace.TraceIDRatioBased(cfg.SampleRatio)
 	}
@@ -71,7 +76,7 @@ func (p *Policy) Verdict(s *correlate.Span) Verdict {
 	switch {
 	case p == nil:
 		return Leaves
-	case p.off, p.drops(s.Name), s.Synthetic && p.drops(cln.SpanRequest):
+	case p.off, p.drops(s.Name), s.IsRoot() && p.drops(cln.SpanRequest):
 		return Filtered
 	case !p.samples(s):
 		return SampledOut
@@ -105,10 +110,63 @@ func (p *Policy) Show(tag, value string) string {
 // Name returns the name of s as it may be shown. That of an added root is the method
 // in the requests' id, and redacted like it.
 func (p *Policy) Name(s *correlate.Span) string {
-	if s.Synthetic {
+	if s.IsRoot() {
 		return p.Show(cln.TagID, s.Name)
 	}
 	return s.Name
+}
+
+// Payments says what is made of payments and forwards.
+func (p *Policy) Payments() payments.Mode {
+	if p == nil {
+		return payments.Off
+	}
+	return p.payments
+}
+
+// OnNode returns what may be shown on the node itself: of payments, all that is known.
+func (p *Policy) OnNode() *Policy {
+	if p.Payments() == payments.Off {
+		return p
+	}
+	own := *p
+	own.payments = payments.All
+	return &own
+}
+
+// AppendFacts appends the attributes of a payment or a forward that may be shown, and
+// returns the description of the span's status.
+func (p *Policy) AppendFacts(list []attribute.KeyValue, f *payments.Facts) (all []attribute.KeyValue, description string) {
+	mode := p.Payments()
+	if f == nil || mode < payments.Outcomes {
+		return list, ""
+	}
+	for _, a := range f.Attributes {
+		switch {
+		case !mode.Shown(a.Class):
+		case a.Class != payments.Outcome && p.Show(string(a.Class), "") == Redacted:
+			list = append(list, a.Key.String(Redacted))
+		default:
+			list = append(list, a.KeyValue)
+		}
+	}
+	if p.hidesAny() { // the description may name what is hidden
+		mode = payments.Outcomes
+	}
+	return list, f.Description(mode)
+}
+
+// hidesAny reports whether anything of payments is redacted.
+func (p *Policy) hidesAny() bool {
+	return slices.ContainsFunc(payments.Classes, func(c payments.Class) bool { return p.Show(string(c), "") == Redacted })
+}
+
+// ShowChannel returns the text of a channel as it may be shown on the node.
+func (p *Policy) ShowChannel(c cln.Channel) string {
+	if c == 0 {
+		return ""
+	}
+	return p.Show(string(payments.Route), c.String())
 }
 
 // Detail returns the detail of s as it may be shown: redacted if its tag is.
@@ -116,7 +174,7 @@ func (p *Policy) Detail(s *correlate.Span) string {
 	switch {
 	case s.Detail == "":
 		return ""
-	case s.Name == cln.SpanRequest, s.Synthetic:
+	case s.Name == cln.SpanRequest, s.IsRoot():
 		return p.Show(cln.TagID, s.Detail)
 	case cln.IsQuery(s.Name):
 		return p.Show(cln.TagQuery, s.Detail)
