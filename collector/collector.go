@@ -13,6 +13,7 @@ import (
 	"clntrace/collector/export"
 	"clntrace/collector/memory"
 	"clntrace/collector/metrics"
+	"clntrace/collector/otlp"
 	"clntrace/collector/policy"
 	"clntrace/collector/socket"
 	"clntrace/collector/stats"
@@ -136,7 +137,7 @@ const UntilCorrected = "Nothing is exported until the options are corrected, and
 // node: the faulty option may have been meant to hold something back.
 func usable(cfg Config, problems []string) Config {
 	if len(problems) > 0 {
-		cfg.Endpoint = export.OffEndpoint
+		cfg.Endpoint = otlp.OffEndpoint
 	}
 	return cfg
 }
@@ -157,7 +158,9 @@ func (c *Collector) PreferReceiving() {
 func (c *Collector) SetNode(n Node) {
 	c.pipeline.SetNode(n)
 	if m := c.metrics.Load(); m != nil {
-		m.SetNode(n)
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		m.SetResource(c.ownResource(n))
 	}
 }
 

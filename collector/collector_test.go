@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"clntrace/collector/export"
+	"clntrace/collector/otlp"
 	"clntrace/collector/recording"
 	"clntrace/collector/socket"
 	"clntrace/collector/stats"
@@ -33,7 +33,7 @@ func TestRedactionReachesWhatCameBeforeStart(t *testing.T) {
 		t.Fatal(err)
 	}
 	cfg := DefaultConfig()
-	cfg.Endpoint, cfg.SpoolSize, cfg.RedactTags = export.OffEndpoint, 0, []string{"method"}
+	cfg.Endpoint, cfg.SpoolSize, cfg.RedactTags = otlp.OffEndpoint, 0, []string{"method"}
 	for c.Stats(stats.Query{}).Datagrams.Accepted == 0 {
 		runtime.Gosched()
 	}
@@ -70,7 +70,7 @@ func TestStartAndShutdownAtOnce(t *testing.T) {
 			t.Fatal(err)
 		}
 		cfg := DefaultConfig()
-		cfg.Endpoint, cfg.SpoolSize = export.OffEndpoint, 0
+		cfg.Endpoint, cfg.SpoolSize = otlp.OffEndpoint, 0
 		c.Start(cfg, nil)
 		err = c.Shutdown(t.Context())
 		r := c.Stats(stats.Query{})

@@ -48,7 +48,7 @@ func diagnose(f facts) (stats.Status, []string) {
 	d.otherUsers()
 	d.memory()
 	d.disk()
-	d.refusals()
+	d.rejections()
 	d.openPayments()
 	d.decoding()
 	d.metricsSent()
@@ -95,7 +95,7 @@ func (d *diagnosis) advice(format string, options ...string) string {
 func (d *diagnosis) outageOfSpans() {
 	if !d.outage.IsZero() {
 		d.warn("%s has not taken spans since %s: %s. Spans wait while there is room.",
-			d.report.Export.Endpoint, d.outage.UTC().Format(time.RFC3339), d.config.ExplainOutage(d.report.Export.LastError))
+			d.report.Export.Endpoint, d.outage.UTC().Format(time.RFC3339), d.report.Export.Outage)
 	}
 }
 
@@ -226,14 +226,14 @@ func (d *diagnosis) disk() {
 	}
 }
 
-// refusals tells why the endpoint refused spans for good.
-func (d *diagnosis) refusals() {
+// rejections tells why the endpoint rejected spans.
+func (d *diagnosis) rejections() {
 	e := &d.report.Export
 	switch n := d.report.Spans.RejectedByBackend; {
-	case n > 0 && e.Refusal != "":
-		d.warn("%s refused %s lost: %s.", e.Endpoint, text.Number(n, "span for good, it is", "spans for good, they are"), d.config.ExplainRefusal(e.Refusal))
+	case n > 0 && e.Rejection != "":
+		d.warn("%s rejected %s lost: %s.", e.Endpoint, text.Number(n, "span, it is", "spans, they are"), e.Rejection)
 	case n > 0:
-		d.warn("%s refused for good before the endpoint or its headers last changed. The log says why.", text.Number(n, "span is lost that was", "spans are lost that were"))
+		d.warn("%s rejected before the endpoint or its headers last changed. The log says why.", text.Number(n, "span is lost that was", "spans are lost that were"))
 	}
 }
 
@@ -271,7 +271,7 @@ func (d *diagnosis) metricsSent() {
 			d.metrics.unsent, d.voice.Configuration, d.voice.Restart, option)
 	}
 	if since := d.metrics.outage; !since.IsZero() && d.outage.IsZero() {
-		d.warn("%s has not taken metrics since %s: %s. Spans are not affected. Start the endpoint; if it takes only spans, send to an OpenTelemetry Collector or remove %s.",
+		d.warn("%s has not taken metrics since %s: %s. Spans are not affected. If it takes only spans, send to an OpenTelemetry Collector or remove %s.",
 			d.report.Export.Endpoint, since.UTC().Format(time.RFC3339), d.metrics.reason, option)
 	}
 }

@@ -10,8 +10,8 @@ import (
 	"os/signal"
 	"syscall"
 
-	"clntrace/collector/export"
 	"clntrace/collector/help"
+	"clntrace/collector/otlp"
 )
 
 // Help is the text of demo --help.
@@ -50,8 +50,8 @@ func Main(version string, args []string) int {
 }
 
 // parseEndpoint reads the endpoint, which must be one for gRPC.
-func parseEndpoint(s string) (*export.Endpoint, error) {
-	endpoint, err := export.ParseEndpoint(s)
+func parseEndpoint(s string) (*otlp.Endpoint, error) {
+	endpoint, err := otlp.ParseEndpoint(s)
 	if err == nil && endpoint.HasPath() {
 		err = errors.New("it has a path, and gRPC has none; it must be http://host:port")
 	}

@@ -15,6 +15,7 @@ import (
 	"go.opentelemetry.io/otel/exporters/otlp/otlptrace"
 	tracepb "go.opentelemetry.io/proto/otlp/trace/v1"
 
+	"clntrace/collector/otlp"
 	"clntrace/collector/policy"
 	"clntrace/collector/stats"
 )
@@ -25,37 +26,39 @@ type fakeClient struct {
 	otlptrace.Client
 
 	mu       sync.Mutex
-	answer   func(ctx context.Context, names []string) attempt
+	answer   func(ctx context.Context, names []string) error
 	got      []string // names, in the order of arrival
 	arrivals []time.Time
 	requests []time.Time
 	largest  int // spans of a request
 }
 
-func acknowledge(context.Context, []string) attempt { return attempt{acknowledged: true} }
+func acknowledge(context.Context, []string) error { return nil }
 
-func unavailable(context.Context, []string) attempt {
-	return attempt{retryable: true, message: "Unavailable: because"}
+func unavailable(context.Context, []string) error {
+	return &otlp.Failure{Kind: otlp.Unavailable, Reason: "Unavailable: because"}
 }
 
-func refuse(context.Context, []string) attempt { return attempt{message: "InvalidArgument: because"} }
+func reject(context.Context, []string) error {
+	return &otlp.Failure{Kind: otlp.Rejected, Reason: "InvalidArgument: because"}
+}
 
 // hang is an endpoint that never answers, and a client that gives up in time.
-func hang(ctx context.Context, _ []string) attempt {
+func hang(ctx context.Context, _ []string) error {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	<-ctx.Done()
-	return attempt{retryable: true, message: ctx.Err().Error()}
+	return &otlp.Failure{Kind: otlp.Unavailable, Reason: ctx.Err().Error()}
 }
 
 // slow takes that long for each request.
-func slow(d time.Duration) func(context.Context, []string) attempt {
-	return func(ctx context.Context, _ []string) attempt {
+func slow(d time.Duration) func(context.Context, []string) error {
+	return func(ctx context.Context, _ []string) error {
 		select {
 		case <-time.After(d):
-			return attempt{acknowledged: true}
+			return nil
 		case <-ctx.Done():
-			return attempt{retryable: true, message: ctx.Err().Error()}
+			return &otlp.Failure{Kind: otlp.Unavailable, Reason: ctx.Err().Error()}
 		}
 	}
 }
@@ -75,10 +78,9 @@ func (f *fakeClient) UploadTraces(ctx context.Context, batch []*tracepb.Resource
 	f.requests = append(f.requests, time.Now())
 	f.largest = max(f.largest, len(names))
 	f.mu.Unlock()
-	a := answer(ctx, names)
-	*attemptOf(ctx) = a
-	if !a.acknowledged {
-		return fmt.Errorf("%s", a.message)
+	err := answer(ctx, names)
+	if f := otlp.FailureOf(err); f != nil && f.Kind != otlp.Partial {
+		return err
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -86,12 +88,12 @@ func (f *fakeClient) UploadTraces(ctx context.Context, batch []*tracepb.Resource
 	for range names {
 		f.arrivals = append(f.arrivals, time.Now())
 	}
-	return nil
+	return err
 }
 
 func (f *fakeClient) Stop(context.Context) error { return nil }
 
-func (f *fakeClient) set(answer func(context.Context, []string) attempt) {
+func (f *fakeClient) set(answer func(context.Context, []string) error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.answer = answer
@@ -130,11 +132,11 @@ func (f *fakeClient) arrival(at int) time.Time {
 
 // connectTo has the next connection go to f.
 func (p *testPipeline) connectTo(f *fakeClient) {
-	p.delivery.connect = func(cfg Config) (*link, error) {
+	p.delivery.connect = func(cfg otlp.Config) (*client, error) {
 		if cfg.Endpoint.Off() {
 			return nil, nil
 		}
-		return &link{client: f}, nil
+		return &client{Client: f}, nil
 	}
 }
 
@@ -248,7 +250,7 @@ func TestFlappingEndpoint(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		begin := time.Now()
 		f := &fakeClient{}
-		f.set(func(ctx context.Context, names []string) attempt {
+		f.set(func(ctx context.Context, names []string) error {
 			if int(time.Since(begin).Seconds())%2 == 1 {
 				return acknowledge(ctx, names)
 			}
@@ -277,15 +279,15 @@ func TestFlappingEndpoint(t *testing.T) {
 func TestAnswersToTheBacklog(t *testing.T) {
 	for _, tc := range []struct {
 		what   string
-		answer func(context.Context, []string) attempt
+		answer func(context.Context, []string) error
 		want   stats.Counts
 	}{
-		{"refused for good", refuse, stats.Counts{RejectedByBackend: 8}},
-		{"partial success", func(context.Context, []string) attempt {
-			return attempt{acknowledged: true, rejected: 1, message: "too old"}
+		{"refused for good", reject, stats.Counts{RejectedByBackend: 8}},
+		{"partial success", func(context.Context, []string) error {
+			return &otlp.Failure{Kind: otlp.Partial, Rejected: 1, Reason: "too old"}
 		}, stats.Counts{Exported: 6, RejectedByBackend: 2}},
-		{"a rejection of more than there was", func(context.Context, []string) attempt {
-			return attempt{acknowledged: true, rejected: 100, message: "too old"}
+		{"a rejection of more than there was", func(context.Context, []string) error {
+			return &otlp.Failure{Kind: otlp.Partial, Rejected: 100, Reason: "too old"}
 		}, stats.Counts{RejectedByBackend: 8}},
 		{"slow", slow(5 * time.Second), stats.Counts{Exported: 8}},
 		{"hangs", hang, stats.Counts{Spooled: 8}},
@@ -310,8 +312,8 @@ func TestAnswersToTheBacklog(t *testing.T) {
 func TestEndpointsWishForTheNextAttempt(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "spool")
 	synctest.Test(t, func(t *testing.T) {
-		f := &fakeClient{answer: func(context.Context, []string) attempt {
-			return attempt{retryable: true, message: "busy", retryAfter: 20 * time.Second}
+		f := &fakeClient{answer: func(context.Context, []string) error {
+			return &otlp.Failure{Kind: otlp.Unavailable, Reason: "busy", RetryAfter: 20 * time.Second}
 		}}
 		p := startSpooling(t, spooling(t, dir), f)
 		p.number(0, 1)
@@ -331,9 +333,9 @@ func TestEndpointsWishForTheNextAttempt(t *testing.T) {
 func TestBatchThatNeverGetsThrough(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "spool")
 	synctest.Test(t, func(t *testing.T) {
-		f := &fakeClient{answer: func(ctx context.Context, names []string) attempt {
+		f := &fakeClient{answer: func(ctx context.Context, names []string) error {
 			if slices.Contains(names, "00000") {
-				return attempt{reached: true, retryable: true, message: "Unavailable: too much for me"}
+				return &otlp.Failure{Kind: otlp.Unavailable, Reached: true, Reason: "Unavailable: too much for me"}
 			}
 			return acknowledge(ctx, names)
 		}}
@@ -395,9 +397,9 @@ func TestShutdownWithASpool(t *testing.T) {
 	const patience = 5 * time.Second
 	for _, tc := range []struct {
 		what       string
-		before, at func(context.Context, []string) attempt // before and at the end
-		took       time.Duration                           // at most
-		exported   int64                                   // at least
+		before, at func(context.Context, []string) error // before and at the end
+		took       time.Duration                         // at most
+		exported   int64                                 // at least
 	}{
 		{"healthy", acknowledge, acknowledge, 500 * time.Millisecond, 200},
 		{"dead", acknowledge, unavailable, 500 * time.Millisecond, 100},
@@ -406,7 +408,7 @@ func TestShutdownWithASpool(t *testing.T) {
 		{"hangs", acknowledge, hang, patience, 100},
 		{"hangs for long", hang, hang, 500 * time.Millisecond, 0},
 		{"slow", acknowledge, slow(time.Second), patience, 100 + 2*4},
-		{"refuses", acknowledge, refuse, 500 * time.Millisecond, 100},
+		{"refuses", acknowledge, reject, 500 * time.Millisecond, 100},
 	} {
 		t.Run(tc.what, func(t *testing.T) {
 			dir := filepath.Join(t.TempDir(), "spool")
@@ -451,7 +453,7 @@ func TestSpoolGoesToTheNewEndpoint(t *testing.T) {
 		p.number(0, 8)
 		time.Sleep(30 * time.Second)
 		off := cfg
-		off.Endpoint = OffEndpoint
+		off.Endpoint = otlp.OffEndpoint
 		if err := p.Connect(off); err != nil {
 			t.Fatal(err)
 		}
@@ -542,7 +544,7 @@ func TestFullSpoolIsCounted(t *testing.T) {
 func TestBackPressureGoesToTheSpool(t *testing.T) {
 	for _, tc := range []struct {
 		what   string
-		answer func(context.Context, []string) attempt
+		answer func(context.Context, []string) error
 	}{
 		{"slow", slow(time.Second)},
 		{"hangs", hang},

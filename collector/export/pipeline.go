@@ -15,6 +15,7 @@ import (
 	"clntrace/collector/correlate"
 	"clntrace/collector/defect"
 	"clntrace/collector/memory"
+	"clntrace/collector/otlp"
 	"clntrace/collector/policy"
 	"clntrace/collector/spool"
 	"clntrace/collector/stats"
@@ -64,7 +65,7 @@ func NewPipeline(o Options) *Pipeline {
 	return &Pipeline{
 		options: o, abort: abort,
 		scope:    instrumentation.Scope{Name: "clntrace", Version: o.Version, SchemaURL: semconv.SchemaURL},
-		delivery: newDelivery(stop, o.Ledger, o.Logger, o.Room.HalfFull),
+		delivery: newDelivery(stop, o.Ledger, o.Logger, o.Voice, o.Room.HalfFull),
 	}
 }
 
@@ -75,10 +76,10 @@ const DefaultQueueSize = 65536
 // Start makes the Pipeline ready for Submit. An error says what in cfg cannot be
 // used, and means that nothing is exported.
 func (p *Pipeline) Start(cfg Config) error {
-	err := p.delivery.use(cfg)
+	err := p.delivery.use(cfg.Config)
 	if err != nil {
-		cfg.Endpoint = OffEndpoint
-		_ = p.delivery.use(cfg) // off cannot fail
+		cfg.Endpoint = otlp.OffEndpoint
+		_ = p.delivery.use(cfg.Config) // off cannot fail
 	}
 	p.delivery.openSpool(cfg, p.options.Voice)
 	p.mu.Lock()
@@ -107,7 +108,7 @@ func (p *Pipeline) Submit(spans []*correlate.Span) {
 
 // Connect sends everything that follows to the endpoint of cfg, with its headers. An
 // error says what cannot be used, and means that nothing has changed.
-func (p *Pipeline) Connect(cfg Config) error { return p.delivery.use(cfg) }
+func (p *Pipeline) Connect(cfg Config) error { return p.delivery.use(cfg.Config) }
 
 // SetNode says which node the spans are from, and releases those that wait for it.
 func (p *Pipeline) SetNode(n Node) {
@@ -234,7 +235,7 @@ func (e *exporter) ExportSpans(ctx context.Context, spans []sdktrace.ReadOnlySpa
 // panic would end the process.
 func (e *exporter) export(ctx context.Context, spans []sdktrace.ReadOnlySpan) (err error) {
 	defer defect.Catch(func(found error) {
-		e.pipeline.delivery.lose(int64(len(spans)), found)
+		e.pipeline.delivery.reject(int64(len(spans)), found)
 		err = nil
 	})
 	return e.next.ExportSpans(ctx, spans)
@@ -263,7 +264,7 @@ func (e *exporter) prepare(spans []sdktrace.ReadOnlySpan) (n int) {
 func (e *exporter) fillIn(s *readOnlySpan, p *policy.Policy) {
 	defer defect.Catch(func(found error) {
 		s.attributes, s.links = nil, nil
-		e.pipeline.delivery.confess(found)
+		e.pipeline.delivery.report(found)
 	})
 	s.scope = &e.pipeline.scope
 	s.resource = e.resources.of(s.in.Process)

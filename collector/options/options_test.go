@@ -19,7 +19,7 @@ import (
 	"testing"
 	"time"
 
-	"clntrace/collector/export"
+	"clntrace/collector/otlp"
 	"clntrace/collector/text"
 	"clntrace/collector/voice"
 )
@@ -57,8 +57,8 @@ func TestDefaultsAreThoseOfTheCollector(t *testing.T) {
 
 func TestResolve(t *testing.T) {
 	def := Defaults()
-	endpoint := func(s string) export.Endpoint {
-		e, err := export.ParseEndpoint(s)
+	endpoint := func(s string) otlp.Endpoint {
+		e, err := otlp.ParseEndpoint(s)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -85,28 +85,28 @@ func TestResolve(t *testing.T) {
 		{name: "default endpoint follows the protocol",
 			env: map[string]string{"OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf"},
 			change: func(c *Config) {
-				c.Protocol, c.Endpoint = export.ProtocolHTTP, export.DefaultEndpoint(export.ProtocolHTTP)
+				c.Protocol, c.Endpoint = otlp.ProtocolHTTP, otlp.DefaultEndpoint(otlp.ProtocolHTTP)
 			}},
 		{name: "protocol of traces before that of all",
 			env: map[string]string{"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc", "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "http/protobuf"},
 			change: func(c *Config) {
-				c.Protocol, c.Endpoint = export.ProtocolHTTP, export.DefaultEndpoint(export.ProtocolHTTP)
+				c.Protocol, c.Endpoint = otlp.ProtocolHTTP, otlp.DefaultEndpoint(otlp.ProtocolHTTP)
 			}},
 		{name: "variable of traces is used as it is over HTTP",
 			env: map[string]string{"OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://traces:1/x"},
 			change: func(c *Config) {
-				c.Protocol, c.Endpoint = export.ProtocolHTTP, endpoint("http://traces:1/x").ForTracesAlone()
+				c.Protocol, c.Endpoint = otlp.ProtocolHTTP, endpoint("http://traces:1/x").ForTracesAlone()
 			}},
 		{name: "general variable is a base over HTTP",
 			env: map[string]string{"OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf", "OTEL_EXPORTER_OTLP_ENDPOINT": "http://general:1/x"},
 			change: func(c *Config) {
-				c.Protocol, c.Endpoint = export.ProtocolHTTP, endpoint("http://general:1/x")
+				c.Protocol, c.Endpoint = otlp.ProtocolHTTP, endpoint("http://general:1/x")
 			}},
 		{name: "option is a base over HTTP, and what was set for traces alone is forgotten",
 			given: map[string]string{"otlp-endpoint": "http://option:1/x", "otlp-protocol": "http/protobuf"},
 			env:   map[string]string{"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://traces:1/x"},
 			change: func(c *Config) {
-				c.Protocol, c.Endpoint = export.ProtocolHTTP, endpoint("http://option:1/x")
+				c.Protocol, c.Endpoint = otlp.ProtocolHTTP, endpoint("http://option:1/x")
 			}},
 		{name: "a slash at the end is no path",
 			given:  map[string]string{"otlp-endpoint": "http://option:1/"},
@@ -117,7 +117,7 @@ func TestResolve(t *testing.T) {
 			change: func(c *Config) { c.Headers = map[string]string{} }},
 		{name: "off",
 			given:  map[string]string{"otlp-endpoint": "off"},
-			change: func(c *Config) { c.Endpoint = export.OffEndpoint }},
+			change: func(c *Config) { c.Endpoint = otlp.OffEndpoint }},
 		{name: "white space",
 			given:  map[string]string{"sample-ratio": " 0.5 "},
 			change: func(c *Config) { c.SampleRatio = 0.5 }},
@@ -130,7 +130,7 @@ func TestResolve(t *testing.T) {
 				"redact-tags": "id,query", "batch-size": "10", "batch-delay": "2s", "spool-dir": "/spool",
 				"spool-size": "0", "allow-uids": "1000", "metrics": "true"},
 			change: func(c *Config) {
-				c.Timeout, c.Compression, c.ServiceName = 3*time.Second, export.CompressionGzip, "node"
+				c.Timeout, c.Compression, c.ServiceName = 3*time.Second, otlp.CompressionGzip, "node"
 				c.ServiceNamespace, c.ResourceAttributes = "fleet", map[string]string{"a": "b c"}
 				c.GroupRequests, c.DropSpans, c.RedactTags = false, []string{"db_*"}, []string{"id", "query"}
 				c.BatchSize, c.BatchDelay, c.SpoolDir, c.SpoolSize = 10, 2*time.Second, "/spool", 0
@@ -244,7 +244,7 @@ func TestPathOverGRPCIsAFault(t *testing.T) {
 		if got := texts(faults); !reflect.DeepEqual(got, []string{tt.want}) {
 			t.Errorf("got  %q\nwant %q", got, tt.want)
 		}
-		if cfg.Endpoint != export.DefaultEndpoint(export.ProtocolGRPC) {
+		if cfg.Endpoint != otlp.DefaultEndpoint(otlp.ProtocolGRPC) {
 			t.Errorf("the endpoint is %s", cfg.Endpoint)
 		}
 	}

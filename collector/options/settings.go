@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"clntrace/collector/export"
+	"clntrace/collector/otlp"
 	"clntrace/collector/text"
 	"clntrace/collector/voice"
 )
@@ -42,7 +43,7 @@ func (s Settings) Resolve() (Config, []Fault) {
 	var faults []Fault
 	protocol, _ := Named(protocolOption)
 	faults = s.apply(&cfg, protocol, faults)
-	cfg.Endpoint = export.DefaultEndpoint(cfg.Protocol)
+	cfg.Endpoint = otlp.DefaultEndpoint(cfg.Protocol)
 	for _, o := range table {
 		if o.Name != protocolOption {
 			faults = s.apply(&cfg, o, faults)
@@ -123,11 +124,11 @@ func (s Settings) checkEndpoint(cfg *Config, faults []Fault) []Fault {
 		return faults // the default, also where the value was refused
 	}
 	switch {
-	case cfg.Protocol == export.ProtocolGRPC && cfg.Endpoint.HasPath():
-		cfg.Endpoint = export.DefaultEndpoint(cfg.Protocol)
+	case cfg.Protocol == otlp.ProtocolGRPC && cfg.Endpoint.HasPath():
+		cfg.Endpoint = otlp.DefaultEndpoint(cfg.Protocol)
 		return append(faults, o.Refuse(label, value, fmt.Errorf("which has a path, and gRPC has none; allowed is http://host:port, or to set %s=%s",
-			s.Voice.Option(protocolOption), export.ProtocolHTTP)))
-	case cfg.Protocol == export.ProtocolHTTP && label == tracesEndpoint:
+			s.Voice.Option(protocolOption), otlp.ProtocolHTTP)))
+	case cfg.Protocol == otlp.ProtocolHTTP && label == tracesEndpoint:
 		cfg.Endpoint = cfg.Endpoint.ForTracesAlone()
 	}
 	return faults

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"clntrace/collector/export"
+	"clntrace/collector/otlp"
 	"clntrace/collector/payments"
 	"clntrace/collector/voice"
 )
@@ -43,12 +44,12 @@ func All() []Option { return table }
 // table holds all options. Everything that clntrace says about options or does with
 // them comes from here.
 var table = []Option{
-	{Name: endpointOption, Kind: String, Default: export.DefaultEndpoint(export.ProtocolGRPC).String(),
+	{Name: endpointOption, Kind: String, Default: otlp.DefaultEndpoint(otlp.ProtocolGRPC).String(),
 		env: []string{tracesEndpoint, "OTEL_EXPORTER_OTLP_ENDPOINT"}, Dynamic: true,
 		doc: "Where spans go: `http://host:port` (plaintext), `https://host:port` (TLS), `unix:///path`, `host:port` (TLS unless the host is loopback), or `off` to count and export nothing. " +
 			"With `grpc` it has no path; with `http/protobuf` it may have one, below which spans go to `/v1/traces`. `" + tracesEndpoint + "` is used as it is",
 		set: func(c *Config, s string) (err error) { c.Endpoint, err = parseEndpoint(s); return err }},
-	{Name: protocolOption, Kind: String, Default: string(export.ProtocolGRPC), env: []string{"OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"},
+	{Name: protocolOption, Kind: String, Default: string(otlp.ProtocolGRPC), env: []string{"OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"},
 		doc: "`grpc`, or `http/protobuf`, whose default endpoint is `http://localhost:4318`",
 		set: setProtocol},
 	{Name: "otlp-headers", Kind: Conceal, env: []string{"OTEL_EXPORTER_OTLP_TRACES_HEADERS", "OTEL_EXPORTER_OTLP_HEADERS"}, Dynamic: true,
@@ -63,7 +64,7 @@ var table = []Option{
 	{Name: "otlp-timeout", Kind: String, Default: "10s",
 		doc: "How long one export attempt may take",
 		set: setDuration(maxTimeout, func(c *Config) *time.Duration { return &c.Timeout })},
-	{Name: "otlp-compression", Kind: String, Default: string(export.CompressionNone),
+	{Name: "otlp-compression", Kind: String, Default: string(otlp.CompressionNone),
 		doc: "`none` or `gzip`",
 		set: setCompression},
 	{Name: "otlp-ca-file", Kind: String, env: []string{"OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE", "OTEL_EXPORTER_OTLP_CERTIFICATE"}, defNote: always("the system's CAs"),
@@ -167,8 +168,8 @@ func always(text string) func(voice.Voice) string {
 	return func(voice.Voice) string { return text }
 }
 
-func parseEndpoint(s string) (export.Endpoint, error) {
-	e, err := export.ParseEndpoint(s)
+func parseEndpoint(s string) (otlp.Endpoint, error) {
+	e, err := otlp.ParseEndpoint(s)
 	if err == nil {
 		err = checkText(s)
 	}
@@ -176,21 +177,21 @@ func parseEndpoint(s string) (export.Endpoint, error) {
 }
 
 func setProtocol(c *Config, s string) error {
-	switch p := export.Protocol(s); p {
-	case export.ProtocolGRPC, export.ProtocolHTTP:
+	switch p := otlp.Protocol(s); p {
+	case otlp.ProtocolGRPC, otlp.ProtocolHTTP:
 		c.Protocol = p
 		return nil
 	}
-	return fmt.Errorf("allowed are %s and %s", export.ProtocolGRPC, export.ProtocolHTTP)
+	return fmt.Errorf("allowed are %s and %s", otlp.ProtocolGRPC, otlp.ProtocolHTTP)
 }
 
 func setCompression(c *Config, s string) error {
-	switch p := export.Compression(s); p {
-	case export.CompressionNone, export.CompressionGzip:
+	switch p := otlp.Compression(s); p {
+	case otlp.CompressionNone, otlp.CompressionGzip:
 		c.Compression = p
 		return nil
 	}
-	return fmt.Errorf("allowed are %s and %s", export.CompressionNone, export.CompressionGzip)
+	return fmt.Errorf("allowed are %s and %s", otlp.CompressionNone, otlp.CompressionGzip)
 }
 
 func setDuration(limit time.Duration, field func(*Config) *time.Duration) func(*Config, string) error {

@@ -5,7 +5,11 @@
 // sentence fits all three, and no text has to be changed after it was written.
 package voice
 
-import "slices"
+import (
+	"regexp"
+	"slices"
+	"strings"
+)
 
 // Voice names things for the users of one way to run clntrace. The zero Voice speaks
 // as the plugin does, with option names that have no prefix.
@@ -62,3 +66,29 @@ func (v Voice) Option(name string) string { return v.prefix + name }
 // Has reports whether there is an option with that name. If there is not, an advice
 // to set it helps nobody.
 func (v Voice) Has(name string) bool { return v.only == nil || slices.Contains(v.only, name) }
+
+var (
+	choice = regexp.MustCompile(`\[([^][|]*)\|([^][|]*)\]`)
+	name   = regexp.MustCompile(`\{([a-z-]+)\}`)
+)
+
+// Say returns a text with options named as the user writes them, where the text has
+// their names in braces. Of [this|that] it says this if there are all options in it, and
+// that otherwise; {statistics} is Statistics.
+func (v Voice) Say(text string) string {
+	text = choice.ReplaceAllStringFunc(text, func(both string) string {
+		this, that, _ := strings.Cut(both[1:len(both)-1], "|")
+		for _, option := range name.FindAllStringSubmatch(this, -1) {
+			if !v.Has(option[1]) {
+				return that
+			}
+		}
+		return this
+	})
+	return name.ReplaceAllStringFunc(text, func(braced string) string {
+		if option := braced[1 : len(braced)-1]; option != "statistics" {
+			return v.Option(option)
+		}
+		return v.Statistics
+	})
+}

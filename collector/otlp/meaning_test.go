@@ -1,147 +1,97 @@
-package export
+package otlp
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
-	"encoding/pem"
-	"math/big"
-	"net"
 	"net/http"
-	"net/http/httptest"
 	"os"
 	"os/exec"
-	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
 
+	"clntrace/collector/otlp/otlptest"
+	"clntrace/collector/voice"
+
+	colmetricspb "go.opentelemetry.io/proto/otlp/collector/metrics/v1"
 	coltracepb "go.opentelemetry.io/proto/otlp/collector/trace/v1"
-	tracepb "go.opentelemetry.io/proto/otlp/trace/v1"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/status"
-
-	"clntrace/collector/text"
 )
 
-// refusingTraces answers every request with one status.
-type refusingTraces struct {
-	coltracepb.UnimplementedTraceServiceServer
-	code codes.Code
-}
-
-func (r refusingTraces) Export(context.Context, *coltracepb.ExportTraceServiceRequest) (*coltracepb.ExportTraceServiceResponse, error) {
-	return nil, status.Error(r.code, "because")
-}
-
-// listening returns a listener on the loopback interface, and its address.
-func listening(t *testing.T) (net.Listener, string) {
+// attempt sends an empty request over a connection of its own and returns how it failed.
+func attempt(t *testing.T, cfg Config, s *Signal) *Failure {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	c, err := Connect(cfg, s)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { l.Close() })
-	return l, l.Addr().String()
+	defer c.Close()
+	return FailureOf(send(t.Context(), c, cfg, s))
 }
 
-// grpcAt serves gRPC and returns the address; without a service for 0.
+// send sends an empty request.
+func send(ctx context.Context, c *Connection, cfg Config, s *Signal) error {
+	if c.GRPC != nil {
+		ctx, cancel := context.WithTimeout(ctx, cfg.Timeout)
+		defer cancel()
+		if s == Metrics {
+			_, err := colmetricspb.NewMetricsServiceClient(c.GRPC).Export(ctx, &colmetricspb.ExportMetricsServiceRequest{})
+			return err
+		}
+		_, err := coltracepb.NewTraceServiceClient(c.GRPC).Export(ctx, &coltracepb.ExportTraceServiceRequest{})
+		return err
+	}
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, cfg.Endpoint.URL(s), http.NoBody)
+	if err != nil {
+		return err
+	}
+	response, err := c.HTTP.Do(request)
+	if err != nil {
+		return err
+	}
+	return response.Body.Close()
+}
+
+// grpcAt serves gRPC and returns the address; without the services for 0.
 func grpcAt(t *testing.T, code codes.Code, options ...grpc.ServerOption) string {
 	t.Helper()
-	l, address := listening(t)
-	s := grpc.NewServer(options...)
+	l := otlptest.Listen(t)
 	if code != 0 {
-		coltracepb.RegisterTraceServiceServer(s, refusingTraces{code: code})
+		r := new(otlptest.Receiver)
+		r.Answer(otlptest.Answer{Err: status.Error(code, "because")})
+		r.ServeGRPC(t, l, options...)
+		return l.Addr().String()
 	}
-	go func() { _ = s.Serve(l) }()
+	s := grpc.NewServer(options...)
+	go func() { _ = s.Serve(l) }() // until Stop
 	t.Cleanup(s.Stop)
-	return address
+	return l.Addr().String()
 }
 
 func httpAt(t *testing.T, code int) string {
 	t.Helper()
-	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(code) }))
-	t.Cleanup(s.Close)
-	return s.Listener.Addr().String()
-}
-
-// authority is a CA for tests.
-type authority struct {
-	cert *x509.Certificate
-	key  *ecdsa.PrivateKey
-	file string
-}
-
-func newAuthority(t *testing.T) authority {
-	t.Helper()
-	a := authority{file: filepath.Join(t.TempDir(), "ca.pem")}
-	a.cert = &x509.Certificate{SerialNumber: big.NewInt(1), IsCA: true, BasicConstraintsValid: true, NotAfter: time.Now().Add(time.Hour)}
-	der, key := a.sign(t, a.cert)
-	a.key = key
-	if err := os.WriteFile(a.file, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	return a
-}
-
-// sign makes a certificate: the authority's own while it has no key.
-func (a authority) sign(t *testing.T, template *x509.Certificate) ([]byte, *ecdsa.PrivateKey) {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	signer := a.key
-	if signer == nil {
-		signer = key
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, a.cert, &key.PublicKey, signer)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return der, key
-}
-
-// serving is the TLS configuration of a server of that name, whose certificate
-// ends at the time until.
-func (a authority) serving(t *testing.T, name string, until time.Time) *tls.Config {
-	t.Helper()
-	der, key := a.sign(t, &x509.Certificate{SerialNumber: big.NewInt(2), DNSNames: []string{name}, NotAfter: until})
-	return &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}, MinVersion: tls.VersionTLS12}
+	r := otlptest.StartHTTP(t)
+	r.Answer(otlptest.Answer{Status: code})
+	return strings.TrimPrefix(r.URL, "http://")
 }
 
 func overTLS(c *tls.Config) grpc.ServerOption { return grpc.Creds(credentials.NewTLS(c)) }
 
-// attempted is the reason why a batch could not be delivered.
-func attempted(t *testing.T, cfg Config) string {
-	t.Helper()
-	l, err := connect(cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.close(t.Context())
-	ctx, result := withAttempt(t.Context())
-	if err := l.client.UploadTraces(ctx, []*tracepb.ResourceSpans{{}}); err == nil {
-		t.Fatal("the batch was taken")
-	}
-	return text.Brief(result.message)
-}
-
 // What libraries say is held against real connections: a new version that says
 // it differently fails here.
 func TestFailuresAreExplained(t *testing.T) {
-	ca := newAuthority(t)
+	ca := otlptest.NewAuthority(t)
 	soon := time.Now().Add(time.Hour)
 	port := func(address string) string { return "localhost" + address[strings.LastIndex(address, ":"):] }
-	_, silentAt := listening(t) // accepts, for the kernel does, and says nothing
-	gone, goneAt := listening(t)
+	silentAt := otlptest.Listen(t).Addr().String() // accepts, for the kernel does, and says nothing
+	gone := otlptest.Listen(t)
+	goneAt := gone.Addr().String()
 	gone.Close()
-	wantsClient := ca.serving(t, "localhost", soon)
+	wantsClient := ca.Serving(t, "localhost", soon)
 	wantsClient.ClientAuth = tls.RequireAnyClientCert
 	for _, tc := range []struct {
 		name     string
@@ -158,11 +108,11 @@ func TestFailuresAreExplained(t *testing.T) {
 		{"http to a grpc port", "http://" + grpcAt(t, codes.OK), ProtocolHTTP, false, "set clntrace-otlp-protocol=grpc"},
 		{"TLS to plaintext, grpc", "https://" + grpcAt(t, codes.OK), ProtocolGRPC, false, "it does not speak TLS. Write http://host:port"},
 		{"TLS to plaintext, http", "https://" + httpAt(t, 200), ProtocolHTTP, false, "it does not speak TLS. Write http://host:port"},
-		{"plaintext to TLS, grpc", "http://" + grpcAt(t, codes.OK, overTLS(ca.serving(t, "localhost", soon))), ProtocolGRPC, false, "Write https://"},
-		{"unknown CA", "https://" + port(grpcAt(t, codes.OK, overTLS(ca.serving(t, "localhost", soon)))), ProtocolGRPC, false, "Name that CA's file in clntrace-otlp-ca-file"},
-		{"other name", "https://" + port(grpcAt(t, codes.OK, overTLS(ca.serving(t, "collector.example", soon)))), ProtocolGRPC, true, "its certificate is for another name"},
-		{"address instead of name", "https://" + grpcAt(t, codes.OK, overTLS(ca.serving(t, "localhost", soon))), ProtocolGRPC, true, "its certificate is for another name"},
-		{"expired", "https://" + port(grpcAt(t, codes.OK, overTLS(ca.serving(t, "localhost", time.Now().Add(-time.Hour))))), ProtocolGRPC, true, "its certificate is out of date"},
+		{"plaintext to TLS, grpc", "http://" + grpcAt(t, codes.OK, overTLS(ca.Serving(t, "localhost", soon))), ProtocolGRPC, false, "Write https://"},
+		{"unknown CA", "https://" + port(grpcAt(t, codes.OK, overTLS(ca.Serving(t, "localhost", soon)))), ProtocolGRPC, false, "Name that CA's file in clntrace-otlp-ca-file"},
+		{"other name", "https://" + port(grpcAt(t, codes.OK, overTLS(ca.Serving(t, "collector.example", soon)))), ProtocolGRPC, true, "its certificate is for another name"},
+		{"address instead of name", "https://" + grpcAt(t, codes.OK, overTLS(ca.Serving(t, "localhost", soon))), ProtocolGRPC, true, "its certificate is for another name"},
+		{"expired", "https://" + port(grpcAt(t, codes.OK, overTLS(ca.Serving(t, "localhost", time.Now().Add(-time.Hour))))), ProtocolGRPC, true, "its certificate is out of date"},
 		{"without a client certificate", "https://" + port(grpcAt(t, codes.OK, overTLS(wantsClient))), ProtocolGRPC, true, "et clntrace-otlp-cert-file and clntrace-otlp-key-file"},
 		{"silence, grpc", "http://" + silentAt, ProtocolGRPC, false, "did not answer within clntrace-otlp-timeout"},
 		{"silence, http", "http://" + silentAt, ProtocolHTTP, false, "did not answer within clntrace-otlp-timeout"},
@@ -179,7 +129,7 @@ func TestFailuresAreExplained(t *testing.T) {
 		{"429", "http://" + httpAt(t, 429), ProtocolHTTP, false, "a limit of it is reached"},
 		{"500", "http://" + httpAt(t, 500), ProtocolHTTP, false, "Look at its log"},
 		{"503", "http://" + httpAt(t, 503), ProtocolHTTP, false, "is not ready"},
-		{"302", "http://" + httpAt(t, 302), ProtocolHTTP, false, "set clntrace-otlp-endpoint to where it leads"},
+		{"302", "http://" + httpAt(t, 302), ProtocolHTTP, false, "Set clntrace-otlp-endpoint to where it leads"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
@@ -192,11 +142,13 @@ func TestFailuresAreExplained(t *testing.T) {
 				cfg.Timeout = time.Second // the only one that has to pass
 			}
 			if tc.ca {
-				cfg.CAFile = ca.file
+				cfg.CAFile = ca.File
 			}
-			reason := attempted(t, cfg)
-			got := cfg.ExplainRefusal(reason)
-			if !strings.Contains(got, tc.want) || !strings.Contains(got, reason) {
+			f := attempt(t, cfg, Spans)
+			if f == nil {
+				t.Fatal("the request was taken")
+			}
+			if got := f.Explain(voice.Plugin); !strings.Contains(got, tc.want) || !strings.Contains(got, f.Reason) {
 				t.Errorf("got  %s\nwant %s", got, tc.want)
 			}
 		})
@@ -221,7 +173,6 @@ func TestReasonsAreExplained(t *testing.T) {
 		{"http://localhost:4317", "ResourceExhausted: grpc: received message larger than max (5000000 vs. 4194304)", "Lower clntrace-batch-size"},
 		{"https://collector.example", "proxyconnect tcp: dial tcp 127.0.0.1:9: connect: connection refused", "cannot be reached. Correct the variable"},
 		{"http://localhost:4317", "what nobody foresaw", "what nobody foresaw. Start the endpoint or correct clntrace-otlp-endpoint"},
-		{"http://localhost:4317", "a defect of clntrace, please report it: boom (x.go:1)", "please report it: boom (x.go:1)"},
 	} {
 		endpoint, err := ParseEndpoint(tc.endpoint)
 		if err != nil {
@@ -231,13 +182,46 @@ func TestReasonsAreExplained(t *testing.T) {
 		if !strings.HasPrefix(tc.reason, "Unavailable") {
 			protocol = ProtocolHTTP
 		}
-		if got := (Config{Endpoint: endpoint, Protocol: protocol}).ExplainOutage(tc.reason); !strings.Contains(got, tc.want) {
+		if got := newFailure(Config{Endpoint: endpoint, Protocol: protocol}, Spans, Unavailable, tc.reason).Explain(voice.Plugin); !strings.Contains(got, tc.want) {
 			t.Errorf("%s: got  %s\nwant %s", tc.reason, got, tc.want)
 		}
 	}
 	alone := Config{Endpoint: mustParse(t, "http://localhost:4318/x").ForTracesAlone(), Protocol: ProtocolHTTP}
-	if got := alone.ExplainRefusal("HTTP 404 Not Found"); !strings.Contains(got, "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT is used as it is") {
+	if got := newFailure(alone, Spans, Rejected, "HTTP 404 Not Found").Explain(voice.Plugin); !strings.Contains(got, "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT is used as it is") {
 		t.Errorf("an endpoint for traces alone: %s", got)
+	}
+}
+
+// Whoever reads an advice has the options that it names, and is told what is sent.
+func TestAdviceNamesOnlyWhatThereIs(t *testing.T) {
+	cfg := Config{Endpoint: mustParse(t, "https://collector.example:4317"), Protocol: ProtocolGRPC}
+	for _, tc := range []struct {
+		voice  voice.Voice
+		signal *Signal
+		reason string
+		want   string
+	}{
+		{voice.Plugin, Spans, "Unavailable: x509: certificate signed by unknown authority", "Name that CA's file in clntrace-otlp-ca-file"},
+		{voice.Collect, Spans, "Unavailable: x509: certificate signed by unknown authority", "Name that CA's file in --otlp-ca-file"},
+		{voice.Demo, Spans, "Unavailable: x509: certificate signed by unknown authority", "Have this machine trust that CA, or write http:// in --otlp-endpoint"},
+		{voice.Plugin, Metrics, "Unimplemented: unknown service", "takes no metrics. Correct the port in clntrace-otlp-endpoint; if it is the OpenTelemetry Collector, give it a metrics pipeline"},
+		{voice.Plugin, Spans, "Unavailable: connection refused", "'off' if tracestats is all you want"},
+		{voice.Collect, Spans, "Unavailable: connection refused", "'off' if SIGUSR1 is all you want"},
+	} {
+		f := newFailure(cfg, tc.signal, Unavailable, tc.reason)
+		if got := f.Explain(tc.voice); !strings.Contains(got, tc.want) {
+			t.Errorf("got  %s\nwant %s", got, tc.want)
+		}
+	}
+	for _, m := range meanings {
+		for _, name := range regexp.MustCompile(`--([a-z-]+)`).FindAllStringSubmatch(voice.Demo.Say(m.text), -1) {
+			if !voice.Demo.Has(name[1]) {
+				t.Errorf("demo has no --%s: %s", name[1], voice.Demo.Say(m.text))
+			}
+		}
+		if text := voice.Demo.Say(m.text); strings.ContainsAny(text, "{}[|") {
+			t.Errorf("not a template: %s", text)
+		}
 	}
 }
 
@@ -245,7 +229,7 @@ func TestReasonsAreExplained(t *testing.T) {
 func TestProxyIsNamed(t *testing.T) {
 	const marker = "CLNTRACE_TEST_PROXY"
 	if os.Getenv(marker) == "" {
-		_, nothing := listening(t)
+		nothing := otlptest.Listen(t).Addr().String()
 		cmd := exec.Command(os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v")
 		cmd.Env = append(os.Environ(), marker+"=1", "HTTPS_PROXY=http://user:hunter2@"+nothing, "NO_PROXY=")
 		out, err := cmd.CombinedOutput()
@@ -261,7 +245,7 @@ func TestProxyIsNamed(t *testing.T) {
 			t.Fatal(err)
 		}
 		cfg := Config{Endpoint: endpoint, Protocol: protocol, Timeout: 2 * time.Second}
-		got := cfg.ExplainOutage("dial tcp " + nothing + ": connect: connection refused")
+		got := newFailure(cfg, Spans, Unavailable, "dial tcp "+nothing+": connect: connection refused").Explain(voice.Plugin)
 		if !strings.HasPrefix(got, "the proxy "+nothing+" (HTTPS_PROXY") || strings.Contains(got, "hunter2") {
 			t.Errorf("%s: %s", protocol, got)
 		}
@@ -270,7 +254,7 @@ func TestProxyIsNamed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := (Config{Endpoint: local}).ExplainOutage("connection refused"); strings.Contains(got, "proxy") {
+	if got := newFailure(Config{Endpoint: local}, Spans, Unavailable, "connection refused").Explain(voice.Plugin); strings.Contains(got, "proxy") {
 		t.Errorf("no proxy leads to this host: %s", got)
 	}
 }

@@ -1,32 +1,15 @@
-package export
+package otlp
 
 import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"net/netip"
 	"net/url"
 	"strconv"
 	"strings"
 	"unicode"
-)
-
-// Protocol is the OTLP transport.
-type Protocol string
-
-// The transports, by the names the OpenTelemetry specification gives them.
-const (
-	ProtocolGRPC Protocol = "grpc"
-	ProtocolHTTP Protocol = "http/protobuf"
-)
-
-// Compression is the compression of export requests.
-type Compression string
-
-// The compressions that every OTLP receiver understands.
-const (
-	CompressionNone Compression = "none"
-	CompressionGzip Compression = "gzip"
 )
 
 // Endpoint is where OTLP goes. The zero Endpoint is off: nothing is exported.
@@ -157,6 +140,13 @@ func (e Endpoint) HasPath() bool { return strings.Trim(e.path, "/") != "" }
 // Off reports whether nothing is to be exported.
 func (e Endpoint) Off() bool { return e.raw == "" }
 
+// serverName is the name or address that the endpoint's certificate has to be for.
+func (e Endpoint) serverName() string {
+	host, _, _ := net.SplitHostPort(e.host)
+	host, _, _ = strings.Cut(host, "%") // an address's zone is this machine's business
+	return strings.TrimSuffix(host, ".")
+}
+
 // String is the endpoint as it was written.
 func (e Endpoint) String() string {
 	if e.Off() {
@@ -172,4 +162,52 @@ func (e Endpoint) PlaintextRemote() bool {
 	}
 	host, _, _ := net.SplitHostPort(e.host)
 	return !isLoopback(host)
+}
+
+// URL is where a signal goes in OTLP over HTTP: below the endpoint. If that already
+// is the whole path for spans, metrics go beside them.
+func (e Endpoint) URL(s *Signal) string {
+	if e.whole && s == Spans {
+		return e.url("/" + strings.TrimPrefix(e.path, "/"))
+	}
+	return e.url(e.base() + s.path)
+}
+
+// base is the path below which each signal has its own path. If the endpoint is for
+// spans alone, and not at the usual path, it does not say where metrics go; then
+// they go to their usual path.
+func (e Endpoint) base() string {
+	base, usual := strings.CutSuffix(e.path, tracesPath)
+	if e.whole && !usual {
+		return ""
+	}
+	return strings.TrimSuffix(base, "/")
+}
+
+func (e Endpoint) url(path string) string {
+	u := url.URL{Scheme: "http", Host: e.host, Path: path}
+	if e.tls {
+		u.Scheme = "https"
+	}
+	if e.unix {
+		u.Host = "localhost"
+	}
+	return u.String()
+}
+
+// proxy is the host of the proxy through which the endpoint is reached, or "".
+// gRPC always uses the one for https.
+func (e Endpoint) proxy(p Protocol) string {
+	if e.Off() || e.unix {
+		return ""
+	}
+	scheme := "https"
+	if p == ProtocolHTTP && !e.tls {
+		scheme = "http"
+	}
+	u, err := http.ProxyFromEnvironment(&http.Request{URL: &url.URL{Scheme: scheme, Host: e.host}})
+	if err != nil || u == nil {
+		return ""
+	}
+	return u.Host
 }
