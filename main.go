@@ -56,7 +56,8 @@ func manual() help.Manual {
 		{Name: "demo", Text: demo.Help},
 		{Name: "collect", Text: collect.Help()},
 		{Name: "version", Text: "Usage: clntrace version\n\nPrints version, commit and Go version.\n"},
-		{Name: "options", Text: "Options, in lightningd's config or on its command line:\n\n" + options.Help(voice.Plugin)},
+		{Name: "options", Text: options.Manual()},
+		{Name: "environment", Text: options.VariablesHelp(voice.Plugin)},
 		{Name: "tracestats", Text: plugin.StatsHelp},
 	}
 }

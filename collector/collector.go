@@ -126,7 +126,7 @@ func (c *Collector) Start(cfg Config, problems []string) {
 	c.startMetrics()
 	close(c.begin)
 	if c.socketStatus().Listening { // if not, that has been logged
-		c.log.Info("clntrace " + c.options.Version + ": listening for spans on " + c.options.SocketPath + "; " + c.options.Voice.Statistics + " tells how it goes")
+		c.log.Info(c.introduction())
 	}
 }
 

@@ -31,7 +31,7 @@ func TestPolicyCanChange(t *testing.T) {
 	}
 	n.send(t, extendTip(3))
 	expect(2, 1)
-	cfg.Endpoint = export.OffEndpoint
+	cfg.Endpoint = otlp.OffEndpoint
 	if err := n.Reconfigure(cfg, nil); err != nil {
 		t.Fatal(err)
 	}

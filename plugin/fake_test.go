@@ -121,6 +121,7 @@ func startNode(t *testing.T, deaf bool) *node {
 	lines := newLogQueue()
 	n.plugin = newPlugin(n.spans, newLogger(lines))
 	n.plugin.getenv = func(string) string { return "" }
+	n.plugin.environ = func() []string { return nil }
 	if !deaf {
 		n.plugin.farewell = patience
 	}

@@ -38,7 +38,7 @@ func (p *plugin) init(params json.RawMessage) (any, error) {
 	var req initParams
 	var problems []string
 	if err := json.Unmarshal(params, &req); err != nil {
-		problems = append(problems, text.ASCII(fmt.Sprintf("lightningd's init cannot be read (%v), allowed is what lightningd 26.06 sends", err)))
+		problems = append(problems, text.ASCII(fmt.Sprintf("lightningd's init cannot be read (%v), must be what lightningd 26.06 sends", err)))
 	}
 	given, faults := givenOptions(req.Options)
 	p.settings = options.Settings{Given: given, Getenv: p.getenv, Voice: voice.Plugin, Dir: req.Configuration.LightningDir}
@@ -49,6 +49,9 @@ func (p *plugin) init(params json.RawMessage) (any, error) {
 			problem += ". " + collector.UntilCorrected
 		}
 		p.log.Error(problem)
+	}
+	if deaf := options.Deaf(p.environ()); deaf != "" {
+		p.log.Info(deaf)
 	}
 	p.spans.Start(cfg, problems)
 	if rpcFile := req.Configuration.RPCFile; rpcFile != "" {
@@ -105,7 +108,7 @@ func remedy(f options.Fault) string {
 	case f.Source != prefix+f.Option:
 		return "Correct it in lightningd's environment and restart the node"
 	case o.Dynamic:
-		return "Correct it with 'lightning-cli setconfig " + f.Source + " VALUE'"
+		return "Correct it in lightningd's configuration, and until the next restart with 'lightning-cli -k setconfig config=" + f.Source + " val=VALUE transient=true'"
 	}
 	return "Correct it in lightningd's configuration and restart the node"
 }

@@ -2,6 +2,7 @@ package plugin
 
 import (
 	"encoding/json"
+	"fmt"
 	"reflect"
 	"testing"
 
@@ -27,8 +28,8 @@ func TestGivenOptions(t *testing.T) {
 		t.Errorf("got %v, want %v", given, want)
 	}
 	wantFaults := []string{
-		"clntrace-drop-spans: got '['a']', allowed is a single value. Correct it with 'lightning-cli setconfig clntrace-drop-spans VALUE'",
-		"clntrace-otlp-headers: allowed is a single value. Correct it with 'lightning-cli setconfig clntrace-otlp-headers VALUE'",
+		"clntrace-drop-spans: got '['a']', must be a single value. Correct it in lightningd's configuration, and until the next restart with 'lightning-cli -k setconfig config=clntrace-drop-spans val=VALUE transient=true'",
+		"clntrace-otlp-headers: must be a single value. Correct it in lightningd's configuration, and until the next restart with 'lightning-cli -k setconfig config=clntrace-otlp-headers val=VALUE transient=true'",
 	}
 	if got := sentences(faults); !reflect.DeepEqual(got, wantFaults) {
 		t.Errorf("got %q, want %q", got, wantFaults)
@@ -48,7 +49,7 @@ func TestFaultsComeWithTheirRemedy(t *testing.T) {
 	_, faults := s.Resolve()
 	want := map[string]string{
 		"otlp-endpoint": "Correct it in lightningd's environment and restart the node",
-		"sample-ratio":  "Correct it with 'lightning-cli setconfig clntrace-sample-ratio VALUE'",
+		"sample-ratio":  "Correct it in lightningd's configuration, and until the next restart with 'lightning-cli -k setconfig config=clntrace-sample-ratio val=VALUE transient=true'",
 		"batch-delay":   "Correct it in lightningd's configuration and restart the node",
 	}
 	if len(faults) != len(want) {
@@ -58,5 +59,15 @@ func TestFaultsComeWithTheirRemedy(t *testing.T) {
 		if got := sentences(faults)[i]; got != f.Text+". "+want[f.Option] {
 			t.Errorf("got %q", got)
 		}
+	}
+}
+
+func TestVariablesSetInVainAreNamed(t *testing.T) {
+	n := startNode(t, false)
+	n.plugin.environ = func() []string { return []string{"OTEL_SERVICE_NAME=x", "OTEL_PROPAGATORS=b3"} }
+	n.send(fmt.Sprintf(msgInit, ""))
+	n.answer()
+	if got, want := n.log("not honoured"), "info variables of the environment that are not honoured: OTEL_PROPAGATORS (lightningd makes the ids)"; got != want {
+		t.Errorf("got %q, want %q", got, want)
 	}
 }

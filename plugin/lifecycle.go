@@ -110,6 +110,7 @@ type plugin struct {
 	spans       spanCollector
 	log         *slog.Logger
 	getenv      func(string) string
+	environ     func() []string
 	nodeVersion string // lightningd's, if its environment says
 	rpc         rpcTiming
 	farewell    time.Duration // farewellTime, except in tests
@@ -123,7 +124,7 @@ type plugin struct {
 }
 
 func newPlugin(spans spanCollector, logger *slog.Logger) *plugin {
-	p := &plugin{spans: spans, log: logger, getenv: os.Getenv, rpc: defaultRPCTiming, farewell: farewellTime}
+	p := &plugin{spans: spans, log: logger, getenv: os.Getenv, environ: os.Environ, rpc: defaultRPCTiming, farewell: farewellTime}
 	p.ending, p.end = context.WithCancelCause(context.Background())
 	return p
 }

@@ -54,7 +54,7 @@ func (p *plugin) changed(method string, params json.RawMessage) (options.Setting
 	}
 	// A line break would add lines to lightningd's configuration file.
 	if strings.ContainsFunc(value, unicode.IsControl) {
-		return fail("%s", o.Refuse(name, value, errors.New("allowed is text without control characters")).Text)
+		return fail("%s", o.Refuse(name, value, errors.New("must be text without control characters")).Text)
 	}
 	next := p.settings
 	next.Given = maps.Clone(p.settings.Given)

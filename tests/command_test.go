@@ -244,7 +244,7 @@ func startCollect(t *testing.T, socket string, output io.Writer, args ...string)
 }
 
 func TestCollect(t *testing.T) {
-	for _, end := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM} {
+	for _, end := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP} {
 		t.Run(end.String(), func(t *testing.T) {
 			t.Parallel()
 			dir := lightningdtest.Dir(t)

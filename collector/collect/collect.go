@@ -28,9 +28,12 @@ import (
 func Help() string {
 	return "Usage: clntrace collect --socket=PATH [options]\n\n" +
 		"Receives spans at PATH and exports them, without lightningd. SIGUSR1 prints the\n" +
-		"statistics, SIGINT and SIGTERM end it.\n\n  --socket=string\n" +
+		"statistics; SIGINT, SIGTERM and SIGHUP end it, after what is left has been sent.\n\n  --socket=string\n" +
 		"      The socket's path: what CLN_TRACE_SOCKET is in lightningd's environment\n" + options.Help(voice.Collect)
 }
+
+// query asks for what the statistics show.
+var query = stats.Query{Limit: tableRows, Sort: stats.SortTotal}
 
 const (
 	// tableRows is how many operations the statistics show.
@@ -61,9 +64,17 @@ func Main(version string, args []string) int {
 	signal.Ignore(syscall.SIGPIPE)
 	signals := make(chan os.Signal, 8) // buffered, so that pending SIGUSR1s do not make us miss a SIGTERM
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGUSR1)
+	if !signal.Ignored(syscall.SIGHUP) { // as nohup has it ignored
+		signal.Notify(signals, syscall.SIGHUP)
+	}
+	speak := voice.Collect
+	speak.Ask = fmt.Sprintf("'kill -USR1 %d' prints statistics", os.Getpid())
 	spans := collector.Open(collector.Options{
-		SocketPath: parsed.socket, Version: version, Voice: voice.Collect, Logger: logger,
+		SocketPath: parsed.socket, Version: version, Voice: speak, Logger: logger,
 	})
+	if deaf := options.Deaf(os.Environ()); deaf != "" {
+		logger.Info(deaf)
+	}
 	spans.PreferReceiving()
 	spans.Start(parsed.config, nil)
 	run(spans, logger, tables, signals)
@@ -93,14 +104,18 @@ func run(spans spanCollector, logger *slog.Logger, stdout io.Writer, signals <-c
 			logger.Info("stopping", "because", fmt.Sprintf("signal %v", s))
 			break
 		}
-		printStats(spans, logger, stdout)
+		printStats(spans.Stats(query), logger, stdout)
 	}
+	listening := spans.Stats(stats.Query{}).Socket.State == "listening"
 	collector.Stop(spans, logger)
-	printStats(spans, logger, stdout)
+	report := spans.Stats(query)
+	if listening { // "not listening" would be a fault
+		report.Socket.State = "stopped listening"
+	}
+	printStats(report, logger, stdout)
 }
 
-func printStats(spans spanCollector, logger *slog.Logger, stdout io.Writer) {
-	report := spans.Stats(stats.Query{Limit: tableRows, Sort: stats.SortTotal})
+func printStats(report stats.Report, logger *slog.Logger, stdout io.Writer) {
 	for i, warning := range report.Warnings {
 		report.Warnings[i] = spoken(warning)
 	}

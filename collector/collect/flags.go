@@ -8,6 +8,7 @@ import (
 
 	"clntrace/collector/help"
 	"clntrace/collector/options"
+	"clntrace/collector/socket"
 	"clntrace/collector/voice"
 )
 
@@ -43,6 +44,9 @@ func parse(args []string, getenv func(string) string) (arguments, error) {
 	}
 	if parsed.socket == "" {
 		problems = append(problems, "--socket: not given, must be the path that CLN_TRACE_SOCKET has in lightningd's environment")
+	}
+	if err := socket.Hopeless(parsed.socket, voice.Collect); parsed.socket != "" && err != nil {
+		problems = append(problems, "--socket: "+err.Error())
 	}
 	if len(problems) > 0 {
 		return parsed, errors.New(strings.Join(problems, "\n"))

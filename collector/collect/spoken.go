@@ -16,7 +16,6 @@ import (
 var spoken = func() func(string) string {
 	pairs := []string{
 		"in lightningd's configuration and restart the node", "and start collect anew",
-		"tracestats tells how it goes", "SIGUSR1 prints how it goes",
 		"tracestats counts", "the statistics count",
 		"if tracestats is all you want", "if statistics are all you want",
 	}

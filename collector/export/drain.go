@@ -108,10 +108,12 @@ func (d *delivery) drain(s *spool.Spool) {
 // that it panicked.
 func (d *delivery) drainSome(s *spool.Spool, wait *backoff.ExponentialBackOff) (found error) {
 	defer defect.Catch(func(panicked error) { found = panicked })
-	_ = s.Open() // its Status says what is wrong
+	c, changed := d.endpoint.link.Current()
+	if c != nil || s.Exists() { // while nothing is exported, nothing has to be kept
+		_ = s.Open() // its Status says what is wrong
+	}
 	for d.backlog.ending.Err() == nil && s.LookInto() {
 	}
-	c, changed := d.endpoint.link.Current()
 	away := d.endpoint.away()
 	if !away {
 		wait.Reset()

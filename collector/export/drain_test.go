@@ -2,7 +2,9 @@ package export
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -472,6 +474,32 @@ func TestSpoolGoesToTheNewEndpoint(t *testing.T) {
 		if got := other.names(); !slices.Equal(got, numbers(0, 8)) {
 			t.Errorf("got %q", got)
 		}
+		p.shutdown(time.Second)
+	})
+}
+
+// While nothing is exported, no directory is made for what is never kept. It is made
+// as soon as there is an endpoint.
+func TestNoSpoolDirectoryWhileExportIsOff(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "spool")
+	synctest.Test(t, func(t *testing.T) {
+		f := &fakeClient{answer: unavailable}
+		cfg := spooling(t, dir)
+		off := cfg
+		off.Endpoint = otlp.OffEndpoint
+		p := startSpooling(t, off, f)
+		p.number(0, 2)
+		time.Sleep(time.Minute)
+		if _, err := os.Lstat(dir); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("while it is off: %v", err)
+		}
+		if err := p.Connect(cfg); err != nil {
+			t.Fatal(err)
+		}
+		p.policy = policyOf(cfg)
+		p.number(2, 8)
+		time.Sleep(30 * time.Second)
+		p.now("with an endpoint that is away", stats.Counts{Spooled: 8, Filtered: 2})
 		p.shutdown(time.Second)
 	})
 }

@@ -12,9 +12,9 @@ func TestPage(t *testing.T) {
 	}{
 		{"", "Help on: collect, options, or the name of an option", ""},
 		{"collect", "about collect", ""},
-		{"otlp-endpoint", "  clntrace-otlp-endpoint=string\n", ""},
+		{"otlp-endpoint", "  clntrace-otlp-endpoint=string (dynamic)\n", ""},
 		{"clntrace-otlp-endpoint", "With clntrace collect: --otlp-endpoint\n", ""},
-		{"--sample-ratio", "  clntrace-sample-ratio=string\n", ""},
+		{"--sample-ratio", "  clntrace-sample-ratio=string (dynamic)\n", ""},
 		{"colect", "", "there is no help on 'colect'; see 'clntrace help collect'"},
 		{"endpoint", "", "see 'clntrace help otlp-endpoint'"},
 		{"collect now", "", "there is no help on 'collect now'; see 'clntrace help'"},
@@ -35,7 +35,7 @@ func TestPage(t *testing.T) {
 func TestNearest(t *testing.T) {
 	names := []string{"collect", "demo", "version", "otlp-endpoint", "otlp-timeout", "spool-dir", "spool-size"}
 	for word, want := range map[string]string{
-		"colect": "collect", "demos": "demo", "Version": "version", "versoin": "version",
+		"colect": "collect", "demos": "demo", "Version": "version",
 		"otlp-endpiont": "otlp-endpoint", "endpoint": "otlp-endpoint",
 		"spool": "", "otlp": "", "frobnicate": "", "": "", "d": "", "dir": "spool-dir",
 	} {

@@ -1,8 +1,8 @@
 package options
 
 import (
+	"clntrace/collector/cln"
 	"clntrace/collector/export"
-	"clntrace/collector/payments"
 )
 
 // Config is everything that an operator can set. The zero Config is not usable;
@@ -11,8 +11,13 @@ type Config struct {
 	export.Config
 
 	AllowUIDs []uint32 // further users whose datagrams are accepted
-	Payments  payments.Mode
-	Metrics   bool // also send OTLP metrics
+	Metrics   bool     // also send OTLP metrics
+
+	SpanNames    cln.SpanNames // names of spans in OTLP
+	Payments     cln.Payments  // what is made of payments and forwards
+	RecorderSize int           // MiB of memory for the traces that are kept, 0: none
+	// PrometheusListen is the host:port on which Prometheus may scrape; empty: none.
+	PrometheusListen string
 }
 
 // Defaults returns the configuration that applies if nothing is set.

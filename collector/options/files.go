@@ -17,7 +17,7 @@ import (
 func readPEM(path string) ([]byte, error) {
 	info, err := os.Stat(path)
 	if err == nil && (!info.Mode().IsRegular() || info.Size() > maxPEM) {
-		return nil, errors.New("it is not a regular file of at most 1 MiB; allowed is a PEM file")
+		return nil, errors.New("it is not a regular file of at most 1 MiB; must be a PEM file")
 	}
 	var data []byte
 	if err == nil {
@@ -25,9 +25,9 @@ func readPEM(path string) ([]byte, error) {
 	}
 	switch {
 	case errors.Is(err, fs.ErrPermission):
-		return nil, fmt.Errorf("it cannot be read (%w); allowed is a PEM file that user %d may read", reason(err), os.Geteuid())
+		return nil, fmt.Errorf("it cannot be read (%w); must be a PEM file that user %d may read", reason(err), os.Geteuid())
 	case err != nil:
-		return nil, fmt.Errorf("it cannot be read (%w); allowed is a PEM file", reason(err))
+		return nil, fmt.Errorf("it cannot be read (%w); must be a PEM file", reason(err))
 	}
 	return data, nil
 }
@@ -47,7 +47,7 @@ func checkCA(path string) error {
 		return err
 	}
 	if !x509.NewCertPool().AppendCertsFromPEM(file) {
-		return errors.New("it holds no certificate; allowed is a PEM file with the CA's certificate")
+		return errors.New("it holds no certificate; must be a PEM file with the CA's certificate")
 	}
 	return nil
 }
@@ -55,7 +55,7 @@ func checkCA(path string) error {
 // checkKeyPair makes sure that certificate and key belong together. Its errors
 // say which of the two files is at fault.
 func checkKeyPair(certFile, keyFile string) error {
-	const tail = "; allowed is a PEM file with the client's "
+	const tail = "; must be a PEM file with the client's "
 	cert, err := readPEM(certFile)
 	if err != nil {
 		return fmt.Errorf("the certificate: %w", err)
@@ -71,10 +71,10 @@ func checkKeyPair(certFile, keyFile string) error {
 	case !holds(key, "PRIVATE KEY"):
 		return errors.New("there is no key in the second" + tail + "key")
 	case holds(key, "ENCRYPTED") || bytes.Contains(key, []byte("Proc-Type: 4,ENCRYPTED")):
-		return errors.New("the key is encrypted; allowed is one that is not, as 'openssl pkey' writes it")
+		return errors.New("the key is encrypted; must be one that is not, as 'openssl pkey' writes it")
 	}
 	if _, err = tls.X509KeyPair(cert, key); err != nil {
-		return fmt.Errorf("they cannot be used together (%w); allowed are a client's certificate and its own key", err)
+		return fmt.Errorf("they cannot be used together (%w); must be a client's certificate and its own key", err)
 	}
 	return nil
 }

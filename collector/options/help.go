@@ -1,7 +1,6 @@
 package options
 
 import (
-	"fmt"
 	"strings"
 
 	tabletext "github.com/jedib0t/go-pretty/v6/text"
@@ -19,8 +18,10 @@ func (o Option) defaultText(v voice.Voice) string {
 		last = "`" + o.Default + "`"
 	}
 	var names []string
-	for _, name := range o.env {
-		names = append(names, "`"+name+"`")
+	for _, e := range o.env {
+		if e.about == "" {
+			names = append(names, "`"+e.name+"`")
+		}
 	}
 	switch {
 	case len(names) == 0:
@@ -37,6 +38,15 @@ const (
 	helpIndent = "      "
 )
 
+// Manual is the help on all options of the plugin.
+func Manual() string {
+	return `Options, in lightningd's config or on its command line. Those that are dynamic
+can also be changed while the node runs, until its next start:
+  lightning-cli -k setconfig config=clntrace-... val=VALUE transient=true
+
+` + Help(voice.Plugin)
+}
+
 // Help lists all options for a terminal.
 func Help(v voice.Voice) string {
 	var b strings.Builder
@@ -48,30 +58,47 @@ func Help(v voice.Voice) string {
 
 // Help describes the option for a terminal.
 func (o Option) Help(v voice.Voice) string {
-	var b strings.Builder
-	b.WriteString("  " + v.Option(o.Name))
+	head := v.Option(o.Name)
 	if o.Kind != Flag {
-		fmt.Fprintf(&b, "=%s", strings.TrimSuffix(string(o.Kind), "-conceal"))
+		head += "=" + strings.TrimSuffix(string(o.Kind), "-conceal")
 	}
-	b.WriteByte('\n')
-	for line := range strings.SplitSeq(tabletext.WrapSoft(o.Text(v), helpWidth-len(helpIndent)), "\n") {
-		b.WriteString(helpIndent + strings.TrimRight(line, " ") + "\n")
+	if o.Dynamic && v.Change != "" {
+		head += " (dynamic)"
 	}
+	var b strings.Builder
+	writeEntry(&b, head, o.Text(v))
 	return b.String()
 }
 
-// Text describes the option for a terminal, with its default.
-func (o Option) Text(v voice.Voice) string {
-	doc := o.markdown(v)
-	if d := o.defaultText(v); d != "" {
-		doc += " (default: " + d + ")"
+// writeEntry writes a name and below it what it is about.
+func writeEntry(b *strings.Builder, name, about string) {
+	b.WriteString("  " + name + "\n")
+	for line := range strings.SplitSeq(tabletext.WrapSoft(about, helpWidth-len(helpIndent)), "\n") {
+		b.WriteString(helpIndent + strings.TrimRight(line, " ") + "\n")
 	}
-	return plain(doc)
 }
+
+// Text describes the option for a terminal, with its range and default.
+func (o Option) Text(v voice.Voice) string { return plain(o.markdown(v) + o.facts(o.defaultText(v))) }
 
 // TextWithoutDefault describes the option for a terminal that shows the default
 // itself.
-func (o Option) TextWithoutDefault(v voice.Voice) string { return plain(o.markdown(v)) }
+func (o Option) TextWithoutDefault(v voice.Voice) string { return plain(o.markdown(v) + o.facts("")) }
+
+// facts are the range of values and the default, in brackets.
+func (o Option) facts(byDefault string) string {
+	var facts []string
+	if o.limit != "" {
+		facts = append(facts, o.limit)
+	}
+	if byDefault != "" {
+		facts = append(facts, "default: "+byDefault)
+	}
+	if len(facts) == 0 {
+		return ""
+	}
+	return " (" + strings.Join(facts, "; ") + ")"
+}
 
 func (o Option) markdown(v voice.Voice) string {
 	if o.more == nil {

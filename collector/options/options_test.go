@@ -19,6 +19,7 @@ import (
 	"testing"
 	"time"
 
+	"clntrace/collector/cln"
 	"clntrace/collector/otlp"
 	"clntrace/collector/text"
 	"clntrace/collector/voice"
@@ -128,13 +129,15 @@ func TestResolve(t *testing.T) {
 			given: map[string]string{"otlp-timeout": "3s", "otlp-compression": "gzip", "service-name": "node",
 				"service-namespace": "fleet", "resource-attributes": "a=b%20c", "group-requests": "false", "drop-spans": "db_*",
 				"redact-tags": "id,query", "batch-size": "10", "batch-delay": "2s", "spool-dir": "/spool",
-				"spool-size": "0", "allow-uids": "1000", "metrics": "true"},
+				"spool-size": "0", "allow-uids": "1000", "metrics": "true",
+				"span-names": "as-sent", "payments": "outcomes", "recorder-size": "0", "prometheus-listen": ":9464"},
 			change: func(c *Config) {
 				c.Timeout, c.Compression, c.ServiceName = 3*time.Second, otlp.CompressionGzip, "node"
 				c.ServiceNamespace, c.ResourceAttributes = "fleet", map[string]string{"a": "b c"}
 				c.GroupRequests, c.DropSpans, c.RedactTags = false, []string{"db_*"}, []string{"id", "query"}
 				c.BatchSize, c.BatchDelay, c.SpoolDir, c.SpoolSize = 10, 2*time.Second, "/spool", 0
 				c.AllowUIDs, c.Metrics = []uint32{1000}, true
+				c.SpanNames, c.Payments, c.RecorderSize, c.PrometheusListen = cln.SpanNamesAsSent, cln.PaymentsOutcomes, 0, ":9464"
 			}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -182,6 +185,10 @@ func TestEveryFaultIsNamedAtOnce(t *testing.T) {
 		"spool-size":          "-1",
 		"allow-uids":          "alice",
 		"metrics":             "perhaps",
+		"span-names":          "pretty",
+		"payments":            "none",
+		"recorder-size":       "65",
+		"prometheus-listen":   "9464",
 		"otlp-cert-file":      "/nonexistent/cert.pem",
 	}
 	cfg, faults := with(given, nil).Resolve()
@@ -191,7 +198,7 @@ func TestEveryFaultIsNamedAtOnce(t *testing.T) {
 		if !strings.HasPrefix(f.Text, voice.Plugin.Option(f.Option)+":") && !strings.HasPrefix(f.Text, voice.Plugin.Option(f.Option)+" ") {
 			t.Errorf("the sentence does not begin with the option's name: %s", f.Text)
 		}
-		if !strings.Contains(f.Text, "allowed ") {
+		if !strings.Contains(f.Text, "must be ") && !strings.HasSuffix(f.Text, "set both or none") {
 			t.Errorf("the sentence does not say what is allowed: %s", f.Text)
 		}
 		if strings.Contains(f.Text, "hunter2") {
@@ -220,7 +227,7 @@ func TestEveryFaultIsNamedAtOnce(t *testing.T) {
 
 func TestFaultNamesTheVariable(t *testing.T) {
 	_, faults := with(nil, map[string]string{"OTEL_EXPORTER_OTLP_PROTOCOL": "http/json"}).Resolve()
-	if want := []string{"OTEL_EXPORTER_OTLP_PROTOCOL: got 'http/json', allowed are grpc and http/protobuf"}; !reflect.DeepEqual(texts(faults), want) {
+	if want := []string{"OTEL_EXPORTER_OTLP_PROTOCOL: got 'http/json', must be grpc or http/protobuf"}; !reflect.DeepEqual(texts(faults), want) {
 		t.Errorf("got %q, want %q", texts(faults), want)
 	}
 	_, faults = with(nil, map[string]string{"OTEL_EXPORTER_OTLP_HEADERS": "hunter2"}).Resolve()
@@ -230,7 +237,7 @@ func TestFaultNamesTheVariable(t *testing.T) {
 }
 
 func TestPathOverGRPCIsAFault(t *testing.T) {
-	const allowed = "which has a path, and gRPC has none; allowed is http://host:port, or to set clntrace-otlp-protocol=http/protobuf"
+	const allowed = "which has a path, and gRPC has none; must be http://host:port, or set clntrace-otlp-protocol=http/protobuf"
 	for _, tt := range []struct {
 		given, env map[string]string
 		want       string
@@ -329,21 +336,21 @@ func TestFaultsNameWhatIsWrong(t *testing.T) {
 		want       []string // parts
 	}{
 		{"dynamic", map[string]string{"sample-ratio": "2"}, nil,
-			[]string{"clntrace-sample-ratio: got '2', allowed is"}},
+			[]string{"clntrace-sample-ratio: got '2', must be"}},
 		{"not dynamic", map[string]string{"batch-delay": "5"}, nil,
-			[]string{"clntrace-batch-delay: got '5', allowed is"}},
+			[]string{"clntrace-batch-delay: got '5', must be"}},
 		{"variable", nil, map[string]string{"OTEL_EXPORTER_OTLP_ENDPOINT": "x"},
-			[]string{"OTEL_EXPORTER_OTLP_ENDPOINT: got 'x'", "allowed are"}},
+			[]string{"OTEL_EXPORTER_OTLP_ENDPOINT: got 'x'", "must be"}},
 		{"key without certificate, by variable", nil, map[string]string{"OTEL_EXPORTER_OTLP_CLIENT_KEY": "/k"},
 			[]string{"clntrace-otlp-cert-file is not set, OTEL_EXPORTER_OTLP_CLIENT_KEY is"}},
 		{"quotation marks", map[string]string{"otlp-endpoint": `"http://localhost:4317"`}, nil,
 			[]string{"got ''http://localhost:4317''", "leave out the quotation marks"}},
 		{"quotation marks around names", map[string]string{"redact-tags": ` "payment_hash,id"`}, nil,
-			[]string{"clntrace-redact-tags: got ' 'payment_hash,id''", "allowed is the value alone; leave out the quotation marks"}},
+			[]string{"clntrace-redact-tags: got ' 'payment_hash,id''", "must be the value alone; leave out the quotation marks"}},
 		{"quotation marks in a variable", nil, map[string]string{"OTEL_RESOURCE_ATTRIBUTES": "'a=b'"},
 			[]string{"OTEL_RESOURCE_ATTRIBUTES: got ''a=b''", "leave out the quotation marks"}},
 		{"credentials without a scheme", map[string]string{"otlp-endpoint": "hunter2@localhost:4317"}, nil,
-			[]string{"got '***@localhost:4317'", "allowed are http://host:port"}},
+			[]string{"got '***@localhost:4317'", "must be http://host:port"}},
 		{"header as in HTTP", map[string]string{"otlp-headers": "Authorization: Bearer hunter2"}, nil,
 			[]string{"entry 1 is not key=value", "a comma is %2C", "such as authorization=Bearer%20TOKEN"}},
 		{"home directory", map[string]string{"spool-dir": "~/spool"}, nil, []string{"got '~/spool', only a shell knows"}},
@@ -381,7 +388,7 @@ func markdownTable() string {
 		if o.Dynamic {
 			dynamic = "yes"
 		}
-		fmt.Fprintf(&b, "| `%s` | %s | %s | %s | %s |\n", voice.Plugin.Option(o.Name), o.Kind, cmp.Or(o.defaultText(voice.Plugin), "empty"), dynamic, o.markdown(voice.Plugin))
+		fmt.Fprintf(&b, "| `%s` | %s | %s | %s | %s |\n", voice.Plugin.Option(o.Name), o.Kind, cmp.Or(o.defaultText(voice.Plugin), "empty"), dynamic, o.markdown(voice.Plugin)+o.facts(""))
 	}
 	return b.String()
 }
@@ -398,26 +405,45 @@ func TestMarkdownTable(t *testing.T) {
 	}
 }
 
-func TestREADMETable(t *testing.T) {
-	const path, begin, end = "../../README.md", "<!-- options -->\n", "<!-- /options -->"
+// variablesTable is the README's table of the variables of OpenTelemetry.
+func variablesTable() string {
+	var b strings.Builder
+	row := func(names []string, meaning string) {
+		fmt.Fprintf(&b, "| `%s` | %s |\n", strings.Join(names, "`, `"), meaning)
+	}
+	b.WriteString("| variable | stands in for |\n| --- | --- |\n")
+	for _, r := range honoured(voice.Plugin) {
+		row(r.names, r.meaning)
+	}
+	b.WriteString("\n| not honoured | because |\n| --- | --- |\n")
+	for _, r := range notHonoured() {
+		row(r.names, r.meaning)
+	}
+	return b.String()
+}
+
+func TestREADMETables(t *testing.T) {
+	const path = "../../README.md"
 	readme, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	head, rest, found := strings.Cut(string(readme), begin)
-	table, tail, closed := strings.Cut(rest, end)
-	if !found || !closed {
-		t.Fatalf("README.md has no %s and %s", strings.TrimSpace(begin), end)
+	made := string(readme)
+	for name, table := range map[string]string{"options": markdownTable(), "variables": variablesTable()} {
+		begin, end := "<!-- "+name+" -->\n", "<!-- /"+name+" -->"
+		head, rest, found := strings.Cut(made, begin)
+		_, tail, closed := strings.Cut(rest, end)
+		if !found || !closed {
+			t.Fatalf("README.md has no %s and %s", strings.TrimSpace(begin), end)
+		}
+		made = head + begin + "\n" + table + "\n" + end + tail
 	}
-	want := "\n" + markdownTable() + "\n"
 	if *update {
-		if err := os.WriteFile(path, []byte(head+begin+want+end+tail), 0o644); err != nil {
+		if err := os.WriteFile(path, []byte(made), 0o644); err != nil {
 			t.Fatal(err)
 		}
-		return
-	}
-	if table != want {
-		t.Errorf("README.md's table of options is not the program's: run go test ./collector/options -run README -update")
+	} else if made != string(readme) {
+		t.Errorf("README.md's tables are not the program's: run go test ./collector/options -run README -update")
 	}
 }
 

@@ -49,43 +49,62 @@ func (s Settings) Resolve() (Config, []Fault) {
 			faults = s.apply(&cfg, o, faults)
 		}
 	}
-	faults = s.checkEndpoint(&cfg, faults)
+	endpoint, _ := Named(endpointOption)
+	faults = s.checkEndpoint(&cfg, endpoint, faults)
 	// Whoever asks for a queue smaller than a batch wants a small queue.
 	cfg.BatchSize = min(cfg.BatchSize, cfg.QueueSize)
 	return cfg, s.checkClientCertificate(cfg, faults)
 }
 
+// source is where an option's value comes from.
+type source struct {
+	name  string // of the option or variable, as the operator wrote it
+	raw   string // as the operator wrote it
+	value string // as the option wants it
+	err   error  // why there is no value
+}
+
 // apply puts the value of one option, if it has one, into cfg.
 func (s Settings) apply(cfg *Config, o Option, faults []Fault) []Fault {
-	label, value, ok := s.lookup(o)
-	if !ok {
+	from, found := s.lookup(o)
+	if !found {
 		return faults
 	}
 	before := *cfg
-	err := o.set(cfg, strings.TrimSpace(value))
-	if err == nil && quoted(value) != "" {
+	err := from.err
+	if err == nil {
+		err = o.set(cfg, strings.TrimSpace(from.value))
+	}
+	if err == nil && quoted(from.value) != "" {
 		// A name or tag with the marks is one that nothing has: what was to be
 		// redacted would be shown.
-		err = errors.New("allowed is the value alone")
+		err = errors.New("must be the value alone")
 	}
 	if err != nil {
 		*cfg = before
-		return append(faults, o.Refuse(label, value, err))
+		return append(faults, o.Refuse(from.name, from.raw, err))
 	}
 	return faults
 }
 
-// lookup finds an option's value, and the name of its source for errors.
-func (s Settings) lookup(o Option) (label, value string, ok bool) {
-	if value, ok = s.Given[o.Name]; ok {
-		return s.Voice.Option(o.Name), value, true
+// lookup finds an option's value.
+func (s Settings) lookup(o Option) (from source, found bool) {
+	if value, given := s.Given[o.Name]; given {
+		return source{name: s.Voice.Option(o.Name), raw: value, value: value}, true
 	}
-	for _, name := range o.env {
-		if value = s.Getenv(name); value != "" {
-			return name, value, true
+	for _, v := range o.env {
+		raw := s.Getenv(v.name)
+		if raw == "" {
+			continue
+		}
+		if v.read == nil {
+			return source{name: v.name, raw: raw, value: raw}, true
+		}
+		if value, heard, err := v.read(strings.TrimSpace(raw), s.Getenv); heard {
+			return source{v.name, raw, value, err}, true
 		}
 	}
-	return "", "", false
+	return source{}, false
 }
 
 // Refuse returns the fault that a value from source is. Its text shows neither the
@@ -115,23 +134,44 @@ func quoted(value string) string {
 	return ""
 }
 
-// checkEndpoint checks the endpoint against the protocol, and treats the variable
-// that is for traces alone as such.
-func (s Settings) checkEndpoint(cfg *Config, faults []Fault) []Fault {
-	o, _ := Named(endpointOption)
-	label, value, ok := s.lookup(o)
-	if !ok || cfg.Endpoint.String() != strings.TrimSpace(value) {
+// checkEndpoint applies to the endpoint what other options and variables say about
+// it: o is its option.
+func (s Settings) checkEndpoint(cfg *Config, o Option, faults []Fault) []Fault {
+	from, found := s.lookup(o)
+	value := strings.TrimSpace(from.value)
+	if !found || cfg.Endpoint.String() != value {
 		return faults // the default, also where the value was refused
+	}
+	if from.name == tracesExporter && cfg.Metrics { // they go to the same endpoint
+		cfg.Endpoint, cfg.SampleRatio = otlp.DefaultEndpoint(cfg.Protocol), 0
+		o.env = otlpVariables("ENDPOINT")
+		return s.checkEndpoint(cfg, o, s.apply(cfg, o, faults))
+	}
+	if scheme := s.scheme(); scheme != "" && !cfg.Endpoint.Off() && !strings.Contains(value, ":/") {
+		cfg.Endpoint, _ = otlp.ParseEndpoint(scheme + value) // has been parsed without it
 	}
 	switch {
 	case cfg.Protocol == otlp.ProtocolGRPC && cfg.Endpoint.HasPath():
 		cfg.Endpoint = otlp.DefaultEndpoint(cfg.Protocol)
-		return append(faults, o.Refuse(label, value, fmt.Errorf("which has a path, and gRPC has none; allowed is http://host:port, or to set %s=%s",
+		return append(faults, o.Refuse(from.name, from.raw, fmt.Errorf("which has a path, and gRPC has none; must be http://host:port, or set %s=%s",
 			s.Voice.Option(protocolOption), otlp.ProtocolHTTP)))
-	case cfg.Protocol == otlp.ProtocolHTTP && label == tracesEndpoint:
+	case cfg.Protocol == otlp.ProtocolHTTP && from.name == tracesEndpoint:
 		cfg.Endpoint = cfg.Endpoint.ForTracesAlone()
 	}
 	return faults
+}
+
+// scheme is what the environment puts before an endpoint without one; empty: nothing.
+func (s Settings) scheme() string {
+	for _, v := range insecure {
+		switch value := s.Getenv(v.name); {
+		case strings.EqualFold(strings.TrimSpace(value), "true"):
+			return "http://"
+		case value != "":
+			return "https://"
+		}
+	}
+	return ""
 }
 
 // checkClientCertificate checks that the client's certificate and key are either
@@ -145,7 +185,7 @@ func (s Settings) checkClientCertificate(cfg Config, faults []Fault) []Fault {
 		present, missing = missing, present
 	}
 	if cfg.CertFile == "" || cfg.KeyFile == "" {
-		return append(faults, s.fault(missing, fmt.Sprintf("%s is not set, %s is; allowed are both or none", s.source(missing), s.source(present))))
+		return append(faults, s.fault(missing, fmt.Sprintf("%s is not set, %s is; set both or none", s.source(missing), s.source(present))))
 	}
 	if err := checkKeyPair(cfg.CertFile, cfg.KeyFile); err != nil {
 		return append(faults, s.fault(certOption, fmt.Sprintf("%s and %s: got '%s' and '%s', %v",
@@ -161,8 +201,8 @@ func (s Settings) fault(option, what string) Fault {
 // source names what the operator set an option with: the option or a variable.
 func (s Settings) source(name string) string {
 	o, _ := Named(name)
-	if label, _, ok := s.lookup(o); ok {
-		return label
+	if from, found := s.lookup(o); found {
+		return from.name
 	}
 	return s.Voice.Option(name)
 }

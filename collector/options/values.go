@@ -3,6 +3,7 @@ package options
 import (
 	"errors"
 	"fmt"
+	"net"
 	"net/url"
 	"strconv"
 	"strings"
@@ -29,7 +30,7 @@ const (
 func parseDuration(s string, limit time.Duration) (time.Duration, error) {
 	d, err := time.ParseDuration(s)
 	if err != nil || d < minDuration || d > limit {
-		return 0, fmt.Errorf("allowed is a duration from %v to %v, such as 750ms or 10s", minDuration, limit)
+		return 0, fmt.Errorf("must be a duration from %s to %s, such as 750ms or 10s", inWords(minDuration), inWords(limit))
 	}
 	return d, nil
 }
@@ -39,7 +40,7 @@ func parseDuration(s string, limit time.Duration) (time.Duration, error) {
 func parseInt(s string, low, high int) (int, error) {
 	n, err := strconv.ParseInt(s, 0, 64)
 	if err != nil || n < int64(low) || n > int64(high) {
-		return 0, fmt.Errorf("allowed is a whole number from %d to %d", low, high)
+		return 0, fmt.Errorf("must be a whole number from %d to %d", low, high)
 	}
 	return int(n), nil
 }
@@ -48,7 +49,7 @@ func parseInt(s string, low, high int) (int, error) {
 func parseRatio(s string) (float64, error) {
 	f, err := strconv.ParseFloat(s, 64)
 	if err != nil || !(f >= 0 && f <= 1) { // not f < 0 || f > 1: that lets NaN pass
-		return 0, errors.New("allowed is a number from 0 to 1")
+		return 0, errors.New("must be a number from 0 to 1")
 	}
 	return f, nil
 }
@@ -61,7 +62,7 @@ func parseBool(s string) (bool, error) {
 	case "false", "no", "0":
 		return false, nil
 	}
-	return false, errors.New("allowed are true and false")
+	return false, errors.New("must be true or false")
 }
 
 // parseList splits at commas, trims, and leaves out empty entries. Each entry
@@ -77,7 +78,7 @@ func parseList(s string, check func(string) error) ([]string, error) {
 			return nil, err
 		}
 		if len(list) == maxList {
-			return nil, fmt.Errorf("allowed are at most %d entries", maxList)
+			return nil, fmt.Errorf("must be at most %d entries", maxList)
 		}
 		list = append(list, entry)
 	}
@@ -87,7 +88,7 @@ func parseList(s string, check func(string) error) ([]string, error) {
 // checkText accepts text that can be a name in OTLP and in a log line.
 func checkText(s string) error {
 	if len(s) > maxName || !utf8.ValidString(s) || strings.ContainsFunc(s, unicode.IsControl) {
-		return fmt.Errorf("allowed is text of at most %d bytes without control characters", maxName)
+		return fmt.Errorf("must be text of at most %d bytes without control characters", maxName)
 	}
 	return nil
 }
@@ -98,7 +99,7 @@ func parseUIDs(s string) ([]uint32, error) {
 	_, err := parseList(s, func(entry string) error {
 		n, err := strconv.ParseUint(entry, 10, 32)
 		if err != nil || n > maxUID {
-			return errors.New("allowed are numeric user ids separated by commas, such as 1000,1001; 'id -u NAME' prints one")
+			return errors.New("must be numeric user ids separated by commas, such as 1000,1001; 'id -u NAME' prints one")
 		}
 		uids = append(uids, uint32(n))
 		return nil
@@ -111,9 +112,9 @@ func parseUIDs(s string) ([]uint32, error) {
 
 // parsePairs reads key=value,key2=value2 as the OpenTelemetry specification
 // defines it for headers and resource attributes: W3C Baggage without properties,
-// with percent-encoded values. Errors name entries only by their position: any
+// with percent-encoded values; decode says how keys are written. Errors name entries only by their position: any
 // part of a broken entry may be a secret.
-func parsePairs(s string, check func(key, value string) error) (map[string]string, error) {
+func parsePairs(s string, decode func(key string) (string, error), check func(key, value string) error) (map[string]string, error) {
 	pairs := make(map[string]string)
 	for i, entry := range strings.Split(s, ",") {
 		if strings.TrimSpace(entry) == "" {
@@ -124,22 +125,26 @@ func parsePairs(s string, check func(key, value string) error) (map[string]strin
 		if !found || key == "" {
 			return nil, pairError(i, "is not key=value")
 		}
+		key, keyErr := decode(key)
 		value, err := url.PathUnescape(strings.TrimSpace(value))
-		if err != nil {
+		if err != nil || keyErr != nil {
 			return nil, pairError(i, "has a % that is not followed by two hexadecimal digits")
 		}
 		if err := check(key, value); err != nil {
 			return nil, pairError(i, err.Error())
 		}
 		if pairs[key] = value; len(pairs) > maxList {
-			return nil, fmt.Errorf("allowed are at most %d entries", maxList)
+			return nil, fmt.Errorf("must be at most %d entries", maxList)
 		}
 	}
 	return pairs, nil
 }
 
+// asItIs is how keys are written that need no encoding, because they are tokens.
+func asItIs(key string) (string, error) { return key, nil }
+
 func pairError(i int, what string) error {
-	return fmt.Errorf("entry %d %s; allowed is key=value,key2=value2 with values percent-encoded (a comma is %%2C)", i+1, what)
+	return fmt.Errorf("entry %d %s; must be key=value,key2=value2 with values percent-encoded (a comma is %%2C)", i+1, what)
 }
 
 // checkHeader accepts what both gRPC and HTTP can carry. They would refuse
@@ -170,7 +175,7 @@ func checkAttribute(key, value string) error {
 // parseHeaders reads headers and makes their names lower case, as gRPC demands
 // and HTTP permits.
 func parseHeaders(s string) (map[string]string, error) {
-	pairs, err := parsePairs(s, checkHeader)
+	pairs, err := parsePairs(s, asItIs, checkHeader)
 	if err != nil {
 		return nil, fmt.Errorf("%w, such as authorization=Bearer%%20TOKEN", err)
 	}
@@ -181,12 +186,29 @@ func parseHeaders(s string) (map[string]string, error) {
 	return headers, nil
 }
 
+// checkListenAddress accepts an address to listen on, and an empty one for none. The
+// host may be empty, which means all addresses.
+func checkListenAddress(s string) error {
+	if s == "" {
+		return nil
+	}
+	host, port, err := net.SplitHostPort(s)
+	if err == nil {
+		err = checkText(host)
+	}
+	number, numberErr := strconv.ParseUint(port, 10, 16)
+	if err != nil || numberErr != nil || number == 0 || strings.ContainsAny(host, " /@") {
+		return errors.New("must be host:port, such as localhost:9464")
+	}
+	return nil
+}
+
 // checkPath accepts what the system can open, and refuses ~, which only a shell
 // expands.
 func checkPath(path string) error {
 	switch {
 	case strings.ContainsRune(path, 0):
-		return errors.New("allowed is a path")
+		return errors.New("must be a path")
 	case strings.HasPrefix(path, "~"):
 		return errors.New("only a shell knows what ~ stands for; write the whole path")
 	}

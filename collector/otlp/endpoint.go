@@ -40,7 +40,7 @@ func DefaultEndpoint(p Protocol) Endpoint {
 }
 
 // errEndpointForm says what is allowed; it ends every error about an endpoint.
-var errEndpointForm = errors.New("allowed are http://host:port, https://host:port, unix:///path, host:port, or off")
+var errEndpointForm = errors.New("must be http://host:port, https://host:port, unix:///path, host:port, or off")
 
 // ParseEndpoint reads an endpoint as an operator writes it: http://host:port
 // (plaintext), https://host:port (TLS), unix:///path, host:port (TLS unless

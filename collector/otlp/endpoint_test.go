@@ -53,7 +53,7 @@ func TestParseEndpoint(t *testing.T) {
 		t.Run(tc.in, func(t *testing.T) {
 			e, err := ParseEndpoint(tc.in)
 			if tc.err != "" {
-				if err == nil || !strings.Contains(err.Error(), tc.err) || !strings.Contains(err.Error(), "allowed are") {
+				if err == nil || !strings.Contains(err.Error(), tc.err) || !strings.Contains(err.Error(), "must be") {
 					t.Fatalf("got %v, want an error about %q that says what is allowed", err, tc.err)
 				}
 				return

@@ -33,9 +33,6 @@ type Attribute struct {
 	Class Class
 }
 
-// Shown reports whether attributes of a class may be exported.
-func (m Mode) Shown(c Class) bool { return m == All || m == Outcomes && c == Outcome }
-
 // errorFailed is the error.type where nobody knows why something failed.
 const errorFailed = "failed"
 

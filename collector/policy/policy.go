@@ -143,7 +143,7 @@ func (p *Policy) AppendFacts(list []attribute.KeyValue, f *payments.Facts) (all 
 	}
 	for _, a := range f.Attributes {
 		switch {
-		case !mode.Shown(a.Class):
+		case !payments.Shown(mode, a.Class):
 		case a.Class != payments.Outcome && p.Show(string(a.Class), "") == Redacted:
 			list = append(list, a.Key.String(Redacted))
 		default:

@@ -72,10 +72,8 @@ func clearPath(path string, v voice.Voice) error {
 		return nil
 	case err != nil:
 		return explain(path, err, v)
-	case info.Mode().Type()&fs.ModeDevice != 0: // not to be removed on our advice
-		return fmt.Errorf("%s exists and is not a socket (%s); "+v.Elsewhere, path, kind(info.Mode()))
 	case info.Mode().Type() != fs.ModeSocket:
-		return fmt.Errorf("%s exists and is not a socket (%s); remove it"+noticed(v), path, kind(info.Mode()))
+		return notASocket(path, info, v)
 	}
 	switch err := probe(path); {
 	case errors.Is(err, unix.ECONNREFUSED): // stale
@@ -94,6 +92,27 @@ func clearPath(path string, v voice.Voice) error {
 	}
 	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return explain(path, err, v)
+	}
+	return nil
+}
+
+// notASocket does not say to remove what is there: somebody may need it.
+func notASocket(path string, info fs.FileInfo, v voice.Voice) error {
+	return fmt.Errorf("%s exists and is not a socket (%s); %s", path, kind(info.Mode()), v.Elsewhere)
+}
+
+// Hopeless returns why there can be no socket at path however long one waits, in the
+// words of v; nil if there can be one, or may be when others have done their part.
+func Hopeless(path string, v voice.Voice) error {
+	if err := checkPath(path, v); err != nil {
+		return err
+	}
+	info, err := os.Lstat(path)
+	switch {
+	case errors.Is(err, unix.ENOTDIR):
+		return explain(path, err, v)
+	case err == nil && info.Mode().Type() != fs.ModeSocket:
+		return notASocket(path, info, v)
 	}
 	return nil
 }

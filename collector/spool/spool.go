@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"math"
+	"os"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -138,6 +139,13 @@ func (s *Spool) open() error {
 	s.next = max(s.next, list.next)
 	s.wake()
 	return nil
+}
+
+// Exists reports whether there is anything where the directory should be, perhaps with
+// batches of an earlier run.
+func (s *Spool) Exists() bool {
+	_, err := os.Lstat(s.cfg.Dir)
+	return err == nil
 }
 
 // Ready delivers a token when there may be something new to take.

@@ -20,6 +20,8 @@ type Voice struct {
 	// Statistics is what shows the statistics, as the subject of a sentence that goes
 	// on in the singular: "tracestats".
 	Statistics string
+	// Ask says how to see the statistics, as a sentence of its own.
+	Ask string
 	// Configuration is where options are set: "lightningd's configuration".
 	Configuration string
 	// Restart is what makes a changed option take effect: "restart the node".
@@ -38,21 +40,21 @@ type Voice struct {
 var (
 	// Plugin speaks to the operator of a node.
 	Plugin = Voice{
-		prefix: "clntrace-", Statistics: "tracestats",
+		prefix: "clntrace-", Statistics: "tracestats", Ask: "tracestats tells how it goes",
 		Configuration: "lightningd's configuration", Restart: "restart the node", Change: "setconfig",
 		Directory: "lightningd's network directory", Socket: "CLN_TRACE_SOCKET",
 		Elsewhere: "set CLN_TRACE_SOCKET to another path in lightningd's environment and restart the node",
 	}
 	// Collect speaks to somebody who runs clntrace collect.
 	Collect = Voice{
-		prefix: "--", Statistics: "SIGUSR1",
+		prefix: "--", Statistics: "SIGUSR1", Ask: "SIGUSR1 prints statistics",
 		Configuration: "the command line", Restart: "start collect anew",
 		Directory: "the working directory", Socket: "--socket",
 		Elsewhere: "start collect with another --socket, and lightningd with the same CLN_TRACE_SOCKET",
 	}
 	// Demo speaks to somebody who tries clntrace demo.
 	Demo = Voice{
-		prefix: "--", only: []string{"otlp-endpoint"}, Statistics: "the table below",
+		prefix: "--", only: []string{"otlp-endpoint"}, Statistics: "the table below", Ask: "the table below tells how it went",
 		Configuration: "the command line", Restart: "run the demo again",
 		Directory: "the working directory", Socket: "TMPDIR",
 		Elsewhere: "set TMPDIR to another directory and run the demo again",
