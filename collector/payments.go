@@ -104,7 +104,7 @@ func (d *decoder) settlePayments(now time.Time, end bool) {
 	for i := range out.Spans {
 		d.payer.added = append(d.payer.added, d.addedSpan(&out.Spans[i]))
 	}
-	d.countPayments(out.Observations, now)
+	d.countPayments(out.Observations)
 }
 
 // join adds to a span what notifications say of it.
@@ -193,7 +193,7 @@ func (y *payer) program(name string) *process.Identity {
 }
 
 // countPayments tells the statistics and the metrics.
-func (d *decoder) countPayments(list []payments.Observation, now time.Time) {
+func (d *decoder) countPayments(list []payments.Observation) {
 	if len(list) == 0 {
 		return
 	}
