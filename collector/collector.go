@@ -61,6 +61,9 @@ type Collector struct {
 	begin    chan struct{}                   // closed by Start
 	decoding chan struct{}                   // closed when the decoder has ended
 	seen     seen                            // by the decoder
+	hurry    chan struct{}                   // closed by endDecoding: the decoder must not go on
+
+	endDecoding func()
 
 	mu       sync.Mutex
 	cfg      Config
@@ -76,8 +79,10 @@ func Open(o Options) *Collector {
 		options: o, log: o.Logger, started: time.Now(), now: time.Now,
 		room:   memory.NewRoom(export.DefaultQueueSize, export.SpanOverhead),
 		ledger: new(stats.Ledger), table: stats.NewOperations(),
-		begin: make(chan struct{}), decoding: make(chan struct{}), intake: newIntake(), payments: newTracked(),
+		begin: make(chan struct{}), decoding: make(chan struct{}), hurry: make(chan struct{}),
+		intake: newIntake(), payments: newTracked(),
 	}
+	c.endDecoding = sync.OnceFunc(func() { close(c.hurry) })
 	c.allow(nil)
 	if o.SocketProblem == "" {
 		c.receiver = socket.Open(o.SocketPath, o.Logger, o.Voice)
@@ -190,7 +195,7 @@ func (c *Collector) Reconfigure(cfg Config, problems []string) error {
 func (c *Collector) Shutdown(ctx context.Context) error {
 	if c.receiver != nil {
 		c.receiver.Close()
-		<-c.decoding
+		c.awaitDecoder(ctx)
 	}
 	left := c.pipeline.Shutdown(ctx)
 	if m := c.metrics.Load(); m != nil {
@@ -200,4 +205,26 @@ func (c *Collector) Shutdown(ctx context.Context) error {
 		return fmt.Errorf("%s could be neither delivered nor kept on disk in time", text.Number(left, "span is lost: it", "spans are lost: they"))
 	}
 	return nil
+}
+
+// awaitDecoder waits until the decoder has decoded all that came, but at most for half
+// of the time that ctx leaves: the other half is for the export and for the spool. What
+// is not decoded by then is counted as dropped.
+func (c *Collector) awaitDecoder(ctx context.Context) {
+	if deadline, ok := ctx.Deadline(); ok {
+		timer := time.AfterFunc(time.Until(deadline)/2, c.endDecoding)
+		defer timer.Stop()
+	}
+	<-c.decoding
+}
+
+// hurried reports whether the decoder must not go on. Then it discards what is left.
+func (c *Collector) hurried() bool {
+	select {
+	case <-c.hurry:
+		c.receiver.Discard()
+		return true
+	default:
+		return false
+	}
 }

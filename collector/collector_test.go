@@ -1,6 +1,7 @@
 package collector
 
 import (
+	"context"
 	"log/slog"
 	"net"
 	"path/filepath"
@@ -77,6 +78,41 @@ func TestStartAndShutdownAtOnce(t *testing.T) {
 		if s := r.Spans; err != nil || r.Datagrams.Accepted != uint64(len(datagrams)) || s.Pending != 0 || s.Filtered != r.Datagrams.Accepted+s.Synthesized {
 			t.Fatalf("%v; of %d datagrams: %+v, %+v", err, len(datagrams), r.Datagrams, s)
 		}
+	}
+}
+
+// TestShutdownDoesNotOutlastItsDeadline has a decoder that is too slow. Shutdown does
+// not wait until it has decoded everything, and every datagram is counted all the same.
+func TestShutdownDoesNotOutlastItsDeadline(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "t")
+	n := open(t, Options{SocketPath: path})
+	n.mu.Lock() // for which the decoder waits
+	close(n.begin)
+	conn, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Net: "unixgram", Name: path})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	const sent = 3000
+	for i := range sent {
+		if _, err := conn.Write([]byte(extendTip(i + 1))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	go func() {
+		<-n.hurry
+		n.mu.Unlock()
+	}()
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	_ = n.Shutdown(ctx)
+	r := n.Stats(stats.Query{})
+	if d := r.Datagrams; d.Received != sent || d.Accepted != sent {
+		t.Errorf("of %d datagrams: %+v", sent, d)
+	}
+	// The decoder may have taken some before it began to wait.
+	if dropped := r.Spans.DroppedQueueFull; dropped == 0 {
+		t.Errorf("all of %d were decoded", sent)
 	}
 }
 

@@ -79,8 +79,9 @@ func (c *Collector) decode() {
 	ticker := time.NewTicker(tickInterval)
 	defer ticker.Stop()
 	begin, notices := c.begin, (chan notified)(nil) // which wait until we know what to make of them
-	for open := true; open; {
+	for open := true; open && !c.hurried(); {
 		select {
+		case <-c.hurry:
 		case <-c.receiver.Ready():
 			d.safely(func() { open = d.take() })
 		case now := <-ticker.C:

@@ -59,11 +59,16 @@ func (c *Collector) report(link socket.Status, now time.Time) stats.Report {
 		Processes: c.table.Processes(),
 		Payments:  c.paymentState(now),
 	}
-	r.Spans.RatePerSecond = c.ledger.Rate(now)
+	r.Spans.RatePerSecond = max(c.ledger.Rate(now), link.Rate*share(counts)) // in a flood the ledger is behind
 	if !link.Listening {
 		r.Socket.State = "not listening"
 	}
 	return r
+}
+
+// share is the share of spans among the datagrams that have been decoded.
+func share(counts stats.Counts) float64 {
+	return float64(counts.Accepted) / float64(max(counts.Accepted+counts.Malformed, 1))
 }
 
 // operations answers q, and returns how many more rows there are than q.Limit.

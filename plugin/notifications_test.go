@@ -96,7 +96,7 @@ func TestNotificationsAreTaken(t *testing.T) {
 				t.Fatal(err)
 			}
 			if len(w.next) > 0 { // requests wait there for their turn
-				passed.Write(<-w.next)
+				passed.Write((<-w.next).text)
 			}
 			if len(to.events) != tt.events || to.malformed != tt.malformed || passed.String() != tt.passed {
 				t.Errorf("%d events, %d malformed, passed on %q", len(to.events), to.malformed, passed.String())

@@ -40,6 +40,9 @@ type Status struct {
 	// Dropped counts datagrams that were received and for which the ring had no
 	// room, and DroppedBytes their bytes.
 	Dropped, DroppedBytes uint64
+	// Rate is how many datagrams of users who may send came a second, in the last
+	// minute, whether or not they have been taken.
+	Rate float64
 	// Refused counts datagrams of users who may not send, and RefusedBytes their
 	// bytes.
 	Refused, RefusedBytes uint64
@@ -97,6 +100,10 @@ func (r *Receiver) Take(into []Datagram, most int) (list []Datagram, open bool) 
 // Release gives back the room of all datagrams taken, which become invalid.
 func (r *Receiver) Release() { r.queue.release() }
 
+// Discard counts what has not been taken as Dropped, after Close. Like Take it is for
+// one goroutine.
+func (r *Receiver) Discard() { r.queue.discard() }
+
 // Sync waits until all datagrams received by now have been taken and released,
 // which otherwise can take handOverTime longer. It waits at most syncTime, and not
 // at all in a flood, when there is no end to them.
@@ -116,6 +123,7 @@ func (r *Receiver) Status() Status {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	s := Status{
+		Rate: r.queue.rate.perSecond(time.Now()),
 		Path: r.path, Listening: r.socket != nil, QueueLimit: r.limit, QueueFull: r.pressure.queueFull.Load(),
 		SenderFull: r.pressure.senderFull.Load(), SenderBuffer: int(r.pressure.buffer.Load()),
 		Dropped: r.queue.dropped.Load(), DroppedBytes: r.queue.droppedBytes.Load(),

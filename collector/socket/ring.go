@@ -58,6 +58,7 @@ type ring struct {
 	droppedBytes atomic.Uint64
 	refused      atomic.Uint64 // datagrams of users who may not send
 	refusedBytes atomic.Uint64
+	rate         *rate                           // of datagrams of users who may send
 	allowed      atomic.Pointer[map[uint32]bool] // users who may; nil: all
 
 	bytes []byte
@@ -92,7 +93,7 @@ const (
 )
 
 func newRing() *ring {
-	r := &ring{ready: make(chan struct{}, 1), bytes: make([]byte, ringSize)}
+	r := &ring{ready: make(chan struct{}, 1), bytes: make([]byte, ringSize), rate: newRate()}
 	r.sleeping.Store(true)
 	return r
 }
@@ -112,7 +113,7 @@ func (r *ring) put(n int, datagram func(i int) Datagram, now time.Time) {
 		r.since = now
 	}
 	allowed := r.allowed.Load()
-	urgent := false
+	urgent, accepted := false, int64(0)
 	for i := range n {
 		d := datagram(i)
 		if d.Known && allowed != nil && !(*allowed)[d.UID] {
@@ -120,6 +121,7 @@ func (r *ring) put(n int, datagram func(i int) Datagram, now time.Time) {
 			r.refusedBytes.Add(uint64(len(d.Payload)))
 			continue
 		}
+		accepted++
 		next, ok := r.write(head, &d)
 		if !ok {
 			r.dropped.Add(1)
@@ -129,6 +131,7 @@ func (r *ring) put(n int, datagram func(i int) Datagram, now time.Time) {
 		urgent = urgent || r.senders.isNew(d.PID)
 	}
 	r.head.Store(head)
+	r.rate.add(accepted, now)
 	if urgent || head-r.tail.Load() > wakeAt || r.age(now) >= handOverTime {
 		r.flush()
 	}
@@ -244,6 +247,21 @@ func (r *ring) take(into []Datagram, most int) (list []Datagram, open bool) {
 		r.wake()
 	}
 	return into, !closed
+}
+
+// discard drops what waits, once the ring has been closed. It is for the goroutine
+// that takes.
+func (r *ring) discard() {
+	for head := r.head.Load(); r.taken != head; {
+		h := r.bytes[r.taken%ringSize:]
+		size, flags := binary.NativeEndian.Uint32(h[0:]), binary.NativeEndian.Uint32(h[4:])
+		r.taken += recordSize(int(size))
+		if flags&flagSkip == 0 {
+			r.dropped.Add(1)
+			r.droppedBytes.Add(uint64(size))
+		}
+	}
+	r.release()
 }
 
 // release gives back the room of what was taken.

@@ -13,7 +13,7 @@ import (
 // CHANGELOG.md.
 const next = "0.1.0"
 
-// Set by tests/release with -ldflags -X, and empty in every other build. Releases
+// Set by .goreleaser.yaml with -ldflags -X, and empty in every other build. Releases
 // are built without Go's own information about the repository, so that they have
 // the same bytes wherever they are built.
 var releaseVersion, releaseCommit string
