@@ -27,6 +27,7 @@ type facts struct {
 	defect    error // the last one found; nil: none
 	metrics   metricsFacts
 	voice     voice.Voice
+	now       time.Time
 }
 
 // metricsFacts are the facts about OTLP metrics.
@@ -61,7 +62,7 @@ func diagnose(f facts) (stats.Status, []string) {
 // status sums up.
 func (f *facts) status() stats.Status {
 	switch {
-	case f.link.Problem != "", len(f.problems) > 0, f.report.Export.State == export.StateRefusing:
+	case f.link.Problem != "", len(f.problems) > 0, f.report.Export.State == export.StateRefusing, f.rejecting():
 		return stats.StatusDegraded
 	case !f.outage.IsZero():
 		return stats.StatusBackendUnreachable
@@ -226,15 +227,26 @@ func (d *diagnosis) disk() {
 	}
 }
 
-// rejections tells why the endpoint rejected spans.
+// rejections tells why the endpoint has rejected spans in the last hour.
 func (d *diagnosis) rejections() {
 	e := &d.report.Export
-	switch n := d.report.Spans.RejectedByBackend; {
-	case n > 0 && e.Rejection != "":
-		d.warn("%s rejected %s lost: %s.", e.Endpoint, text.Number(n, "span, it is", "spans, they are"), e.Rejection)
-	case n > 0:
-		d.warn("%s rejected before the endpoint or its headers last changed. The log says why.", text.Number(n, "span is lost that was", "spans are lost that were"))
+	if e.RejectedAt.IsZero() {
+		return
 	}
+	n, last := d.report.Spans.RejectedByBackend, e.RejectedAt.UTC().Format("15:04:05 UTC")
+	if e.Rejection != "" {
+		d.warn("%s rejected %s lost, last at %s: %s.", e.Endpoint, text.Number(n, "span, it is", "spans, they are"), last, e.Rejection)
+	} else {
+		d.warn("%s rejected before the endpoint or its headers last changed, at %s. The log says why.",
+			text.Number(n, "span is lost that was", "spans are lost that were"), last)
+	}
+}
+
+// rejecting reports whether the endpoint has rejected spans of late, though it may have
+// taken others since.
+func (f *facts) rejecting() bool {
+	const late = 5 * time.Minute
+	return !f.report.Export.RejectedAt.IsZero() && f.now.Sub(f.report.Export.RejectedAt) < late
 }
 
 // openLimit is how long a part of a payment, or a forward, is open that needs nobody's

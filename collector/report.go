@@ -34,7 +34,7 @@ func (c *Collector) facts(now time.Time) facts {
 	if at := c.seen.lastSpan.Load(); at != 0 {
 		last, f.spansCame = c.started.Add(time.Duration(at)), true
 	}
-	f.silent = now.Sub(last)
+	f.silent, f.now = now.Sub(last), now
 	if err := c.seen.lastMalformed.Load(); err != nil {
 		f.malformed = *err
 	}

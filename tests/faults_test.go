@@ -243,8 +243,14 @@ var faults = []struct {
 	{"endpoint hangs in the middle", exact(hangs)},
 	{"endpoint is slow: one batch a second", exact(slow)},
 	{"endpoint refuses for good", exact(func(x *trial) {
-		x.r.SetAnswer(func(context.Context, otlptest.Request) error { return status.Error(codes.Unauthenticated, "who?") })
+		x.r.SetAnswer(func(context.Context, otlptest.Request) error { return status.Error(codes.InvalidArgument, "what?") })
 		x.up().send(500).until("refusals", func(r report) bool { return r.Spans.RejectedByBackend == 500 })
+		x.r.SetAnswer(nil)
+		x.send(500)
+	})},
+	{"endpoint refuses the sender for a while", exact(func(x *trial) {
+		x.r.SetAnswer(func(context.Context, otlptest.Request) error { return status.Error(codes.Unauthenticated, "who?") })
+		x.up().send(500).spooled()
 		x.r.SetAnswer(nil)
 		x.send(500)
 	})},

@@ -29,6 +29,7 @@ type report struct {
 		Retries     uint64     `json:"retries"`
 		LastSuccess *time.Time `json:"last_success"`
 		LastError   string     `json:"last_error"`
+		LastErrorAt *time.Time `json:"last_error_at"`
 		AvgMS       float64    `json:"avg_ms"`
 		P99MS       float64    `json:"p99_ms"`
 	} `json:"export"`

@@ -2,6 +2,9 @@ package export
 
 import (
 	"errors"
+	"net/http"
+	"net/http/httptest"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -97,6 +100,24 @@ func TestFailuresSurviveTheSDK(t *testing.T) {
 			}
 			c.Close(t.Context())
 		}
+	}
+}
+
+// Some servers and proxies take no request without a length.
+func TestCompressedRequestsHaveALength(t *testing.T) {
+	var length atomic.Int64
+	r := otlptest.StartHTTP(t)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		length.Store(req.ContentLength)
+		r.ServeHTTP(w, req)
+	}))
+	t.Cleanup(server.Close)
+	cfg := config(mustParse(t, server.URL))
+	cfg.Protocol, cfg.Compression = otlp.ProtocolHTTP, otlp.CompressionGzip
+	p, _ := export1(t, cfg)
+	p.want(stats.Counts{Exported: 1})
+	if n := length.Load(); n <= 0 {
+		t.Errorf("the length of the request is %d", n)
 	}
 }
 

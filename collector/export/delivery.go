@@ -2,7 +2,6 @@ package export
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -31,9 +30,6 @@ const (
 	crowdCheck = 100 * time.Millisecond
 )
 
-// errStopped is the end of deliveries whose time at shutdown is over.
-var errStopped = errors.New("stopped before the endpoint took the spans")
-
 // ledger is where spans are booked.
 type ledger interface {
 	Book(stats.Counts, time.Time)
@@ -56,7 +52,7 @@ type delivery struct {
 	backlog draining
 	slot    chan struct{}  // held by the one new batch that is being sent
 	work    sync.WaitGroup // goroutines beside the SDK's processor
-	left    atomic.Int64   // spans given up after UploadTraces had returned
+	left    atomic.Int64   // spans given up when the time at shutdown was over
 }
 
 var _ otlptrace.Client = (*delivery)(nil)
@@ -93,20 +89,21 @@ func (d *delivery) Stop(ctx context.Context) error {
 }
 
 // UploadTraces delivers a batch and books its spans. When it returns the batch has
-// been delivered or refused, is in the spool, or, if memory was filling up, is
-// still being sent. The error is errStopped, or nil.
+// been delivered or rejected, is in the spool, has been given up at shutdown, or, if
+// memory was filling up, is still being sent. The error is nil.
 func (d *delivery) UploadTraces(_ context.Context, batch []*tracepb.ResourceSpans) error {
 	spans := countSpans(batch)
 	if kept := d.takeSlot(batch, spans); kept {
 		return nil
 	}
-	ended := make(chan error, 1)
+	ended := make(chan struct{})
 	d.work.Go(func() {
-		err := d.upload(batch, spans)
+		defer close(ended)
+		d.left.Add(d.upload(batch, spans))
 		<-d.slot
-		ended <- err
 	})
-	return d.await(ended, spans)
+	d.await(ended)
+	return nil
 }
 
 // takeSlot waits until no other new batch is being sent. While memory is filling up
@@ -131,49 +128,50 @@ func (d *delivery) takeSlot(batch []*tracepb.ResourceSpans, spans int64) (kept b
 
 // await waits for an upload. If memory is filling up and the spool can take what
 // comes, it does not wait any longer, and the upload goes on in the background.
-func (d *delivery) await(ended <-chan error, spans int64) error {
+func (d *delivery) await(ended <-chan struct{}) {
 	ticker := time.NewTicker(crowdCheck)
 	defer ticker.Stop()
 	for {
 		select {
-		case err := <-ended:
-			return err
+		case <-ended:
+			return
 		case <-ticker.C:
 		}
 		if s := d.spool.Load(); s != nil && s.Status().Problem == nil && d.crowded() {
-			d.work.Go(func() {
-				if err := <-ended; err != nil {
-					d.left.Add(spans)
-				}
-			})
-			return nil
+			return
 		}
 	}
 }
 
-// upload tries a new batch until it has been delivered or is in the spool.
-func (d *delivery) upload(batch []*tracepb.ResourceSpans, spans int64) error {
+// upload tries a new batch until it has been delivered or is in the spool. If it is too
+// large for the endpoint, its halves are uploaded. It returns how many spans have been
+// given up because there is no time left.
+func (d *delivery) upload(batch []*tracepb.ResourceSpans, spans int64) (left int64) {
 	wait := newBackOff()
 	for tries := 0; ; tries++ {
 		c, changed := d.endpoint.link.Current()
 		if c == nil {
 			d.ledger.Book(stats.Counts{Pending: -spans, Filtered: spans}, time.Now())
-			return nil
+			return 0
 		}
 		if d.endpoint.away() || d.stop.Err() != nil {
 			if d.keep(batch, spans) {
-				return nil
+				return 0
 			}
 			if tries > 0 {
 				if !d.pause(d.stop, d.retryIn(wait), changed) {
-					return errStopped
+					return spans
 				}
 				d.endpoint.noteRetry()
 			}
 		}
 		failure := d.try(d.stop, c, batch)
-		if d.book(d.stop, c, stats.Counts{Pending: -spans}, spans, failure).final() {
-			return nil
+		switch v := d.book(d.stop, c, stats.Counts{Pending: -spans}, batch, spans, failure); {
+		case v.final():
+			return 0
+		case v == tooLarge:
+			first, second := halve(batch, spans)
+			return d.upload(first, spans/2) + d.upload(second, spans-spans/2)
 		}
 	}
 }
@@ -243,8 +241,12 @@ func (d *delivery) pause(ctx context.Context, wait time.Duration, changed <-chan
 // book records what an attempt over c says about the endpoint, and books the batch if
 // the verdict is final. ctx is the one that could end the attempt, and from the ledger
 // entry that takes the spans from where they were.
-func (d *delivery) book(ctx context.Context, c *client, from stats.Counts, spans int64, failure *otlp.Failure) verdict {
-	v, lines := d.endpoint.note(ctx, c, spans, failure)
+func (d *delivery) book(ctx context.Context, c *client, from stats.Counts, batch []*tracepb.ResourceSpans, spans int64, failure *otlp.Failure) verdict {
+	var size int
+	if failure != nil && failure.Kind == otlp.TooLarge {
+		size = requestBytes(batch)
+	}
+	v, lines := d.endpoint.note(ctx, c, spans, size, failure)
 	if v.final() {
 		rejected := failure.RejectedOf(spans)
 		d.ledger.Book(from.Add(stats.Counts{Exported: spans - rejected, RejectedByBackend: rejected}), time.Now())
@@ -264,6 +266,40 @@ func (d *delivery) reject(spans int64, found error) {
 	d.ledger.Book(stats.Counts{Pending: -spans, RejectedByBackend: spans}, time.Now())
 	for _, line := range lines {
 		d.log.Error(line)
+	}
+}
+
+// requestBytes is the size of a batch as a request.
+func requestBytes(batch []*tracepb.ResourceSpans) int {
+	return proto.Size(&coltracepb.ExportTraceServiceRequest{ResourceSpans: batch})
+}
+
+// halve divides a batch of that many spans into two, of spans/2 and the rest.
+func halve(batch []*tracepb.ResourceSpans, spans int64) (first, second []*tracepb.ResourceSpans) {
+	room := int(spans / 2)
+	for _, r := range batch {
+		a := &tracepb.ResourceSpans{Resource: r.GetResource(), SchemaUrl: r.GetSchemaUrl()}
+		b := &tracepb.ResourceSpans{Resource: r.GetResource(), SchemaUrl: r.GetSchemaUrl()}
+		for _, s := range r.GetScopeSpans() {
+			n := min(room, len(s.GetSpans()))
+			room -= n
+			addSpans(a, s, s.GetSpans()[:n])
+			addSpans(b, s, s.GetSpans()[n:])
+		}
+		if len(a.GetScopeSpans()) > 0 {
+			first = append(first, a)
+		}
+		if len(b.GetScopeSpans()) > 0 {
+			second = append(second, b)
+		}
+	}
+	return first, second
+}
+
+// addSpans adds some of the spans of a scope to r, if there are any.
+func addSpans(r *tracepb.ResourceSpans, scope *tracepb.ScopeSpans, spans []*tracepb.Span) {
+	if len(spans) > 0 {
+		r.ScopeSpans = append(r.ScopeSpans, &tracepb.ScopeSpans{Scope: scope.GetScope(), SchemaUrl: scope.GetSchemaUrl(), Spans: spans})
 	}
 }
 

@@ -177,7 +177,7 @@ func TestAttemptIsVoidOnceTheEndpointIsReplaced(t *testing.T) {
 			if err := p.Connect(cfg); err != nil {
 				t.Fatal(err)
 			}
-			v := p.delivery.book(t.Context(), old, stats.Counts{Pending: -1}, 1, result)
+			v := p.delivery.book(t.Context(), old, stats.Counts{Pending: -1}, nil, 1, result)
 			if v != pointless {
 				t.Errorf("%q: verdict %d, want %d", result.Reason, v, pointless)
 			}
@@ -276,6 +276,36 @@ func TestSpanThatMeetsADefectIsExported(t *testing.T) {
 		p.now("after", stats.Counts{Exported: 2})
 		if !strings.Contains(p.log.String(), "a defect of clntrace") {
 			t.Errorf("nobody is told: %s", p.log.String())
+		}
+		p.shutdown(time.Second)
+	})
+}
+
+// An error has its time, and is not shown for ever.
+func TestErrorsHaveATime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cfg := spooling(t, "")
+		cfg.SpoolSize = 0
+		f := &fakeClient{answer: reject}
+		p := startSpooling(t, cfg, f)
+		p.number(0, 1)
+		time.Sleep(time.Second)
+		f.set(acknowledge)
+		p.number(1, 1)
+		time.Sleep(59 * time.Minute)
+		report, _ := p.Status()
+		if at := report.LastErrorAt; report.LastError == "" || at == nil || time.Since(*at).Round(time.Minute) != 59*time.Minute || report.Rejection == "" {
+			t.Errorf("after 59 minutes: %+v", report)
+		}
+		time.Sleep(2 * time.Minute)
+		if report, _ := p.Status(); report.LastError != "" || report.LastErrorAt != nil || report.Rejection != "" || !report.RejectedAt.IsZero() {
+			t.Errorf("after an hour: %+v", report)
+		}
+		f.set(unavailable)
+		p.number(2, 1)
+		time.Sleep(2 * time.Hour)
+		if report, _ := p.Status(); report.LastError == "" || time.Since(*report.LastErrorAt) > time.Minute {
+			t.Errorf("in an outage: %+v", report)
 		}
 		p.shutdown(time.Second)
 	})

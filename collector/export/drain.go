@@ -3,13 +3,16 @@ package export
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
 	coltracepb "go.opentelemetry.io/proto/otlp/collector/trace/v1"
+	tracepb "go.opentelemetry.io/proto/otlp/trace/v1"
 	"google.golang.org/protobuf/proto"
 
 	"clntrace/collector/defect"
+	"clntrace/collector/otlp"
 	"clntrace/collector/spool"
 	"clntrace/collector/stats"
 	"clntrace/collector/voice"
@@ -163,25 +166,63 @@ func (d *delivery) deliver(s *spool.Spool, c *client, b *spool.Batch) time.Durat
 		s.Spoil(b, fmt.Errorf("reading its spans: %w", err))
 		return 0
 	}
-	away, start := d.endpoint.away(), time.Now()
+	away, start, size := d.endpoint.away(), time.Now(), len(b.Body)
 	if away {
 		d.endpoint.noteRetry()
 	}
-	failure := d.try(d.backlog.trying, c, request.GetResourceSpans())
-	switch d.book(d.backlog.trying, c, stats.Counts{Spooled: -b.Spans}, b.Spans, failure) {
-	case taken, rejected:
+	left, failure := d.sendParts(c, request.GetResourceSpans())
+	if len(left) == 0 {
 		s.Done(b)
-	case pointless:
-		s.Release(b, false)
-		return 0
-	case waiting:
-		if !away && b.Attempts >= maxInARow {
-			s.Postpone(b) // the endpoint takes others, but not this one
-		} else {
-			s.Release(b, failure.Reached)
-		}
-		return 0
+		atRate := time.Duration(size) * time.Second / drainRate
+		return max(time.Since(start), atRate, drainGap)
 	}
-	atRate := time.Duration(len(b.Body)) * time.Second / drainRate
-	return max(time.Since(start), atRate, drainGap)
+	if countSpans(left) < b.Spans {
+		shrink(s, b, left)
+	}
+	if failure != nil && !away && b.Attempts >= maxInARow {
+		s.Postpone(b) // the endpoint takes others, but not this one
+	} else {
+		s.Release(b, failure != nil && failure.Reached)
+	}
+	return 0
+}
+
+// sendParts sends a batch of the spool over c, in parts if it is too large for the
+// endpoint. It returns what is left of it, and why it has to wait; nil: only for
+// another endpoint, or for the next run.
+func (d *delivery) sendParts(c *client, batch []*tracepb.ResourceSpans) (left []*tracepb.ResourceSpans, failure *otlp.Failure) {
+	parts := [][]*tracepb.ResourceSpans{batch}
+	for len(parts) > 0 && (len(parts) == 1 || d.backlog.ending.Err() == nil) {
+		part := parts[0]
+		spans := countSpans(part)
+		if spans > 1 && requestBytes(part) > d.endpoint.requestLimit() {
+			parts = split(parts)
+			continue
+		}
+		failure = d.try(d.backlog.trying, c, part)
+		switch d.book(d.backlog.trying, c, stats.Counts{Spooled: -spans}, part, spans, failure) {
+		case taken, rejected:
+			parts = parts[1:]
+		case tooLarge:
+			parts = split(parts)
+		case waiting:
+			return slices.Concat(parts...), failure
+		case pointless:
+			return slices.Concat(parts...), nil
+		}
+	}
+	return slices.Concat(parts...), nil
+}
+
+// split replaces the first of the parts by its halves.
+func split(parts [][]*tracepb.ResourceSpans) [][]*tracepb.ResourceSpans {
+	first, second := halve(parts[0], countSpans(parts[0]))
+	return append([][]*tracepb.ResourceSpans{first, second}, parts[1:]...)
+}
+
+// shrink leaves of a batch what has not been delivered of it.
+func shrink(s *spool.Spool, b *spool.Batch, left []*tracepb.ResourceSpans) {
+	if body, err := proto.Marshal(&coltracepb.ExportTraceServiceRequest{ResourceSpans: left}); err == nil { // it came from there
+		s.Shrink(b, countSpans(left), body)
+	}
 }

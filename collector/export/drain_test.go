@@ -17,6 +17,7 @@ import (
 	"go.opentelemetry.io/otel/exporters/otlp/otlptrace"
 	tracepb "go.opentelemetry.io/proto/otlp/trace/v1"
 
+	"clntrace/collector/correlate"
 	"clntrace/collector/otlp"
 	"clntrace/collector/policy"
 	"clntrace/collector/stats"
@@ -33,6 +34,7 @@ type fakeClient struct {
 	arrivals []time.Time
 	requests []time.Time
 	largest  int // spans of a request
+	size     int // bytes of the last request
 }
 
 func acknowledge(context.Context, []string) error { return nil }
@@ -79,6 +81,7 @@ func (f *fakeClient) UploadTraces(ctx context.Context, batch []*tracepb.Resource
 	answer := f.answer
 	f.requests = append(f.requests, time.Now())
 	f.largest = max(f.largest, len(names))
+	f.size = requestBytes(batch)
 	f.mu.Unlock()
 	err := answer(ctx, names)
 	if f := otlp.FailureOf(err); f != nil && f.Kind != otlp.Partial {
@@ -149,9 +152,12 @@ func (p *testPipeline) number(first, n int) {
 	}
 }
 
-func numbers(first, n int) (names []string) {
-	for i := first; i < first+n; i++ {
-		names = append(names, fmt.Sprintf("%05d", i))
+// numbers are the names of n spans from first on, and so on for further pairs.
+func numbers(ranges ...int) (names []string) {
+	for at := 0; at+1 < len(ranges); at += 2 {
+		for i := range ranges[at+1] {
+			names = append(names, fmt.Sprintf("%05d", ranges[at]+i))
+		}
 	}
 	return names
 }
@@ -628,4 +634,143 @@ func TestSpoolHoldsNoHeaders(t *testing.T) {
 			t.Errorf("%s: %q", name, b)
 		}
 	}
+}
+
+// What is wrong with the sender or the place is an outage: somebody will correct it, and
+// until then one batch is tried and the rest waits. Not a span is lost.
+func TestEndpointThatRefusesTheSender(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "spool")
+	synctest.Test(t, func(t *testing.T) {
+		f := &fakeClient{answer: unavailable}
+		p := startSpooling(t, spooling(t, dir), f)
+		p.number(0, 40)
+		time.Sleep(2 * time.Minute)
+		p.now("away", stats.Counts{Spooled: 40})
+		f.set(func(context.Context, []string) error {
+			return &otlp.Failure{Kind: otlp.Refusing, Reason: "HTTP 404 Not Found", Reached: true}
+		})
+		asked := len(f.requests)
+		p.number(40, 40)
+		time.Sleep(5 * time.Minute)
+		p.now("refused", stats.Counts{Spooled: 80})
+		report, since := p.Status()
+		if report.State != StateRefusing || since.IsZero() || report.LastError != "HTTP 404 Not Found" {
+			t.Errorf("got %+v, since %v", report, since)
+		}
+		if n := len(f.requests) - asked; n < 40 || n > 90 {
+			t.Errorf("%d requests in five minutes", n)
+		}
+		if n := strings.Count(p.log.String(), "HTTP 404"); n != 1 {
+			t.Errorf("logged %d times:\n%s", n, p.log.String())
+		}
+		f.set(acknowledge)
+		time.Sleep(time.Minute)
+		p.now("corrected", stats.Counts{Exported: 80})
+		p.shutdown(time.Second)
+	})
+}
+
+// takesUpTo is an endpoint that takes requests of that many bytes.
+func (f *fakeClient) takesUpTo(limit int) func(context.Context, []string) error {
+	return func(_ context.Context, names []string) error {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		if f.size > limit {
+			return &otlp.Failure{Kind: otlp.TooLarge, Reason: "HTTP 413 Request Entity Too Large", Reached: true}
+		}
+		return nil
+	}
+}
+
+// A request that is too large for the endpoint is halved until it fits, and what comes
+// later stays below what was refused. Only a span that is too large by itself is lost.
+func TestTooLargeIsHalved(t *testing.T) {
+	large := func(i int) *correlate.Span {
+		return newSpan(uint64(i+1), fmt.Sprintf("%05d", i), "id", strings.Repeat("x", 1000))
+	}
+	for _, spooled := range []bool{false, true} {
+		t.Run(fmt.Sprintf("spooled: %v", spooled), func(t *testing.T) {
+			dir := filepath.Join(t.TempDir(), "spool")
+			synctest.Test(t, func(t *testing.T) {
+				f := new(fakeClient)
+				f.set(f.takesUpTo(100 << 10))
+				if spooled {
+					f.set(unavailable)
+				}
+				cfg := spooling(t, dir)
+				cfg.BatchSize, cfg.SpoolSize, cfg.QueueSize = 1000, 16, 4000
+				p := startSpooling(t, cfg, f)
+				for i := range 999 {
+					p.send(large(i))
+				}
+				p.send(newSpan(1000, "too large", "id", strings.Repeat("x", 200<<10)))
+				time.Sleep(10 * time.Second)
+				if spooled {
+					p.now("away", stats.Counts{Spooled: 1000})
+					f.set(f.takesUpTo(100 << 10))
+					time.Sleep(time.Minute)
+				}
+				p.now("halved", stats.Counts{Exported: 999, RejectedByBackend: 1})
+				asked, arrived := len(f.requests), len(f.names())
+				if asked > 80 {
+					t.Errorf("%d requests for ten times too much", asked)
+				}
+				for i := range 1000 {
+					p.send(large(1000 + i))
+				}
+				time.Sleep(10 * time.Second)
+				p.now("later", stats.Counts{Exported: 1999, RejectedByBackend: 1})
+				if n := len(f.requests) - asked; n > 40 || len(f.names())-arrived != 1000 {
+					t.Errorf("%d later requests", n)
+				}
+				got := f.names()
+				slices.Sort(got)
+				if !slices.Equal(got, numbers(0, 999, 1000, 1000)) {
+					t.Errorf("%d spans arrived", len(got))
+				}
+				if n := strings.Count(p.log.String(), "HTTP 413"); n != 1 {
+					t.Errorf("logged %d times:\n%s", n, p.log.String())
+				}
+				p.shutdown(time.Second)
+			})
+		})
+	}
+}
+
+// What of a batch of the spool was delivered before the endpoint went away is not sent
+// again.
+func TestPartsOfTheBacklogAreDelivered(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "spool")
+	synctest.Test(t, func(t *testing.T) {
+		f := &fakeClient{answer: unavailable}
+		cfg := spooling(t, dir)
+		cfg.BatchSize = 100
+		p := startSpooling(t, cfg, f)
+		p.number(0, 100)
+		time.Sleep(10 * time.Second)
+		p.now("away", stats.Counts{Spooled: 100})
+		taken := 0
+		f.set(func(ctx context.Context, names []string) error {
+			switch {
+			case len(names) > 30:
+				return &otlp.Failure{Kind: otlp.TooLarge, Reason: "HTTP 413"}
+			case taken == 2:
+				return unavailable(ctx, names)
+			}
+			taken++
+			return nil
+		})
+		time.Sleep(time.Minute)
+		p.now("half of it", stats.Counts{Exported: 50, Spooled: 50})
+		f.set(acknowledge)
+		time.Sleep(time.Minute)
+		p.now("all", stats.Counts{Exported: 100})
+		if got := f.names(); !slices.Equal(got, numbers(0, 100)) {
+			t.Errorf("arrived %q", got)
+		}
+		if left := spoolFiles(t, dir); len(left) != 0 {
+			t.Errorf("left behind: %q", left)
+		}
+		p.shutdown(time.Second)
+	})
 }

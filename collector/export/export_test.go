@@ -375,7 +375,7 @@ func TestOutcomes(t *testing.T) {
 		{"unavailable once", false, []otlptest.Answer{grpcError(codes.Unavailable)}, stats.Counts{Exported: 3}, "Unavailable: because", 1},
 		{"exhausted, with a time to come back", false, []otlptest.Answer{{Err: retryInfo.Err()}}, stats.Counts{Exported: 3}, "ResourceExhausted: slow down", 1},
 		{"exhausted for good", false, []otlptest.Answer{grpcError(codes.ResourceExhausted)}, stats.Counts{RejectedByBackend: 3}, "ResourceExhausted: because", 0},
-		{"unauthenticated", false, []otlptest.Answer{grpcError(codes.Unauthenticated)}, stats.Counts{RejectedByBackend: 3}, "Unauthenticated: because", 0},
+		{"unauthenticated once", false, []otlptest.Answer{grpcError(codes.Unauthenticated)}, stats.Counts{Exported: 3}, "Unauthenticated: because", 1},
 		{"invalid", false, []otlptest.Answer{grpcError(codes.InvalidArgument)}, stats.Counts{RejectedByBackend: 3}, "InvalidArgument: because", 0},
 		{"partial success", false, []otlptest.Answer{{Rejected: 2}}, stats.Counts{Exported: 1, RejectedByBackend: 2}, "too many", 0},
 		{"a partial success that rejects more than there was", false, []otlptest.Answer{{Rejected: 9}}, stats.Counts{RejectedByBackend: 3}, "too many", 0},
@@ -383,7 +383,7 @@ func TestOutcomes(t *testing.T) {
 		{"503 once", true, []otlptest.Answer{{Status: 503, Header: "Retry-After: 0"}}, stats.Counts{Exported: 3}, "HTTP 503 Service Unavailable", 1},
 		{"429 once", true, []otlptest.Answer{{Status: 429}}, stats.Counts{Exported: 3}, "HTTP 429 Too Many Requests", 1},
 		{"400", true, []otlptest.Answer{{Status: 400}}, stats.Counts{RejectedByBackend: 3}, "HTTP 400 Bad Request", 0},
-		{"401", true, []otlptest.Answer{{Status: 401}}, stats.Counts{RejectedByBackend: 3}, "HTTP 401 Unauthorized", 0},
+		{"401 once", true, []otlptest.Answer{{Status: 401}}, stats.Counts{Exported: 3}, "HTTP 401 Unauthorized", 1},
 		{"500", true, []otlptest.Answer{{Status: 500}}, stats.Counts{RejectedByBackend: 3}, "HTTP 500 Internal Server Error", 0},
 		{"partial success over HTTP", true, []otlptest.Answer{{Rejected: 2}}, stats.Counts{Exported: 1, RejectedByBackend: 2}, "too many", 0},
 	} {
@@ -570,6 +570,26 @@ func TestRequestsStayBelowTheServersLimit(t *testing.T) {
 	}
 	if limit := 4 << 20; b.Largest() > limit || b.Largest() < limit/4 {
 		t.Errorf("the largest request has %d bytes, a server takes %d", b.Largest(), limit)
+	}
+}
+
+// The attributes of resources are sent once for each sender, and count.
+func TestResourcesCountTowardsTheSizeOfARequest(t *testing.T) {
+	r := otlptest.StartGRPC(t)
+	cfg := config(mustParse(t, r.URL))
+	cfg.BatchDelay = time.Minute
+	cfg.ResourceAttributes = map[string]string{"large": strings.Repeat("x", 120<<10)}
+	p := newTestPipeline(t).start(cfg)
+	p.SetNode(Node{})
+	for i := range 40 {
+		s := newSpan(uint64(i+1), "a")
+		s.Process = &process.Identity{PID: int32(i + 1), Name: "pay", Known: true}
+		p.send(s)
+	}
+	p.shutdown(time.Minute)
+	p.want(stats.Counts{Exported: 40})
+	if largest := r.Largest(); largest > maxRequestBytes || largest < maxRequestBytes/2 {
+		t.Errorf("the largest request has %d bytes", largest)
 	}
 }
 

@@ -18,6 +18,11 @@ const (
 	// endpoint that comes and goes, or that gives a new reason for each refusal,
 	// does not fill the log.
 	outageLogGap = time.Minute
+	// errorLife is how long the last error, and why spans were rejected, are shown.
+	errorLife = time.Hour
+	// minLimit bounds how small requests become for an endpoint that refuses larger
+	// ones: one that takes less still gets single spans, at the cost of more attempts.
+	minLimit = 16 << 10 // bytes
 )
 
 // The states of an endpoint, as tracestats shows them.
@@ -25,7 +30,7 @@ const (
 	StateOff         = "off"
 	StateWaiting     = "waiting" // nothing has been sent yet
 	StateConnected   = "connected"
-	StateRefusing    = "refusing" // it rejected the last batch
+	StateRefusing    = "refusing" // it takes nothing until somebody corrects that, or it rejected the last batch
 	StateUnreachable = "unreachable"
 )
 
@@ -42,6 +47,7 @@ type endpointHealth struct {
 	voice voice.Voice
 
 	report    stats.Export
+	limit     int           // of a request, bytes
 	since     time.Time     // when the outage began; zero: there is none
 	notBefore time.Time     // when the endpoint wants the next attempt
 	told      bool          // the outage has been logged
@@ -52,7 +58,7 @@ type endpointHealth struct {
 }
 
 func newEndpointHealth(v voice.Voice) *endpointHealth {
-	return &endpointHealth{voice: v}
+	return &endpointHealth{voice: v, limit: maxRequestBytes}
 }
 
 // replace brings next, which leads to cfg's endpoint, into use, and returns the
@@ -61,19 +67,29 @@ func (h *endpointHealth) replace(next *client, cfg otlp.Config) (before otlp.End
 	return h.link.Replace(next, cfg, func() {
 		h.since, h.notBefore, h.told = time.Time{}, time.Time{}, false
 		h.report.Endpoint, h.report.Protocol = cfg.Endpoint.String(), string(cfg.Protocol)
-		h.report.State, h.report.LastError, h.report.Outage, h.report.Rejection = StateWaiting, "", "", ""
+		h.report.State, h.report.LastError, h.report.LastErrorAt = StateWaiting, "", nil
+		h.report.Outage, h.report.Rejection = "", ""
 		h.reason, h.reasonAt = "", time.Time{} // log what the new endpoint rejects
+		h.limit = maxRequestBytes
 		if cfg.Endpoint.Off() {
 			h.report.State = StateOff
 		}
 	})
 }
 
-// away reports whether the last attempt found the endpoint unreachable.
+// away reports whether the endpoint takes nothing for now.
 func (h *endpointHealth) away() bool {
 	h.link.Lock()
 	defer h.link.Unlock()
 	return !h.since.IsZero()
+}
+
+// requestLimit is how large a request may be, in bytes: below what the endpoint has
+// refused.
+func (h *endpointHealth) requestLimit() int {
+	h.link.Lock()
+	defer h.link.Unlock()
+	return h.limit
 }
 
 // askedToWait is for how much longer the endpoint has asked for no attempt; 0 or
@@ -90,6 +106,7 @@ type verdict int
 const (
 	taken    verdict = iota // the endpoint took it
 	rejected                // the endpoint does not want it
+	tooLarge                // the endpoint may take it in parts
 	waiting                 // the endpoint is away
 	// pointless means that the answer says nothing about the endpoint now in use, or
 	// that there is no time left.
@@ -101,8 +118,8 @@ func (v verdict) final() bool { return v == taken || v == rejected }
 
 // note judges the outcome of an attempt over c. If c is still in use, it records what
 // that says about the endpoint and returns the lines to log. ctx is the one that
-// could end the attempt.
-func (h *endpointHealth) note(ctx context.Context, c *client, spans int64, failure *otlp.Failure) (v verdict, lines []string) {
+// could end the attempt, and size that of a request which was too large, in bytes.
+func (h *endpointHealth) note(ctx context.Context, c *client, spans int64, size int, failure *otlp.Failure) (v verdict, lines []string) {
 	h.link.Lock()
 	defer h.link.Unlock()
 	now, inUse := time.Now(), h.link.InUse(c)
@@ -118,7 +135,15 @@ func (h *endpointHealth) note(ctx context.Context, c *client, spans int64, failu
 	case !inUse, ctx.Err() != nil:
 		return pointless, nil
 	case failure.Kind == otlp.Unavailable:
-		return waiting, h.unreachable(failure, now)
+		return waiting, h.noteOutage(StateUnreachable, failure, now)
+	case failure.Kind == otlp.Refusing:
+		return waiting, h.noteOutage(StateRefusing, failure, now)
+	case failure.Kind == otlp.TooLarge && spans > 1:
+		h.limit = max(min(h.limit, size/2), minLimit)
+		h.report.State = StateConnected
+		h.recovered()
+		return tooLarge, h.noteRejection(fmt.Sprintf("%s does not take a request of %s (%d kB), halves of it will be sent",
+			h.report.Endpoint, text.Number(spans, "span", "spans"), size/1000), 0, failure, now)
 	}
 	h.report.State = StateRefusing
 	h.recovered() // a rejection is an answer, too
@@ -154,9 +179,9 @@ func (h *endpointHealth) noteTaken(spans int64, partial *otlp.Failure, now time.
 // holds the lock.
 func (h *endpointHealth) noteRejection(what string, spans int64, failure *otlp.Failure, now time.Time) (lines []string) {
 	explained := failure.Explain(h.voice)
-	h.report.LastError = failure.Reason
+	h.noteError(failure.Reason, now)
 	if spans > 0 {
-		h.report.Rejection = explained
+		h.report.Rejection, h.report.RejectedAt = explained, now
 	}
 	if h.reason == failure.Reason || !h.reasonAt.IsZero() && now.Sub(h.reasonAt) <= outageLogGap {
 		return nil
@@ -167,6 +192,12 @@ func (h *endpointHealth) noteRejection(what string, spans int64, failure *otlp.F
 		note = h.voice.Say(" (logged once; {statistics} tells how many follow)")
 	}
 	return []string{what + ": " + explained + note}
+}
+
+// noteError records a reason. The caller holds the lock.
+func (h *endpointHealth) noteError(reason string, now time.Time) {
+	at := now.UTC().Truncate(time.Second)
+	h.report.LastError, h.report.LastErrorAt = reason, &at
 }
 
 // noteDefect records a panic on the way to the endpoint, and that so many spans were
@@ -181,13 +212,18 @@ func (h *endpointHealth) noteDefect(spans int64, found error) (lines []string) {
 	return h.noteRejection(what, spans, failureOf(found), time.Now())
 }
 
-// unreachable records that the endpoint is away. The caller holds h.link.
-func (h *endpointHealth) unreachable(failure *otlp.Failure, now time.Time) (lines []string) {
+// noteOutage records that the endpoint takes nothing for now, and in which state that
+// leaves it. It returns the line to log, when the outage begins or turns from one state
+// into the other. The caller holds the lock.
+func (h *endpointHealth) noteOutage(state string, failure *otlp.Failure, now time.Time) (lines []string) {
 	if h.since.IsZero() {
 		h.since = now
+	} else if h.report.State != state {
+		h.told = false
 	}
 	h.notBefore = now.Add(min(failure.RetryAfter, maxRetryAfter))
-	h.report.State, h.report.LastError, h.report.Outage = StateUnreachable, failure.Reason, failure.Explain(h.voice)
+	h.noteError(failure.Reason, now)
+	h.report.State, h.report.Outage = state, failure.Explain(h.voice)
 	if h.told || !h.toldAt.IsZero() && now.Sub(h.toldAt) <= outageLogGap {
 		return nil
 	}
@@ -196,7 +232,7 @@ func (h *endpointHealth) unreachable(failure *otlp.Failure, now time.Time) (line
 }
 
 // recovered ends an outage, if there is one, and reports whether its end should be
-// logged. The caller holds h.link.
+// logged. The caller holds the lock.
 func (h *endpointHealth) recovered() (tell bool) {
 	if h.since.IsZero() {
 		return false
@@ -221,12 +257,18 @@ func (h *endpointHealth) noteTime(took time.Duration) {
 	h.took.Observe(took)
 }
 
-// status returns the state of the endpoint, and since when it has been unreachable;
-// zero if it is not.
+// status returns the state of the endpoint, and since when it has taken nothing; zero
+// if it takes something.
 func (h *endpointHealth) status() (stats.Export, time.Time) {
 	h.link.Lock()
 	defer h.link.Unlock()
 	r := h.report
+	if at := r.LastErrorAt; at != nil && h.since.IsZero() && time.Since(*at) > errorLife {
+		r.LastError, r.LastErrorAt = "", nil
+	}
+	if time.Since(r.RejectedAt) > errorLife {
+		r.Rejection, r.RejectedAt = "", time.Time{}
+	}
 	r.AvgMS, r.P99MS = h.took.MeanMS(), h.took.P99MS()
 	return r, h.since
 }

@@ -9,6 +9,7 @@ import (
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/exporters/otlp/otlptrace"
 	"go.opentelemetry.io/otel/sdk/instrumentation"
+	"go.opentelemetry.io/otel/sdk/resource"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
 
@@ -119,8 +120,8 @@ func (p *Pipeline) SetNode(n Node) {
 	}
 }
 
-// Status returns the state of the endpoint, and since when it has been unreachable;
-// zero if it is not.
+// Status returns the state of the endpoint, and since when it has taken nothing; zero if
+// it takes something.
 func (p *Pipeline) Status() (stats.Export, time.Time) { return p.delivery.endpoint.status() }
 
 // Spool returns the state of the spool. Its Limit is 0 if there is none.
@@ -246,15 +247,20 @@ func (e *exporter) prepare(spans []sdktrace.ReadOnlySpan) (n int) {
 	p := e.pipeline.options.Policy()
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	request := 0
+	largest := min(e.largest, e.pipeline.delivery.endpoint.requestLimit())
+	request, senders := 0, make(map[*resource.Resource]bool)
 	for _, ro := range spans {
 		s := ro.(*readOnlySpan)
+		e.fillIn(s, p)
 		request += requestSize(s.in)
-		if n > 0 && request > e.largest {
+		if !senders[s.resource] {
+			senders[s.resource] = true
+			request += resourceSize(s.resource)
+		}
+		if n > 0 && request > largest {
 			break
 		}
 		n++
-		e.fillIn(s, p)
 	}
 	return n
 }

@@ -1,6 +1,7 @@
 package otlp
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -13,13 +14,13 @@ import (
 	"time"
 
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
-	statuspb "google.golang.org/genproto/googleapis/rpc/status"
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
+
+	"clntrace/collector/text"
 )
 
 // interceptor makes a Failure of every answer over gRPC that is not a plain
@@ -38,19 +39,9 @@ func (i interceptor) intercept(ctx context.Context, method string, req, reply an
 		return acknowledged(i.cfg, i.signal, reply)
 	}
 	s := status.Convert(err)
-	f := newFailure(i.cfg, i.signal, Rejected, s.Code().String()+": "+s.Message())
-	f.Reached = receiver.Addr != nil
-	after, comesBack := retryInfo(s)
-	f.RetryAfter = after
-	switch s.Code() { // the list of the OTLP specification
-	case codes.Canceled, codes.DeadlineExceeded, codes.Aborted, codes.OutOfRange, codes.Unavailable, codes.DataLoss:
-		f.Kind = Unavailable
-	case codes.ResourceExhausted:
-		if comesBack {
-			f.Kind = Unavailable
-		}
-	}
-	return f
+	f := &Failure{code: s.Code().String(), to: i.cfg, signal: i.signal, Reached: receiver.Addr != nil}
+	f.RetryAfter, f.comesBack = retryInfo(s)
+	return f.because(f.code + ": " + s.Message())
 }
 
 // acknowledged returns what an acknowledgement rejects or remarks, as an error; nil if
@@ -60,9 +51,9 @@ func acknowledged(cfg Config, s *Signal, answer any) error {
 	if rejected <= 0 && message == "" {
 		return nil
 	}
-	f := newFailure(cfg, s, Partial, message)
-	f.Rejected, f.Reached = rejected, true
-	return f
+	return &Failure{
+		Kind: Partial, Reason: text.Brief(hide(message, cfg.Headers)), Rejected: rejected, Reached: true, to: cfg, signal: s,
+	}
 }
 
 func retryInfo(s *status.Status) (time.Duration, bool) {
@@ -88,6 +79,10 @@ type transport struct {
 }
 
 func (t transport) RoundTrip(req *http.Request) (*http.Response, error) {
+	req, err := withLength(req)
+	if err != nil {
+		return nil, err
+	}
 	reached := false
 	ctx, cancel := context.WithTimeout(req.Context(), t.cfg.Timeout)
 	defer cancel()
@@ -101,7 +96,7 @@ func (t transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	t.open.ended(err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded))
 	if err != nil {
-		f := newFailure(t.cfg, t.signal, Unavailable, err.Error())
+		f := heard(t.cfg, t.signal, "", err.Error())
 		f.Reached = reached
 		return nil, f
 	}
@@ -112,34 +107,56 @@ func (t transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	return response, nil
 }
 
+// withLength returns the request with its length. The SDK compresses into memory and
+// then does not tell it, so that the request would be sent in chunks, which some servers
+// and proxies do not take.
+func withLength(req *http.Request) (*http.Request, error) {
+	if req.ContentLength >= 0 || req.Body == nil {
+		return req, nil
+	}
+	body, err := io.ReadAll(req.Body)
+	_ = req.Body.Close() // it is in memory
+	if err != nil {
+		return nil, err
+	}
+	req = req.Clone(req.Context())
+	req.ContentLength = int64(len(body))
+	req.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil }
+	req.Body, err = req.GetBody()
+	return req, err
+}
+
 // judge returns what an answer means if it is no plain acknowledgement. It refuses of
 // the answers with a status of success only what login pages and proxies send, because
 // many backends answer without a content type, or with an odd one.
 func (t transport) judge(response *http.Response, body []byte) error {
-	code := fmt.Sprintf("HTTP %d %s", response.StatusCode, http.StatusText(response.StatusCode))
 	mediaType, _, _ := mime.ParseMediaType(response.Header.Get("Content-Type")) // on errors it is none that we know
-	fail := func(k Kind, reason string) *Failure {
-		f := newFailure(t.cfg, t.signal, k, reason)
-		f.Reached = true
-		return f
-	}
+	reason := "HTTP " + response.Status
+	f := &Failure{code: fmt.Sprintf("HTTP %d", response.StatusCode), to: t.cfg, signal: t.signal, Reached: true}
 	switch {
 	case response.StatusCode/100 == 3:
-		return fail(Rejected, code+": a redirect"+target(response))
+		return f.because(reason + ": a redirect" + target(response))
 	case response.StatusCode/100 == 2 && mediaType == "text/html":
-		return fail(Rejected, code+", but with a web page")
+		return f.because(reason + ", but with a web page")
 	case response.StatusCode/100 == 2:
-		answer := t.signal.answer()
-		_ = proto.Unmarshal(body, answer) // an empty or odd body rejects nothing
-		return acknowledged(t.cfg, t.signal, answer)
+		return acknowledged(t.cfg, t.signal, t.answer(mediaType, body))
 	}
-	f := fail(Rejected, "HTTP "+response.Status+reason(mediaType, body))
-	switch response.StatusCode { // the list of the OTLP specification
-	case http.StatusTooManyRequests, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
-		f.Kind = Unavailable
-		f.RetryAfter = retryAfter(response.Header.Get("Retry-After"), time.Now())
+	f.RetryAfter = retryAfter(response.Header.Get("Retry-After"), time.Now())
+	if said := said(mediaType, body); said != "" {
+		reason += ": " + said
 	}
-	return f
+	return f.because(reason)
+}
+
+// answer reads an acknowledgement. An empty or odd one rejects nothing.
+func (t transport) answer(mediaType string, body []byte) proto.Message {
+	answer := t.signal.answer()
+	if mediaType == "application/json" {
+		_ = protojson.UnmarshalOptions{DiscardUnknown: true}.Unmarshal(body, answer) // as above
+	} else {
+		_ = proto.Unmarshal(body, answer) // as above
+	}
+	return answer
 }
 
 // target returns the host that a redirect leads to, after "to", or "". The rest of the
@@ -150,23 +167,6 @@ func target(response *http.Response) string {
 		return ""
 	}
 	return " to " + (&url.URL{Scheme: to.Scheme, Host: to.Host}).String()
-}
-
-// reason returns what an OTLP backend says about a refusal, after a colon, or "" if
-// it says nothing that we can read.
-func reason(mediaType string, body []byte) string {
-	var s statuspb.Status
-	var err error
-	switch mediaType {
-	case "application/x-protobuf":
-		err = proto.Unmarshal(body, &s)
-	case "application/json":
-		err = protojson.UnmarshalOptions{DiscardUnknown: true}.Unmarshal(body, &s)
-	}
-	if err != nil || s.GetMessage() == "" {
-		return ""
-	}
-	return ": " + s.GetMessage()
 }
 
 // retryAfter reads a Retry-After header: seconds or a date; 0 for anything else.

@@ -105,6 +105,12 @@ func newPool(cfg Config, open *sockets) (*http.Transport, error) {
 		TLSHandshakeTimeout: min(cfg.Timeout, dialTimeout),
 		ForceAttemptHTTP2:   true,
 		IdleConnTimeout:     90 * time.Second,
+		OnProxyConnectResponse: func(_ context.Context, _ *url.URL, _ *http.Request, answer *http.Response) error {
+			if answer.StatusCode != http.StatusOK {
+				return fmt.Errorf("the proxy answered the connect handshake with HTTP %s", answer.Status)
+			}
+			return nil
+		},
 	}
 	if cfg.Endpoint.unix {
 		pool.Proxy = nil

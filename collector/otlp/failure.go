@@ -2,6 +2,7 @@ package otlp
 
 import (
 	"errors"
+	"strings"
 	"time"
 
 	"clntrace/collector/text"
@@ -14,6 +15,8 @@ type Kind int
 const (
 	Rejected    Kind = iota // the endpoint does not want it, now or later
 	Partial                 // the endpoint took it, except for some of it, or with a remark
+	TooLarge                // the endpoint would take it in smaller parts
+	Refusing                // the endpoint takes nothing, from this sender or at this place, until somebody corrects that
 	Unavailable             // the endpoint is away; it can be sent again
 )
 
@@ -28,14 +31,30 @@ type Failure struct {
 	Rejected   int64         // spans or data points, of Partial
 	RetryAfter time.Duration // how long the endpoint asks us to wait; 0: it does not
 
-	to     Endpoint
-	via    Protocol
-	signal *Signal
+	code      string // of the answer: "Unavailable", "HTTP 401"; "": there was none
+	comesBack bool   // the endpoint has said when it will take it
+	to        Config
+	signal    *Signal
+	meaning   *meaning // nil: not known
 }
 
-// newFailure returns a failure of a request of signal s to cfg's endpoint.
-func newFailure(cfg Config, s *Signal, k Kind, reason string) *Failure {
-	return &Failure{Kind: k, Reason: text.Brief(reason), to: cfg.Endpoint, via: cfg.Protocol, signal: s}
+// heard returns the failure of a request of signal s to cfg's endpoint: the code of the
+// answer, if there was one, and what was said.
+func heard(cfg Config, s *Signal, code, said string) *Failure {
+	reason := said
+	if code != "" {
+		reason = code + ": " + said
+	}
+	return (&Failure{code: code, to: cfg, signal: s}).because(reason)
+}
+
+// because sets the reason, and finds its meaning.
+func (f *Failure) because(reason string) *Failure {
+	reason = hide(reason, f.to.Headers)
+	f.Reason = text.Brief(reason)
+	f.meaning = meaningOf(f, reason)
+	f.Kind = f.meaning.kind
+	return f
 }
 
 // Error is the reason.
@@ -63,4 +82,22 @@ func (f *Failure) RejectedOf(sent int64) int64 {
 		return min(max(f.Rejected, 0), sent)
 	}
 	return sent
+}
+
+// hide takes the values of headers out of what an endpoint says. They are secrets, and
+// some endpoints repeat what they refuse.
+func hide(said string, headers map[string]string) string {
+	for _, value := range headers {
+		parts := strings.Fields(value)
+		if len(parts) > 1 {
+			parts[0] = value // it is a word like Bearer
+		}
+		const telling = 4 // bytes; what is shorter is in many texts by chance
+		for _, part := range parts {
+			if len(part) >= telling {
+				said = strings.ReplaceAll(said, part, "[hidden]")
+			}
+		}
+	}
+	return said
 }

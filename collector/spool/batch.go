@@ -186,6 +186,26 @@ func (s *Spool) Done(b *Batch) {
 	s.publish()
 }
 
+// Shrink replaces a batch by what is left of it: a serialized export request of that
+// many spans. If that cannot be written the whole batch stays on disk, and what was
+// delivered of it counts as found, for it will be sent again.
+func (s *Spool) Shrink(b *Batch, spans int64, body []byte) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f := b.file
+	if s.dir != nil && slices.Contains(s.files, f) {
+		left := appendRecord(make([]byte, 0, headerSize+len(body)), spans, body)
+		if err := s.dir.overwrite(f.name(), left); err != nil {
+			s.count(Change{Found: b.Spans - spans})
+			s.log.Warn(fmt.Sprintf("%v; %s will be sent again", explain(s.cfg.Dir, err, s.cfg.Voice), text.Number(b.Spans-spans, "span", "spans")))
+			return
+		}
+		f.spans, f.size = spans, int64(len(left))
+	}
+	b.Spans, b.Body = spans, body
+	s.publish()
+}
+
 // Spoil takes a batch that cannot be decoded out of the queue, and sets its file
 // aside.
 func (s *Spool) Spoil(b *Batch, reason error) {

@@ -242,12 +242,26 @@ func (d *directory) read(name string) ([]byte, error) {
 // replace replaces the contents of the file by b, and keeps the old file under its
 // damaged name. A kill at any instant leaves either the old contents or the new.
 func (d *directory) replace(name string, b []byte) error {
+	return d.renew(name, b, func() error {
+		if err := d.root.Link(name, name+damagedSuffix); !errors.Is(err, fs.ErrExist) {
+			return err
+		}
+		return nil // an earlier run was killed after this step
+	})
+}
+
+// overwrite replaces the contents of the file.
+func (d *directory) overwrite(name string, b []byte) error {
+	return d.renew(name, b, func() error { return nil })
+}
+
+// renew puts a file with those contents in the place of the one of that name, after
+// before. It does all or nothing.
+func (d *directory) renew(name string, b []byte, before func() error) error {
 	temp := name + tempSuffix
 	err := d.root.WriteFile(temp, b, fileMode)
 	if err == nil {
-		if err = d.root.Link(name, name+damagedSuffix); errors.Is(err, fs.ErrExist) {
-			err = nil // an earlier run was killed after this step
-		}
+		err = before()
 	}
 	if err == nil {
 		err = d.root.Rename(temp, name)

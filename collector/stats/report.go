@@ -81,14 +81,16 @@ type Spans struct {
 type Export struct {
 	Endpoint    string     `json:"endpoint"`
 	Protocol    string     `json:"protocol"`
-	State       string     `json:"state"`        // "off", "waiting", "connected", "refusing" or "unreachable"
-	Batches     uint64     `json:"batches"`      // requests that were acknowledged
-	Retries     uint64     `json:"retries"`      // further attempts at a request
-	LastSuccess *time.Time `json:"last_success"` // null: none yet
-	LastError   string     `json:"last_error"`
-	Outage      string     `json:"-"`      // why the endpoint takes no spans, and what to do
-	Rejection   string     `json:"-"`      // why it last rejected spans, and what to do
-	AvgMS       float64    `json:"avg_ms"` // from request to acknowledgement
+	State       string     `json:"state"`         // "off", "waiting", "connected", "refusing" or "unreachable"
+	Batches     uint64     `json:"batches"`       // requests that were acknowledged
+	Retries     uint64     `json:"retries"`       // further attempts at a request
+	LastSuccess *time.Time `json:"last_success"`  // null: none yet
+	LastError   string     `json:"last_error"`    // of the last hour, or why there is an outage
+	LastErrorAt *time.Time `json:"last_error_at"` // null: there was none
+	Outage      string     `json:"-"`             // why the endpoint takes no spans, and what to do
+	Rejection   string     `json:"-"`             // why it last rejected spans, and what to do; "": before it last changed
+	RejectedAt  time.Time  `json:"-"`             // when spans were last rejected; zero: not within the last hour
+	AvgMS       float64    `json:"avg_ms"`        // from request to acknowledgement
 	P99MS       float64    `json:"p99_ms"`
 }
 

@@ -170,7 +170,11 @@ func (r Report) exportLine() string {
 	case e.State == "unreachable": // as well
 		return line + "; last success " + e.LastSuccess.UTC().Format(time.RFC3339)
 	case e.LastError != "":
-		line += "; last error: " + e.LastError
+		line += "; last error"
+		if e.LastErrorAt != nil {
+			line += " at " + e.LastErrorAt.UTC().Format("15:04:05 UTC")
+		}
+		line += ": " + e.LastError
 	}
 	return line
 }

@@ -6,6 +6,8 @@ import (
 	"cmp"
 	"context"
 	"crypto/tls"
+	"io"
+	"log"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -97,6 +99,7 @@ func StartHTTPOverTLS(t testing.TB, c *tls.Config, http2 bool, answers ...Answer
 	r := newReceiver("", answers)
 	server := httptest.NewUnstartedServer(r)
 	server.TLS, server.EnableHTTP2 = c.Clone(), http2
+	server.Config.ErrorLog = log.New(io.Discard, "", 0) // of clients that do not fit
 	server.StartTLS()
 	t.Cleanup(server.Close)
 	r.URL = server.URL
