@@ -1,6 +1,7 @@
 package collector
 
 import (
+	"clntrace/collector/cln"
 	"clntrace/collector/options"
 	"clntrace/collector/policy"
 )
@@ -16,6 +17,6 @@ func DefaultConfig() Config { return options.Defaults() }
 func policyOf(c Config) *policy.Policy {
 	return policy.New(policy.Config{
 		Off: c.Endpoint.Off(), SampleRatio: c.SampleRatio, DropSpans: c.DropSpans, RedactTags: c.RedactTags,
-		Payments: c.Payments,
+		NamesAsSent: c.SpanNames == cln.SpanNamesAsSent, Payments: c.Payments,
 	})
 }

@@ -20,9 +20,9 @@ import (
 )
 
 const (
-	// tickInterval is how often the decoder looks for waits that are over. Spans that
-	// wait for a notification do so for at most a second, of which this is a part.
-	tickInterval = 150 * time.Millisecond
+	// tickInterval is how often the decoder looks for waits that are over. Some of them
+	// may take 1 s at most.
+	tickInterval = 100 * time.Millisecond
 	// batchLen is how many datagrams are decoded at once: few enough to return their
 	// room in the ring soon, and enough to share the cost of booking and submitting.
 	batchLen = 512
@@ -65,6 +65,8 @@ func newDecoder(c *Collector) *decoder {
 	o.Defect = c.noteDefect
 	o.Payments, o.Related = requestPayments{c}, d.related
 	d.payer = newPayer(node)
+	o.Origin, o.Child = process.Origin(), d.processes.Child
+	o.Sampled = func(id trace.TraceID) bool { return c.policy.Load().Samples(id) }
 	d.parents, d.correlator = parents.New(o.KnownParent), correlate.New(o)
 	return d
 }
@@ -218,10 +220,49 @@ func (d *decoder) leave(ready []*correlate.Span, now time.Time) {
 	var counts stats.Counts
 	counts.Repaired, d.correlator.Repaired = d.correlator.Repaired, 0
 	ready = d.admitAdded(ready, &counts)
+	d.countPairs(ready)
+	d.countRequests(d.correlator.Whole())
 	leaving := d.dismiss(ready, &counts)
 	d.count(counts, nil, now) // before any of them can have been exported
 	if len(leaving) > 0 {
 		d.pipeline.Submit(leaving)
+	}
+}
+
+// countRequests tells the statistics and the metrics of requests as a whole.
+func (d *decoder) countRequests(whole []correlate.Whole) {
+	if len(whole) == 0 {
+		return
+	}
+	shown := d.policy.Load()
+	observations := make([]stats.Observation, len(whole))
+	for i, r := range whole {
+		observations[i] = stats.Observation{
+			Process: r.Process, Span: cln.SpanWhole, Detail: shown.Show(cln.TagID, r.Method),
+			Duration: r.Duration, Failed: r.Failed,
+		}
+	}
+	d.table.ObserveDerived(observations)
+	if m := d.metrics.Load(); m != nil {
+		m.Observe(observations)
+	}
+}
+
+// countPairs tells the statistics which requests have been paired. Before Start it is
+// not known what may be shown, but nothing is correlated then either.
+func (d *decoder) countPairs(ready []*correlate.Span) {
+	var pairs []stats.Pairing
+	shown := d.policy.Load()
+	for _, s := range ready {
+		if s.Paired {
+			pairs = append(pairs, stats.Pairing{
+				Process: s.Process, Span: s.Name, Detail: shown.Detail(s), Wait: s.Wait, Work: s.Work,
+				Answer: time.Duration(s.Duration)*time.Microsecond - s.Wait - s.Work,
+			})
+		}
+	}
+	if len(pairs) > 0 {
+		d.table.ObservePairs(pairs)
 	}
 }
 

@@ -12,6 +12,15 @@ const (
 	SpanCommand = ofDaemon + "jsonrpc" // lightningd's work on a request; tag method
 	SpanBackend = "plugin/bitcoind"    // a request to the bitcoin backend; tag method
 
+	// PrefixXpay begins the names of the spans that later versions of cln-xpay send for
+	// each payment: StepPayment and, below it, its steps, named after the request that
+	// each of them encloses.
+	PrefixXpay  = "xpay/"
+	StepPayment = "payment"
+
+	// SpanWhole stands for a span's name where requests as a whole are counted.
+	SpanWhole = "request"
+
 	SpanExtendTip = "extend_tip" // lightningd looks whether there is a new block
 
 	spanExec  = "db_exec_prepared"  // a database statement that changes something; tag query
@@ -40,6 +49,21 @@ const (
 // IsQuery reports whether spans of that name are database statements. Their tag is
 // TagQuery.
 func IsQuery(span string) bool { return span == spanExec || span == spanQuery }
+
+// What names an operation of a process in few words: it leaves out what is obvious,
+// the span's name for a database statement, and lightningd's own name where the process
+// says it.
+func What(process, span, detail string) string {
+	switch {
+	case detail == "":
+		return span
+	case IsQuery(span), span == "":
+		return detail
+	case process == Daemon:
+		return ShortName(span) + " " + detail
+	}
+	return span + " " + detail
+}
 
 // ShortName is the name of a span of lightningd's own, for where it stands beside
 // lightningd's name.

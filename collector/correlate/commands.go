@@ -28,6 +28,7 @@ type command struct {
 	gone       bool      // not kept any more
 	waits      bool      // it may be a sign that a request is open
 	suspects   []suspect // whose
+	tree       *tree     // it waits with; nil: it has left
 }
 
 // commands are those of one node that have not been paired with the request that
@@ -113,11 +114,6 @@ func (c *commands) remove(known *command) {
 type interval struct {
 	after, before int64 // the command's start is between them, both excluded
 	end           int64 // the command's end is not after this
-}
-
-// during bounds the commands that may have served s.
-func during(s *Span) interval {
-	return interval{after: s.Timestamp - 1, before: s.Timestamp + s.Duration + 1, end: s.Timestamp + s.Duration}
 }
 
 // within returns the commands of a method that lie in the interval, in order, valid

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/hashicorp/golang-lru/v2/simplelru"
 	"go.opentelemetry.io/otel/trace"
 
 	"clntrace/collector/cln"
@@ -36,6 +37,9 @@ type Options struct {
 	// Child finds a process by the pid of its parent and its name; nil if there is none.
 	// It is asked for plugins of which nothing has come yet. May be nil.
 	Child func(parent int32, name string) *process.Identity
+	// Sampled reports whether a trace is exported. A link leads only to one that is. Nil:
+	// all are.
+	Sampled func(trace.TraceID) bool
 	// Payments knows which requests are open and have failed; nil: spans alone tell.
 	Payments Payments
 	// Related is called for each span in the order of arrival, when its ids are known
@@ -58,6 +62,7 @@ type Correlator struct {
 	known       trace.TraceID // of all spans; zero: none
 	defect      func(error)   // may be nil
 	nodes       *nodes
+	nesting     nesting
 	pairings    []pairing // oldest first
 	settled     time.Time // when they were looked at
 	inner       inner
@@ -65,7 +70,9 @@ type Correlator struct {
 	payments    Payments                                          // may be nil
 	related     func(s *Span, now time.Time)                      // may be nil
 	child       func(parent int32, name string) *process.Identity // may be nil
+	sampled     func(trace.TraceID) bool                          // may be nil
 	learned     map[string]struct{}                               // methods that wait, beside those of waits
+	paid        *simplelru.LRU[treeKey, payment]
 	whole       []Whole
 
 	orphans map[key][]*Span // cut spans, by the parent that they wait for
@@ -76,10 +83,15 @@ type Correlator struct {
 
 // New returns a Correlator.
 func New(o Options) *Correlator {
+	paid, err := simplelru.NewLRU(maxRequests, func(_ treeKey, p payment) { p.open(-1) })
+	if err != nil {
+		panic(err) // only for a size below 1
+	}
 	ids := &ids{origin: o.Origin, unknown: o.Unknown}
 	return &Correlator{
 		Group: true, ids: ids, nodes: newNodes(o.Run, ids), child: o.Child, knownParent: o.KnownParent, known: o.KnownTrace, defect: o.Defect,
-		inner: newInner(), requests: newRequests(), payments: o.Payments, related: o.Related, learned: make(map[string]struct{}), orphans: make(map[key][]*Span),
+		inner: newInner(), nesting: newNesting(), requests: newRequests(), payments: o.Payments, related: o.Related, paid: paid, sampled: o.Sampled,
+		learned: make(map[string]struct{}), orphans: make(map[key][]*Span),
 	}
 }
 
@@ -97,6 +109,7 @@ func (c *Correlator) Add(s *Span, now time.Time) {
 	if len(c.pairings) > 0 && now.Sub(c.settled) >= settleEvery {
 		c.settle(now)
 	}
+	c.expireNesting(now)
 	if s.TraceID.IsValid() {
 		c.finish(s, now)
 		return
@@ -133,6 +146,7 @@ func (c *Correlator) Expire(now time.Time) {
 		}
 	}
 	c.settle(now)
+	c.expireNesting(now)
 	for _, n := range c.nodes.known.Values() {
 		n.commands.expire(now)
 	}
@@ -204,7 +218,12 @@ func (c *Correlator) finish(s *Span, now time.Time) {
 }
 
 // deliver makes s Ready.
-func (c *Correlator) deliver(s *Span) { c.ready = append(c.ready, s) }
+func (c *Correlator) deliver(s *Span) {
+	if c.sampled != nil && len(s.Links) > 0 {
+		s.Links = slices.DeleteFunc(s.Links, func(l Link) bool { return !c.sampled(l.TraceID) })
+	}
+	c.ready = append(c.ready, s)
+}
 
 // relate groups, links and pairs s, and reports whether s has to wait. If that
 // panics, s is still passed on.
@@ -213,11 +232,20 @@ func (c *Correlator) relate(s *Span, now time.Time) (waits bool) {
 	switch s.Name {
 	case cln.SpanCommand:
 		n := c.nodes.sender(s.Process, now)
-		c.suspect(n, n.commands.add(s, now))
+		by := n.commands.add(s, now)
+		c.suspect(n, by)
+		if s.ParentID.IsValid() {
+			return c.nest(s, nil, now) // below something else, such as a start
+		}
+		return c.nest(s, by, now)
 	case cln.SpanRequest:
 		return c.relateRequest(s, now)
 	}
-	return false
+	if step, ok := strings.CutPrefix(s.Name, cln.PrefixXpay); ok {
+		c.joinPayment(s, step, now)
+		return false
+	}
+	return c.nest(s, nil, now)
 }
 
 func (c *Correlator) relateRequest(s *Span, now time.Time) (waits bool) {
@@ -229,10 +257,11 @@ func (c *Correlator) relateRequest(s *Span, now time.Time) (waits bool) {
 	// A request that others have taken for their parent goes to their trace even if its
 	// sender gave it another parent.
 	var q *openRequest
+	var rootID trace.SpanID
 	root := path.Root()
 	grouped := c.Group && root != "" && !s.WasCut() && (!s.ParentID.IsValid() || parent)
 	if grouped {
-		q = c.group(n, s, root, path, now)
+		q, rootID = c.group(n, s, root, path, now)
 	} else {
 		enclose(s, links)
 	}
@@ -241,6 +270,10 @@ func (c *Correlator) relateRequest(s *Span, now time.Time) (waits bool) {
 		c.inner.add(c.ids.pathKey(n.scope, outer), s, grouped, now)
 	}
 	t := n.stream(s.Process)
+	t.last = lastRequest{method: t.method(clip(s.Detail)), start: s.Timestamp, end: s.Timestamp + s.Duration}
+	if grouped {
+		t.last.payment = payment{q, s.TraceID, rootID}
+	}
 	if q != nil {
 		t.noteEnd(q, s.Timestamp+s.Duration)
 	}
@@ -258,6 +291,9 @@ func (c *Correlator) scope(n *node, p *process.Identity, root, path cln.Path) sc
 	if name, _ := path.Last(); name != "" && n.plugins[name] != p {
 		if len(n.plugins) >= maxStreams {
 			clear(n.plugins)
+		}
+		if before := n.plugins[name]; before != nil {
+			c.abandon(before)
 		}
 		n.plugins[strings.Clone(clip(name))] = p
 	}
@@ -277,8 +313,8 @@ func (c *Correlator) scope(n *node, p *process.Identity, root, path cln.Path) sc
 }
 
 // group gives s the ids that follow from its path. It returns the request that s
-// belongs to, or nil if that has its root already.
-func (c *Correlator) group(n *node, s *Span, root, path cln.Path, now time.Time) *openRequest {
+// belongs to, or nil if that has its root already, and the root's id.
+func (c *Correlator) group(n *node, s *Span, root, path cln.Path, now time.Time) (*openRequest, trace.SpanID) {
 	s.SentTraceID, s.SentID = s.TraceID, s.ID
 	in := c.scope(n, s.Process, root, path)
 	s.TraceID, s.ID = c.ids.traceID(in, root), c.ids.spanID(in, path)
@@ -301,5 +337,5 @@ func (c *Correlator) group(n *node, s *Span, root, path cln.Path, now time.Time)
 	case s.ParentID == parent:
 		q.servedBy(s.Process)
 	}
-	return q
+	return q, parent
 }

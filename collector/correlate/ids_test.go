@@ -90,9 +90,9 @@ func TestTwoNodesOnOneSocketDoNotMix(t *testing.T) {
 		first, second := newRequest(a, 3, outerPath, 10, 100), newRequest(b, 4, outerPath, 10, 100)
 		unknown := newRequest(gone, 5, outerPath, 10, 100)
 		elsewhere := newRequest(b, 6, path, 20, 10)
-		correlateAll(New(Options{Run: own}), []*Span{command(1, 100, 20), command(2, 200, 30), elsewhere, first, second, unknown})
-		if servedBy(first) != spanID(1) || servedBy(second) != spanID(2) || unknown.Paired {
-			t.Errorf("served by %s, %s and %v, want each by its own node and the unknown one by none", servedBy(first), servedBy(second), unknown.Links)
+		out := correlateAll(New(Options{Run: own}), []*Span{command(1, 100, 20), command(2, 200, 30), elsewhere, first, second, unknown})
+		if servedBy(out, first) != spanID(1) || servedBy(out, second) != spanID(2) || unknown.Paired {
+			t.Errorf("served by %s, %s and %v, want each by its own node and the unknown one by none", servedBy(out, first), servedBy(out, second), unknown.Links)
 		}
 		if first.TraceID == second.TraceID || unknown.TraceID == first.TraceID || unknown.TraceID == second.TraceID {
 			t.Errorf("traces %s, %s and %s", first.TraceID, second.TraceID, unknown.TraceID)

@@ -46,11 +46,16 @@ func enclose(s *Span, links []Link) {
 	s.Links = append(s.Links, links[:min(len(links), maxLinks-len(s.Links))]...)
 }
 
-// serve says in s that the command served it.
+// serve says in s that the command served it, and moves the command below s if it has
+// not left yet.
 func (c *Correlator) serve(n *node, s *Span, by *command) {
 	c.learn(s, by)
 	n.commands.remove(by)
 	s.Paired = true
 	s.Wait, s.Work = time.Duration(by.start-s.Timestamp)*time.Microsecond, time.Duration(by.end-by.start)*time.Microsecond
+	if by.tree != nil {
+		c.move(by.tree, s)
+		return
+	}
 	s.Links = append(s.Links, Link{ServedBy, by.traceID, by.spanID})
 }

@@ -24,6 +24,7 @@ type node struct {
 	scope    scope
 	commands commands
 	streams  *simplelru.LRU[*process.Identity, *stream] // by plugin
+	pairings map[string][]pairing                       // that have not been paired, by method, oldest first
 	plugins  map[string]*process.Identity               // by the name in their requests; nil: unknown
 	// forgotten is the highest number of a request of which it is not known any more
 	// that it has a root. Those before it may have one too.
@@ -60,7 +61,7 @@ func newNode(run Run, in scope) *node {
 	if err != nil {
 		panic(err) // only for a size below 1
 	}
-	return &node{run: run, scope: in, commands: newCommands(), streams: streams, plugins: make(map[string]*process.Identity)}
+	return &node{run: run, scope: in, commands: newCommands(), streams: streams, pairings: make(map[string][]pairing), plugins: make(map[string]*process.Identity)}
 }
 
 // sender returns the node whose lightningd p is.

@@ -57,6 +57,7 @@ func (c *Correlator) pair(n *node, t *stream, s *Span, path cln.Path, now time.T
 	}
 	e.span = s
 	c.pairings = append(c.pairings, pairing{n, t, e, now})
+	n.pairings[e.method] = append(n.pairings[e.method], pairing{n, t, e, now})
 	return true
 }
 
@@ -75,14 +76,14 @@ func (c *Correlator) join(n *node, e *entry, known *command) {
 func (c *Correlator) resolve(n *node, t *stream, i int, now time.Time) {
 	method := t.entries[i].method
 	for _, step := range [...]int{-1, 1} {
-		for j := i + step; j >= 0 && j < len(t.entries) && t.entries[j].command == nil; j += step {
-			if c.attempt(n, t, j, now) {
-				break // it has resolved those beyond it
+		for j := i + step; j >= max(i-maxAligned, 0) && j < min(i+maxAligned, len(t.entries)); j += step {
+			if e := t.entries[j]; e.command != nil || e.span != nil && !e.tried || c.attempt(n, t, j, now) {
+				break // what is beyond is bounded by another one, has its turn yet, or has been resolved
 			}
 		}
 	}
-	for _, w := range c.pairings {
-		if w.node == n && w.stream != t && w.entry.method == method {
+	for _, w := range n.pairings[method] {
+		if w.stream != t && w.entry.tried {
 			c.attempt(n, w.stream, w.stream.index(w.entry.number), now)
 		}
 	}
@@ -96,7 +97,7 @@ func (c *Correlator) attempt(n *node, t *stream, i int, now time.Time) bool {
 	}
 	in := t.bounds(i)
 	list, tooMany := n.commands.within(t.entries[i].method, in)
-	if len(list) != 1 || tooMany || n.short(t, i) || c.lacking(n, t.entries[i].method, in) {
+	if len(list) != 1 || tooMany || n.short(t, i) || n.lacking(t.entries[i].method, in) {
 		return false
 	}
 	c.join(n, t.entries[i], list[0])
@@ -121,12 +122,12 @@ func (n *node) short(t *stream, i int) bool {
 
 // lacking reports whether there are more requests of a method at the time of in than
 // commands: some were lost, and nobody knows which.
-func (c *Correlator) lacking(n *node, method string, in interval) bool {
+func (n *node) lacking(method string, in interval) bool {
 	requests := 0
 	for counted := -1; requests > counted; {
 		counted, requests = requests, 0
-		for _, w := range c.pairings {
-			if w.node != n || w.entry.span == nil || w.entry.method != method {
+		for _, w := range n.pairings[method] {
+			if w.entry.span == nil || w.entry.start >= in.end || w.entry.end <= in.after {
 				continue
 			}
 			other := w.stream.bounds(w.stream.index(w.entry.number))
@@ -225,6 +226,15 @@ func (n *node) inOrder(t *stream, from, to int) []*command {
 	return first
 }
 
+// forget removes w, which is the oldest one, from the requests of its method.
+func (n *node) forget(w pairing) {
+	if list := n.pairings[w.entry.method]; len(list) > 1 {
+		n.pairings[w.entry.method] = list[1:]
+	} else {
+		delete(n.pairings, w.entry.method)
+	}
+}
+
 // settle pairs the requests that can be paired now, and lets those go that have
 // waited for long enough.
 func (c *Correlator) settle(now time.Time) {
@@ -233,9 +243,10 @@ func (c *Correlator) settle(now time.Time) {
 		if now.Sub(w.came) < settleWait {
 			break
 		}
-		if w.entry.span == nil {
-			continue
+		if w.entry.span == nil || w.entry.tried && now.Sub(w.came) < pairWait {
+			continue // when more becomes known it is tried again; see resolve
 		}
+		w.entry.tried = true
 		i := w.stream.index(w.entry.number)
 		if !c.attempt(w.node, w.stream, i, now) {
 			c.align(w.node, w.stream, i)
@@ -247,6 +258,7 @@ func (c *Correlator) settle(now time.Time) {
 			return
 		}
 		c.pairings = c.pairings[1:]
+		w.node.forget(w)
 		if s := w.entry.span; s != nil {
 			w.entry.span = nil
 			c.cover(s, c.requests.peek(s.TraceID))

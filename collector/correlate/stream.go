@@ -34,9 +34,10 @@ const (
 // stream is the requests of one plugin, by number.
 type stream struct {
 	entries  []*entry
-	methods  map[string]struct{} // that the plugin has asked for, as far as they are few
-	ends     []ended             // of the last requests, that may have been followed by others
-	inserted int                 // since the last compaction
+	methods  map[string]string // that the plugin has asked for, as far as they are few
+	ends     []ended           // of the last requests, that may have been followed by others
+	last     lastRequest
+	inserted int // since the last compaction
 }
 
 // entry is a request of a plugin, or a gap: a number of which nothing has come.
@@ -46,11 +47,12 @@ type entry struct {
 	start, end int64 // µs
 	known      bool  // false: a gap
 	span       *Span // waits to be paired; nil: it does not
+	tried      bool  // when it had been known for settleWait
 	command    *command
 	noticed    time.Time
 }
 
-func newStream() *stream { return &stream{methods: make(map[string]struct{})} }
+func newStream() *stream { return &stream{methods: make(map[string]string)} }
 
 // requestNumber returns the number at the end of a request's path.
 func requestNumber(path cln.Path) (n uint64, ok bool) {
@@ -62,11 +64,8 @@ func requestNumber(path cln.Path) (n uint64, ok bool) {
 // that can come now: it came before, or is too old.
 func (t *stream) add(s *Span, number uint64, now time.Time) *entry {
 	e := &entry{
-		number: number, method: strings.Clone(clip(s.Detail)), start: s.Timestamp, end: s.Timestamp + s.Duration,
+		number: number, method: t.method(clip(s.Detail)), start: s.Timestamp, end: s.Timestamp + s.Duration,
 		known: true, noticed: now,
-	}
-	if len(t.methods) < maxAligned {
-		t.methods[e.method] = struct{}{}
 	}
 	if t.inserted++; t.inserted >= maxAligned {
 		t.compact(now)
@@ -93,6 +92,18 @@ func (t *stream) add(s *Span, number uint64, now time.Time) *entry {
 	}
 	t.entries = append(t.entries, e)
 	return e
+}
+
+// method returns a copy of name that is kept.
+func (t *stream) method(name string) string {
+	if known, ok := t.methods[name]; ok {
+		return known
+	}
+	name = strings.Clone(name)
+	if len(t.methods) < maxAligned {
+		t.methods[name] = name
+	}
+	return name
 }
 
 // prepend takes in a request that was sent before the first one that came.

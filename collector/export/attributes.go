@@ -17,12 +17,16 @@ const (
 	keyRequestRoot  = attribute.Key("cln.request.root")
 	keyTraceID      = attribute.Key("cln.trace_id") // as sent, where grouping gave the span others
 	keySpanID       = attribute.Key("cln.span_id")
+	keySpanName     = attribute.Key("cln.span.name") // as sent, where it is exported under another one
 	keySynthetic    = attribute.Key("cln.synthetic")
 	keyApproximate  = attribute.Key("cln.approximate")
 	keyBlockHeight  = attribute.Key("cln.block.height")
 	keyLink         = attribute.Key("cln.link")
 	keyTruncated    = attribute.Key("cln.truncated")
 	keyParentSpanID = attribute.Key("cln.parent.span_id")
+	keyIncomplete   = attribute.Key("cln.incomplete")
+	keyRequestWait  = attribute.Key("cln.request.wait") // s
+	keyRequestWork  = attribute.Key("cln.request.work") // s
 	keyNodeID       = attribute.Key("cln.node.id")
 	keyNodeAlias    = attribute.Key("cln.node.alias")
 	keyNetwork      = attribute.Key("cln.network")
@@ -34,9 +38,9 @@ const rpcSystem = "jsonrpc"
 // describe fills in the name, attributes and links of s. What is derived from a
 // redacted tag is redacted too.
 func (s *readOnlySpan) describe(p *policy.Policy, database attribute.KeyValue) {
-	most := 2 // attributes besides the tags, for what a span is about
-	if s.in.Request != "" || s.in.Truncated {
-		most = 6 // and for its relations
+	most := 3 // attributes besides the tags, for what a span is about
+	if s.in.Request != "" || s.in.Truncated || s.in.SentTraceID.IsValid() {
+		most = 9 // and for its relations
 	}
 	list := make([]attribute.KeyValue, 0, len(s.in.Tags)+most)
 	for i := range s.in.Tags {
@@ -60,7 +64,9 @@ func (s *readOnlySpan) describe(p *policy.Policy, database attribute.KeyValue) {
 	case s.in.Name == cln.SpanCommand, s.in.Name == cln.SpanBackend, s.in.Name == cln.SpanRequest, s.in.IsRoot():
 		list = appendRPC(list, p.Detail(s.in))
 	}
-	s.name = p.Name(s.in)
+	if s.name = p.Name(s.in); s.name != s.in.Name && !s.in.Synthetic {
+		list = append(list, keySpanName.String(s.in.Name))
+	}
 	list = s.describeRelations(list, p)
 	s.attributes, s.reason = p.AppendFacts(list, s.in.Payment)
 	s.links = links(s.in.Links)
@@ -80,8 +86,17 @@ func (s *readOnlySpan) describeRelations(list []attribute.KeyValue, p *policy.Po
 	if s.in.Payment != nil && s.in.Payment.Approximate {
 		list = append(list, keyApproximate.Bool(true))
 	}
+	if s.in.Incomplete {
+		list = append(list, keyIncomplete.Bool(true))
+	}
+	if s.in.SentTraceID.IsValid() {
+		list = append(list, keyTraceID.String(s.in.SentTraceID.String()))
+	}
 	if s.in.SentID.IsValid() {
-		list = append(list, keyTraceID.String(s.in.SentTraceID.String()), keySpanID.String(s.in.SentID.String()))
+		list = append(list, keySpanID.String(s.in.SentID.String()))
+	}
+	if s.in.Paired {
+		list = append(list, keyRequestWait.Float64(s.in.Wait.Seconds()), keyRequestWork.Float64(s.in.Work.Seconds()))
 	}
 	if s.in.Truncated {
 		list = append(list, keyTruncated.Bool(true))

@@ -216,6 +216,12 @@ func TestAttributes(t *testing.T) {
 	truncated.Truncated, truncated.ParentID = true, trace.SpanID{9}
 	root := withDetail(newSpan(1, "pay"), "pay")
 	root.Synthetic, root.Request = true, "cli:pay#1"
+	open := new(*root)
+	open.Incomplete = true
+	pairedSpan := withDetail(newSpan(1, "jsonrpc", "id", "cli:pay#1/cln:pay#2/pay:x#3"), "x")
+	pairedSpan.Paired, pairedSpan.Wait, pairedSpan.Work = true, 156*time.Microsecond, 353*time.Microsecond
+	moved := withDetail(newSpan(1, "lightningd/jsonrpc", "method", "x"), "x")
+	moved.SentTraceID = trace.TraceID{7}
 	for _, tc := range []struct {
 		what     string
 		span     *correlate.Span
@@ -225,15 +231,15 @@ func TestAttributes(t *testing.T) {
 		status   string
 	}{
 		{"statement", withDetail(newSpan(1, "db_exec_prepared", "query", "UPDATE vars SET x=?"), "UPDATE vars"), "sqlite3",
-			"db.query.text=UPDATE vars SET x=? db.query.summary=UPDATE vars db.system.name=sqlite", trace.SpanKindClient, "Unset"},
+			"db.query.text=UPDATE vars SET x=? db.query.summary=UPDATE vars db.system.name=sqlite cln.span.name=db_exec_prepared", trace.SpanKindClient, "Unset"},
 		{"statement of an unknown database", withDetail(newSpan(1, "db_query_prepared", "query", "SELECT"), "SELECT"), "",
-			"db.query.text=SELECT db.query.summary=SELECT", trace.SpanKindClient, "Unset"},
+			"db.query.text=SELECT db.query.summary=SELECT cln.span.name=db_query_prepared", trace.SpanKindClient, "Unset"},
 		{"command", withDetail(newSpan(1, "lightningd/jsonrpc", "method", "getinfo"), "getinfo"), "",
-			"method=getinfo rpc.system.name=jsonrpc rpc.method=getinfo", trace.SpanKindServer, "Unset"},
+			"method=getinfo rpc.system.name=jsonrpc rpc.method=getinfo cln.span.name=lightningd/jsonrpc", trace.SpanKindServer, "Unset"},
 		{"backend", withDetail(newSpan(1, "plugin/bitcoind", "method", "getchaininfo"), "getchaininfo"), "",
-			"method=getchaininfo rpc.system.name=jsonrpc rpc.method=getchaininfo", trace.SpanKindClient, "Unset"},
+			"method=getchaininfo rpc.system.name=jsonrpc rpc.method=getchaininfo cln.span.name=plugin/bitcoind", trace.SpanKindClient, "Unset"},
 		{"request that failed", grouped, "",
-			"id=cli:pay#1/cln:pay#2/pay:x#3 rpc.system.name=jsonrpc rpc.method=x cln.request.root=cli:pay#1 " +
+			"id=cli:pay#1/cln:pay#2/pay:x#3 rpc.system.name=jsonrpc rpc.method=x cln.span.name=jsonrpc cln.request.root=cli:pay#1 " +
 				"cln.trace_id=01000000000000000000000000000000 cln.span_id=0200000000000000", trace.SpanKindClient, "Error"},
 		{"request that did not", newSpan(1, "jsonrpc", "id", "x", "error", "false"), "",
 			"id=x rpc.system.name=jsonrpc", trace.SpanKindClient, "Unset"},
@@ -241,6 +247,12 @@ func TestAttributes(t *testing.T) {
 			"error=perhaps rpc.system.name=jsonrpc", trace.SpanKindClient, "Unset"},
 		{"truncated", truncated, "",
 			"id=cut… rpc.system.name=jsonrpc cln.truncated=true cln.parent.span_id=0900000000000000", trace.SpanKindClient, "Unset"},
+		{"request that was paired", pairedSpan, "",
+			"id=cli:pay#1/cln:pay#2/pay:x#3 rpc.system.name=jsonrpc rpc.method=x cln.span.name=jsonrpc cln.request.wait=0.000156 cln.request.work=0.000353", trace.SpanKindClient, "Unset"},
+		{"root of what is open", open, "",
+			"rpc.system.name=jsonrpc rpc.method=pay cln.request.root=cli:pay#1 cln.synthetic=true cln.incomplete=true", trace.SpanKindServer, "Unset"},
+		{"work that has moved", moved, "",
+			"method=x rpc.system.name=jsonrpc rpc.method=x cln.span.name=lightningd/jsonrpc cln.trace_id=07000000000000000000000000000000", trace.SpanKindServer, "Unset"},
 		{"synthesized", root, "",
 			"rpc.system.name=jsonrpc rpc.method=pay cln.request.root=cli:pay#1 cln.synthetic=true", trace.SpanKindServer, "Unset"},
 		{"other", newSpan(1, "payment_continue", "modifier", "retry"), "", "modifier=retry", trace.SpanKindInternal, "Unset"},

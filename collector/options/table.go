@@ -95,7 +95,7 @@ var table = []Option{
 		doc:    "Share of traces exported. A trace is exported whole or not at all; statistics count every span",
 		parser: parser{limit: "0 to 1", set: func(c *Config, s string) (err error) { c.SampleRatio, err = parseRatio(s); return err }}},
 	{Name: "drop-spans", Kind: String, Dynamic: true,
-		doc: "Span names, separated by commas, with `*` for any text (`db_*`), that are counted and not exported",
+		doc: "Span names, separated by commas, with `*` for any text (`db_*`), that are counted and not exported. A pattern matches the name as sent, the exported name, or the text that the statistics show under WHAT (`jsonrpc getinfo`)",
 		parser: parser{set: func(c *Config, s string) (err error) {
 			c.DropSpans, err = parseList(s, checkText)
 			return err

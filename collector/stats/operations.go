@@ -41,11 +41,28 @@ type Observation struct {
 	Failed   bool
 }
 
+// Pairing is a request of a plugin that has been paired with lightningd's work on it.
+type Pairing struct {
+	Process *process.Identity
+	Span    string
+	Detail  string        // RPC method
+	Wait    time.Duration // until lightningd began to work on it
+	Work    time.Duration
+	Answer  time.Duration // the rest
+}
+
 type operationKey struct{ process, span, detail string }
 
 type operation struct {
 	count, errors, totalUS uint64
 	latency                latency
+	pairs                  *pairs // nil: none
+}
+
+// pairs sums up the requests of an operation that have been paired.
+type pairs struct {
+	count, waitUS, workUS, answerUS uint64
+	wait                            latency
 }
 
 type sender struct {
@@ -87,6 +104,43 @@ func (t *Operations) Observe(spans []Observation, now time.Time) {
 			from.errors++
 		}
 	}
+}
+
+// ObserveDerived counts what was found out from spans and is none itself, and so does
+// not count for its sender.
+func (t *Operations) ObserveDerived(list []Observation) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for i := range list {
+		t.operations.of(&list[i]).observe(&list[i])
+	}
+}
+
+// ObservePairs counts requests that have been paired, and whose spans have been
+// observed since the table was last emptied.
+func (t *Operations) ObservePairs(list []Pairing) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for i := range list {
+		p := &list[i]
+		op := t.operations[operationKey{Clip(p.Process.Name), Clip(p.Span), Clip(p.Detail)}]
+		if op == nil {
+			continue
+		}
+		if op.pairs == nil {
+			op.pairs = &pairs{wait: newLatency()}
+		}
+		op.pairs.observe(p)
+	}
+}
+
+func (o *pairs) observe(p *Pairing) {
+	us := func(d time.Duration) uint64 { return uint64(max(d.Microseconds(), 0)) }
+	o.count++
+	o.waitUS += us(p.Wait)
+	o.workUS += us(p.Work)
+	o.answerUS += us(p.Answer)
+	o.wait.observe(us(p.Wait))
 }
 
 // ObservePayments counts payments and forwards, which nobody has sent as spans. They
@@ -228,6 +282,12 @@ func (e entry) row() Operation {
 	}
 	p := e.latency.percentiles(e.count)
 	o.P50US, o.P90US, o.P99US = p[0], p[1], p[2]
+	if p := e.pairs; p != nil {
+		n := float64(p.count)
+		o.Paired = p.count
+		o.WaitAvgUS, o.WorkAvgUS, o.AnswerAvgUS = tenths(float64(p.waitUS)/n), tenths(float64(p.workUS)/n), tenths(float64(p.answerUS)/n)
+		o.WaitP99US = p.wait.percentiles(p.count)[2]
+	}
 	return o
 }
 

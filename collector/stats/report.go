@@ -117,6 +117,14 @@ type Operation struct {
 	P90US   float64 `json:"p90_us"`
 	P99US   float64 `json:"p99_us"`
 	MaxUS   uint64  `json:"max_us"`
+
+	// Of the requests that have been paired with lightningd's work on them: how long
+	// they waited for it, how long it took, and how long the answer did.
+	WaitAvgUS   float64 `json:"wait_avg_us,omitempty"`
+	WaitP99US   float64 `json:"wait_p99_us,omitempty"`
+	WorkAvgUS   float64 `json:"work_avg_us,omitempty"`
+	AnswerAvgUS float64 `json:"answer_avg_us,omitempty"`
+	Paired      uint64  `json:"paired,omitempty"` // how many
 }
 
 // SortKey orders the operations of a Report, largest first.

@@ -253,19 +253,8 @@ func (r Report) operationRows(header table.Row) (rows []table.Row, width int) {
 	return rows, width
 }
 
-// what names an operation in few columns. It leaves out what is obvious: the span
-// name of a database statement, and lightningd's own name where the process says it.
-func (o Operation) what() string {
-	switch {
-	case o.Detail == "":
-		return o.Span
-	case cln.IsQuery(o.Span), o.Span == "":
-		return o.Detail
-	case o.Process == cln.Daemon:
-		return cln.ShortName(o.Span) + " " + o.Detail
-	}
-	return o.Span + " " + o.Detail
-}
+// what names an operation in few columns.
+func (o Operation) what() string { return cln.What(o.Process, o.Span, o.Detail) }
 
 // Full says in words how often a queue or a buffer was full.
 func Full(times uint64) string {
