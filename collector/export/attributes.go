@@ -8,6 +8,7 @@ import (
 
 	"clntrace/collector/cln"
 	"clntrace/collector/correlate"
+	"clntrace/collector/payments"
 	"clntrace/collector/policy"
 )
 
@@ -18,6 +19,8 @@ const (
 	keySpanID       = attribute.Key("cln.span_id")
 	keySpanName     = attribute.Key("cln.span.name") // as sent, where it is exported under another one
 	keySynthetic    = attribute.Key("cln.synthetic")
+	keyApproximate  = attribute.Key("cln.approximate")
+	keyBlockHeight  = attribute.Key("cln.block.height")
 	keyLink         = attribute.Key("cln.link")
 	keyTruncated    = attribute.Key("cln.truncated")
 	keyParentSpanID = attribute.Key("cln.parent.span_id")
@@ -44,6 +47,7 @@ func (s *readOnlySpan) describe(p *policy.Policy, database attribute.KeyValue) {
 	if cln.IsQuery(s.in.Name) && database.Valid() {
 		s.attributes = append(s.attributes, database)
 	}
+	s.attributes, s.reason = p.AppendFacts(s.attributes, s.in.Payment)
 	s.links = links(s.in.Links)
 }
 
@@ -64,7 +68,7 @@ func AppendAttributes(list []attribute.KeyValue, s *correlate.Span, p *policy.Po
 		if s.Detail != "" {
 			list = append(list, semconv.DBQuerySummary(p.Detail(s)))
 		}
-	case s.Name == cln.SpanCommand, s.Name == cln.SpanBackend, s.Name == cln.SpanRequest, s.Synthetic:
+	case s.Name == cln.SpanCommand, s.Name == cln.SpanBackend, s.Name == cln.SpanRequest, s.IsRoot():
 		list = appendRPC(list, p.Detail(s))
 	}
 	if name := p.Name(s); name != s.Name && !s.Synthetic {
@@ -83,6 +87,12 @@ func appendRelations(list []attribute.KeyValue, s *correlate.Span, p *policy.Pol
 	}
 	if s.Synthetic {
 		list = append(list, keySynthetic.Bool(true))
+	}
+	if s.Height != 0 && p.Payments() >= payments.Outcomes {
+		list = append(list, keyBlockHeight.Int64(int64(s.Height)))
+	}
+	if s.Payment != nil && s.Payment.Approximate {
+		list = append(list, keyApproximate.Bool(true))
 	}
 	if s.Incomplete {
 		list = append(list, keyIncomplete.Bool(true))
