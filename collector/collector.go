@@ -33,7 +33,9 @@ type Options struct {
 	Lightningd int
 	// TraceParent is the value of CLN_TRACEPARENT: a parent whose span never comes.
 	TraceParent string
-	Version     string // of clntrace
+	// Notified says that lightningd's notifications come through Notify.
+	Notified bool
+	Version  string // of clntrace
 	// Voice names options and commands in warnings and in the log.
 	Voice  voice.Voice
 	Logger *slog.Logger
@@ -49,6 +51,8 @@ type Collector struct {
 	started  time.Time
 	now      func() time.Time // for Stats
 	receiver *socket.Receiver // nil: there is no SocketPath
+	intake   intake           // of notifications
+	payments tracked
 	room     *memory.Room
 	policy   atomic.Pointer[policy.Policy] // nil before Start
 	ledger   *stats.Ledger
@@ -79,6 +83,7 @@ func Open(o Options) *Collector {
 		room:   memory.NewRoom(export.DefaultQueueSize, export.SpanOverhead),
 		ledger: new(stats.Ledger), table: stats.NewOperations(),
 		begin: make(chan struct{}), decoding: make(chan struct{}), asked: make(chan func(*decoder)), hurry: make(chan struct{}),
+		intake: newIntake(), payments: newTracked(),
 	}
 	c.endDecoding = sync.OnceFunc(func() { close(c.hurry) })
 	c.allow(nil)
@@ -171,7 +176,7 @@ func (c *Collector) SetNode(n Node) {
 }
 
 // Reconfigure applies the fields of cfg that can change at run time: Endpoint,
-// Headers, SampleRatio, DropSpans and RedactTags. problems are as in Start. An
+// Headers, SampleRatio, DropSpans, RedactTags and Payments. problems are as in Start. An
 // error says what cannot be used, and means that nothing has changed.
 func (c *Collector) Reconfigure(cfg Config, problems []string) error {
 	c.mu.Lock()

@@ -1,6 +1,7 @@
 package collector
 
 import (
+	"clntrace/collector/cln"
 	"clntrace/collector/options"
 	"clntrace/collector/policy"
 )
@@ -15,6 +16,7 @@ func DefaultConfig() Config { return options.Defaults() }
 // policyOf is what c says about which spans may leave, and what of them may be shown.
 func policyOf(c Config) *policy.Policy {
 	return policy.New(policy.Config{
-		Off: c.Endpoint.Off(), SampleRatio: c.SampleRatio, DropSpans: c.DropSpans, RedactTags: c.RedactTags, NamesAsSent: c.NamesAsSent,
+		Off: c.Endpoint.Off(), SampleRatio: c.SampleRatio, DropSpans: c.DropSpans, RedactTags: c.RedactTags,
+		NamesAsSent: c.SpanNames == cln.SpanNamesAsSent, Payments: c.Payments,
 	})
 }

@@ -39,6 +39,7 @@ type decoder struct {
 	parents    *parents.Awaited
 	correlator *correlate.Correlator
 	recorded   *policy.Policy // by which the recorder was last given spans
+	payer      payer
 
 	begun     bool              // Start was called
 	held      []*correlate.Span // until then
@@ -63,6 +64,8 @@ func newDecoder(c *Collector) *decoder {
 		o.Run = correlate.Run{PID: node, StartTime: start}
 	}
 	o.Defect = c.noteDefect
+	o.Payments, o.Related = requestPayments{c}, d.related
+	d.payer = newPayer(node)
 	o.Origin, o.Child = process.Origin(), d.processes.Child
 	o.Sampled = func(id trace.TraceID) bool { return c.policy.Load().Samples(id) }
 	d.parents, d.correlator = parents.New(o.KnownParent), correlate.New(o)
@@ -78,7 +81,7 @@ func (c *Collector) decode() {
 	d := newDecoder(c)
 	ticker := time.NewTicker(tickInterval)
 	defer ticker.Stop()
-	begin := c.begin
+	begin, notices := c.begin, (chan notified)(nil) // which wait until we know what to make of them
 	for open := true; open && !c.hurried(); {
 		select {
 		case <-c.hurry:
@@ -89,8 +92,10 @@ func (c *Collector) decode() {
 		case answer := <-c.asked:
 			d.safely(func() { answer(d) })
 		case <-begin:
-			begin = nil // once
+			begin, notices = nil, d.intake.waiting // once
 			d.safely(func() { d.release(time.Now()) })
+		case n := <-notices:
+			d.safely(func() { d.notice(n) })
 		}
 	}
 	select {
@@ -213,6 +218,8 @@ func (d *decoder) count(counts stats.Counts, observations []stats.Observation, n
 
 // leave is the end of the street, for spans that wait for nothing any more.
 func (d *decoder) leave(ready []*correlate.Span, now time.Time) {
+	d.settlePayments(now, false)
+	ready = d.afterPayments(ready, now)
 	d.safely(func() { d.record(ready, now) })
 	var counts stats.Counts
 	counts.Repaired, d.correlator.Repaired = d.correlator.Repaired, 0
@@ -329,8 +336,11 @@ func (d *decoder) tick(now time.Time) {
 // finish ends all waits, at shutdown.
 func (d *decoder) finish(now time.Time) {
 	if d.begun {
-		d.correlator.Flush(now)
-		d.leave(d.correlator.Ready(), now)
+		d.noticed()
+		d.correlator.Flush(now) // before payments are, so that their requests are known to be open
+		ready := d.correlator.Ready()
+		d.settlePayments(now, true)
+		d.leave(ready, now)
 	}
 	if r := d.recorder.Load(); r != nil {
 		r.Flush(now)

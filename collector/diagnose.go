@@ -50,6 +50,7 @@ func diagnose(f facts) (stats.Status, []string) {
 	d.memory()
 	d.disk()
 	d.rejections()
+	d.openPayments()
 	d.decoding()
 	d.metricsSent()
 	if f.config.Endpoint.PlaintextRemote() {
@@ -246,6 +247,21 @@ func (d *diagnosis) rejections() {
 		d.warn("%s rejected before the endpoint or its headers last changed, at %s. The log says why.",
 			text.Number(n, "span is lost that was", "spans are lost that were"), last)
 	}
+}
+
+// openLimit is how long a part of a payment, or a forward, is open that needs nobody's
+// attention.
+const openLimit = 10 * time.Minute
+
+// openPayments tells of parts and forwards whose HTLC nobody settles or fails.
+func (d *diagnosis) openPayments() {
+	p := d.report.Payments
+	if p == nil || p.OldestOpenSeconds <= int64(openLimit/time.Second) {
+		return
+	}
+	d.warn("%s and %s open, one of them for %d minutes: a node on the way, or the receiver, neither settles nor fails it. "+
+		"If that node does not come back, the channel closes when the HTLC times out: lightning-cli listhtlcs tells in which one it is.",
+		text.Number(p.Open, "part of a payment", "parts of payments"), text.Number(p.ForwardsOpen, "forward is", "forwards are"), p.OldestOpenSeconds/60)
 }
 
 // decoding tells of datagrams that are not spans, and of our own defects.

@@ -22,6 +22,7 @@ func (c *Collector) startMetrics() {
 		Logger: c.log, Voice: c.options.Voice, Resource: c.ownResource(Node{}),
 		Counts:     func() stats.Counts { return c.counts(c.socketStatus()) },
 		SpoolBytes: func() int64 { return c.pipeline.Spool().Bytes },
+		Payments:   c.exportedPayments,
 	})
 	if err != nil {
 		c.unsent = fmt.Errorf("none are sent, %w", err)

@@ -59,6 +59,7 @@ func (c *Collector) report(link socket.Status, now time.Time) stats.Report {
 		Datagrams: stats.DatagramsOf(counts),
 		Spans:     stats.SpansOf(counts),
 		Processes: c.table.Processes(),
+		Payments:  c.paymentState(now),
 	}
 	r.Spans.RatePerSecond = max(c.ledger.Rate(now), link.Rate*share(counts)) // in a flood the ledger is behind
 	if !link.Listening {
@@ -75,7 +76,7 @@ func share(counts stats.Counts) float64 {
 // operations answers q, and returns how many more rows there are than q.Limit.
 func (c *Collector) operations(q stats.Query) (rows []stats.Operation, more int) {
 	limit := max(q.Limit, 0)
-	q.Limit = stats.MaxOperations + 1
+	q.Limit = 2 * (stats.MaxOperations + 1)
 	rows = c.table.Operations(q)
 	if limit < len(rows) {
 		rows, more = rows[:limit], len(rows)-limit

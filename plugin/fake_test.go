@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"clntrace/collector"
+	"clntrace/collector/cln"
 	"clntrace/collector/recorder"
 	"clntrace/collector/stats"
 )
@@ -32,6 +33,8 @@ type fakeCollector struct {
 	traces       func(recorder.Query) (recorder.Answer, error)
 	refuse       error // of Reconfigure
 	preferred    atomic.Bool
+	events       chan cln.Event
+	malformed    atomic.Int64
 }
 
 type started struct {
@@ -43,6 +46,7 @@ func newFakeCollector() *fakeCollector {
 	return &fakeCollector{
 		nodes:     make(chan collector.Node, 16),
 		shutdowns: make(chan struct{}, 16),
+		events:    make(chan cln.Event, 4096),
 		traces:    func(recorder.Query) (recorder.Answer, error) { return recorder.List{}, nil },
 		stats:     func(stats.Query) stats.Report { return stats.Report{Version: "test", Status: stats.StatusOK} },
 	}
@@ -63,6 +67,9 @@ func (c *fakeCollector) Reconfigure(cfg collector.Config, problems []string) err
 	c.reconfigures = append(c.reconfigures, started{cfg, problems})
 	return nil
 }
+
+func (c *fakeCollector) Notify(e cln.Event, _ time.Time) { c.events <- e }
+func (c *fakeCollector) NotifyMalformed()                { c.malformed.Add(1) }
 
 func (c *fakeCollector) PreferReceiving() { c.preferred.Store(true) }
 

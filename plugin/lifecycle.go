@@ -30,6 +30,7 @@ const farewellTime = 200 * time.Millisecond
 
 // spanCollector is what the plugin needs of a collector.
 type spanCollector interface {
+	notices
 	Start(cfg collector.Config, problems []string)
 	SetNode(n collector.Node)
 	PreferReceiving()
@@ -80,7 +81,7 @@ func socketOptions(version string, lookup func(string) (string, bool), logger *s
 	const remedy = " in lightningd's environment, so lightningd sends no spans." +
 		" Set CLN_TRACE_SOCKET=/path/to.sock there (its systemd unit, container or shell, not its config) and restart the node"
 	o := collector.Options{Version: version, Voice: voice.Plugin, Logger: logger}
-	o.Lightningd = os.Getppid()
+	o.Lightningd, o.Notified = os.Getppid(), true
 	o.TraceParent, _ = lookup("CLN_TRACEPARENT")
 	path, set := lookup("CLN_TRACE_SOCKET")
 	switch {
@@ -134,6 +135,7 @@ func newPlugin(spans spanCollector, logger *slog.Logger) *plugin {
 // signal comes. However the end begins, the shutdown is the same.
 func (p *plugin) serve(in io.Reader, out io.Writer, lines *patient.Queue[logLine], signals <-chan os.Signal) int {
 	w := newWire(out, p.log)
+	w.notices = p.spans
 	go passLog(lines, w.notify)
 	hangUp, err := p.converse(w, in)
 	if err != nil {

@@ -43,7 +43,7 @@ func newManifest() manifest {
 			{Name: statsMethod, Usage: statsUsage, Description: statsAbout, LongDescription: statsHelp},
 			{Name: tracesMethod, Usage: tracesUsage, Description: tracesAbout, LongDescription: tracesHelp},
 		},
-		Subscriptions: []string{"shutdown"},
+		Subscriptions: subscriptions(),
 		Dynamic:       true,
 		CanCheck:      true,
 		NonNumericIDs: true,

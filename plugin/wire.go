@@ -47,6 +47,9 @@ type wire struct {
 	next chan turn     // requests that wait for their turn; has room for every slot
 	gone chan struct{} // closed when lightningd has closed its end of our output
 
+	// notices gets the notifications that are for the collector; nil: there are none.
+	notices notices
+
 	out  io.Writer
 	sent sync.Mutex // held while one message is written
 
@@ -143,6 +146,9 @@ func (l *lockedWriter) Write(p []byte) (int, error) {
 func (w *wire) admit(f frame, to io.Writer) error {
 	m := members(f.body)
 	id, isRequest := m["id"]
+	if !isRequest && takeNotification(w.notices, m, f) {
+		return nil
+	}
 	if f.dropped > 0 {
 		w.refuse(id, parseError, fmt.Sprintf("the request is larger than %d bytes", maxRequest))
 		return nil

@@ -33,6 +33,17 @@ type report struct {
 		AvgMS       float64    `json:"avg_ms"`
 		P99MS       float64    `json:"p99_ms"`
 	} `json:"export"`
+	Payments *struct {
+		Parts             int64 `json:"parts"`
+		Failed            int64 `json:"failed"`
+		Open              int64 `json:"open"`
+		OldestOpenSeconds int64 `json:"oldest_open_seconds"`
+		Forwards          int64 `json:"forwards"`
+		ForwardsOpen      int64 `json:"forwards_open"`
+		ForwardsFailed    int64 `json:"forwards_failed"`
+		Unjoined          int64 `json:"unjoined"`
+		Dropped           int64 `json:"dropped"`
+	} `json:"payments"`
 	Processes  []processRow   `json:"processes"`
 	Operations []operationRow `json:"operations"`
 }

@@ -42,6 +42,9 @@ type Options struct {
 	Sampled func(trace.TraceID) bool
 	// Payments knows which requests are open and have failed; nil: spans alone tell.
 	Payments Payments
+	// Related is called for each span in the order of arrival, when its ids are known
+	// and before it can be Ready. May be nil.
+	Related func(s *Span, now time.Time)
 }
 
 // Correlator finds out how spans are related. It is not safe for concurrent use.
@@ -65,6 +68,7 @@ type Correlator struct {
 	inner       inner
 	requests    *requests
 	payments    Payments                                          // may be nil
+	related     func(s *Span, now time.Time)                      // may be nil
 	child       func(parent int32, name string) *process.Identity // may be nil
 	sampled     func(trace.TraceID) bool                          // may be nil
 	learned     map[string]struct{}                               // methods that wait, beside those of waits
@@ -86,7 +90,8 @@ func New(o Options) *Correlator {
 	ids := &ids{origin: o.Origin, unknown: o.Unknown}
 	return &Correlator{
 		Group: true, ids: ids, nodes: newNodes(o.Run, ids), child: o.Child, knownParent: o.KnownParent, known: o.KnownTrace, defect: o.Defect,
-		inner: newInner(), nesting: newNesting(), requests: newRequests(), payments: o.Payments, paid: paid, sampled: o.Sampled, learned: make(map[string]struct{}), orphans: make(map[key][]*Span),
+		inner: newInner(), nesting: newNesting(), requests: newRequests(), payments: o.Payments, related: o.Related, paid: paid, sampled: o.Sampled,
+		learned: make(map[string]struct{}), orphans: make(map[key][]*Span),
 	}
 }
 
@@ -203,7 +208,11 @@ func (c *Correlator) finish(s *Span, now time.Time) {
 			c.repair(child, s.TraceID, now)
 		}
 	}
-	if !c.relate(s, now) {
+	waits := c.relate(s, now)
+	if c.related != nil {
+		c.related(s, now)
+	}
+	if !waits {
 		c.deliver(s)
 	}
 }

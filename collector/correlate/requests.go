@@ -89,6 +89,18 @@ func (r *requests) peek(id trace.TraceID) *openRequest {
 	return q
 }
 
+// Root returns the id of the root of the request with that trace id. ok is false if no
+// such request is known.
+func (c *Correlator) Root(id trace.TraceID) (root trace.SpanID, ok bool) {
+	if q := c.requests.peek(id); q != nil {
+		return q.id, true
+	}
+	if done, ok := c.requests.done.Peek(id); ok {
+		return done.root.SpanID, true
+	}
+	return root, false
+}
+
 func (r *requests) open() int { return r.active.Len() + r.held.Len() }
 
 // find returns the open request with that trace id, which has been heard of now.

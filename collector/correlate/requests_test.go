@@ -407,20 +407,20 @@ func TestEnclosingRequestWithAParentJoinsWhatItEncloses(t *testing.T) {
 }
 
 // payments says what it has been told.
-type payments struct {
+type knownPayments struct {
 	open    bool
 	outcome Outcome
 	asked   Request
 }
 
-func (p *payments) Open(r Request) bool { p.asked = r; return p.open }
+func (p *knownPayments) Open(r Request) bool { p.asked = r; return p.open }
 
-func (p *payments) Outcome(Request) Outcome { return p.outcome }
+func (p *knownPayments) Outcome(Request) Outcome { return p.outcome }
 
 func TestPaymentsSayWhetherARequestIsOpenAndHowItEnded(t *testing.T) {
 	failed := newRequest(newProcess(1, "cln-xpay"), 1, "cli:xpay#1/cln:xpay#2/cln-xpay:injectpaymentonion#3", 0, 500)
 	failed.Tags[1].Value = "true" // a part failed before another one succeeded
-	known := &payments{open: true, outcome: OutcomeSucceeded}
+	known := &knownPayments{open: true, outcome: OutcomeSucceeded}
 	c := newTimed(Options{Run: run, Payments: known}, epoch)
 	c.send(failed)
 	c.advance(epoch.Add(time.Hour))

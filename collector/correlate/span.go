@@ -6,6 +6,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"clntrace/collector/cln"
+	"clntrace/collector/payments"
 	"clntrace/collector/process"
 	"clntrace/collector/zipkin"
 )
@@ -39,6 +40,12 @@ type Span struct {
 	// lightningd does not answer at once the time until it could.
 	Paired     bool
 	Wait, Work time.Duration
+
+	// Payment is what lightningd's notifications say of the payment, the part of one, or
+	// the forward that this span is about. nil: nothing.
+	Payment *payments.Facts
+	// Height is that of the block that an extend_tip has added; 0: not known.
+	Height uint32
 }
 
 // Relation says why two spans are linked.
@@ -54,6 +61,10 @@ const (
 	// Continues leads from the root of what a request did after its own root had been
 	// added to that root.
 	Continues Relation = "continues"
+	// ByRequest leads from a payment to the root of the request that made it, and
+	// ForPayment back.
+	ByRequest  Relation = "request"
+	ForPayment Relation = "payment"
 )
 
 // Whole is a request as a whole, as an operation of the process that serves it.
@@ -70,6 +81,11 @@ type Link struct {
 	Relation Relation
 	TraceID  trace.TraceID
 	SpanID   trace.SpanID
+}
+
+// IsRoot reports whether s is the root that was added to a request.
+func (s *Span) IsRoot() bool {
+	return s.Synthetic && (s.Payment == nil || s.Payment.Kind == payments.KindRoot)
 }
 
 // path returns the path of s if it is a request, or "".

@@ -8,6 +8,7 @@ import (
 
 	"clntrace/collector/cln"
 	"clntrace/collector/correlate"
+	"clntrace/collector/payments"
 	"clntrace/collector/policy"
 )
 
@@ -18,6 +19,8 @@ const (
 	keySpanID       = attribute.Key("cln.span_id")
 	keySpanName     = attribute.Key("cln.span.name") // as sent, where it is exported under another one
 	keySynthetic    = attribute.Key("cln.synthetic")
+	keyApproximate  = attribute.Key("cln.approximate")
+	keyBlockHeight  = attribute.Key("cln.block.height")
 	keyLink         = attribute.Key("cln.link")
 	keyTruncated    = attribute.Key("cln.truncated")
 	keyParentSpanID = attribute.Key("cln.parent.span_id")
@@ -47,6 +50,7 @@ func (s *readOnlySpan) describe(p *policy.Policy, database attribute.KeyValue) {
 		list = append(list, keySpanName.String(s.in.Name))
 	}
 	s.attributes = appendRelations(list, s.in, p)
+	s.attributes, s.reason = p.AppendFacts(s.attributes, s.in.Payment)
 	s.links = links(s.in.Links)
 }
 
@@ -73,7 +77,7 @@ func appendSubject(list []attribute.KeyValue, s *correlate.Span, p *policy.Polic
 		if s.Detail != "" {
 			list = append(list, semconv.DBQuerySummary(p.Detail(s)))
 		}
-	case s.Name == cln.SpanCommand, s.Name == cln.SpanBackend, s.Name == cln.SpanRequest, s.Synthetic:
+	case s.Name == cln.SpanCommand, s.Name == cln.SpanBackend, s.Name == cln.SpanRequest, s.IsRoot():
 		list = appendRPC(list, p.Detail(s))
 	}
 	return list
@@ -84,8 +88,17 @@ func appendRelations(list []attribute.KeyValue, s *correlate.Span, p *policy.Pol
 	if s.Request != "" {
 		list = append(list, keyRequestRoot.String(p.Show(cln.TagID, s.Request)))
 	}
+	if s.Paired {
+		list = append(list, keyRequestWait.Float64(s.Wait.Seconds()), keyRequestWork.Float64(s.Work.Seconds()))
+	}
 	if s.Synthetic {
 		list = append(list, keySynthetic.Bool(true))
+	}
+	if s.Height != 0 && p.Payments() >= payments.Outcomes {
+		list = append(list, keyBlockHeight.Int64(int64(s.Height)))
+	}
+	if s.Payment != nil && s.Payment.Approximate {
+		list = append(list, keyApproximate.Bool(true))
 	}
 	if s.Incomplete {
 		list = append(list, keyIncomplete.Bool(true))
@@ -95,9 +108,6 @@ func appendRelations(list []attribute.KeyValue, s *correlate.Span, p *policy.Pol
 	}
 	if s.SentID.IsValid() {
 		list = append(list, keySpanID.String(s.SentID.String()))
-	}
-	if s.Paired {
-		list = append(list, keyRequestWait.Float64(s.Wait.Seconds()), keyRequestWork.Float64(s.Work.Seconds()))
 	}
 	if s.Truncated {
 		list = append(list, keyTruncated.Bool(true))

@@ -20,7 +20,6 @@ type Config struct {
 	GroupRequests bool     // one trace per request, across processes
 	SampleRatio   float64  // share of traces exported, 0 to 1
 	DropSpans     []string // patterns of span names that are counted but not exported
-	NamesAsSent   bool     // spans keep the names that lightningd gave them
 	RedactTags    []string // tag names whose values are hidden
 
 	QueueSize  int           // spans in memory that wait for export

@@ -15,6 +15,7 @@ import (
 	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
 
 	"clntrace/collector/otlp"
+	"clntrace/collector/payments"
 	"clntrace/collector/stats"
 	"clntrace/collector/voice"
 )
@@ -53,6 +54,9 @@ type Options struct {
 	Counts   func() stats.Counts // of everything since the start
 	// SpoolBytes returns the size of the spool on disk.
 	SpoolBytes func() int64
+	// Payments returns what is open of payments and forwards; false: nothing of them is
+	// to leave. It may be nil.
+	Payments func() (payments.State, bool)
 }
 
 // Metrics are the OTLP metrics of a collector.
@@ -61,6 +65,7 @@ type Metrics struct {
 	exporter *exporter
 	provider *sdkmetric.MeterProvider
 	duration metric.Float64Histogram
+	payments paymentMetrics
 	series   map[operation]series
 	service  string // as ServiceName
 }
@@ -82,7 +87,7 @@ func Start(o Options) (*Metrics, error) {
 		sdkmetric.WithCardinalityLimit(maxSeries+spareSeries),
 		sdkmetric.WithExemplarFilter(exemplar.AlwaysOffFilter), // exemplars would need spans of our own
 		sdkmetric.WithView(sdkmetric.NewView(
-			sdkmetric.Instrument{Name: durationName},
+			sdkmetric.Instrument{Name: "cln.*.duration"},
 			sdkmetric.Stream{Aggregation: sdkmetric.AggregationBase2ExponentialHistogram{MaxSize: maxBuckets, MaxScale: maxScale}},
 		)),
 	)
@@ -95,7 +100,7 @@ func Start(o Options) (*Metrics, error) {
 // define makes the instruments.
 func (m *Metrics) define() error {
 	meter := m.provider.Meter("clntrace", metric.WithInstrumentationVersion(m.options.Version), metric.WithSchemaURL(semconv.SchemaURL))
-	var errs [6]error
+	var errs [7]error
 	m.duration, errs[0] = meter.Float64Histogram(durationName, metric.WithUnit("s"),
 		metric.WithDescription("Durations of the node's spans, exported or not."))
 	datagrams, err := meter.Int64ObservableCounter(datagramsName, metric.WithUnit("{datagram}"),
@@ -122,6 +127,7 @@ func (m *Metrics) define() error {
 		o.ObserveInt64(spool, m.options.SpoolBytes())
 		return nil
 	}, datagrams, spans, queue, spool)
+	errs[6] = m.definePayments(meter)
 	if err := errors.Join(errs[:]...); err != nil {
 		return fmt.Errorf("defining the metrics: %w", err)
 	}

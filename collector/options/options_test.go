@@ -19,6 +19,7 @@ import (
 	"testing"
 	"time"
 
+	"clntrace/collector/cln"
 	"clntrace/collector/otlp"
 	"clntrace/collector/text"
 	"clntrace/collector/voice"
@@ -128,13 +129,15 @@ func TestResolve(t *testing.T) {
 			given: map[string]string{"otlp-timeout": "3s", "otlp-compression": "gzip", "service-name": "node",
 				"service-namespace": "fleet", "resource-attributes": "a=b%20c", "group-requests": "false", "drop-spans": "db_*",
 				"redact-tags": "id,query", "batch-size": "10", "batch-delay": "2s", "spool-dir": "/spool",
-				"spool-size": "0", "allow-uids": "1000", "metrics": "true", "recorder-size": "0"},
+				"spool-size": "0", "allow-uids": "1000", "metrics": "true",
+				"span-names": "as-sent", "payments": "outcomes", "recorder-size": "0"},
 			change: func(c *Config) {
 				c.Timeout, c.Compression, c.ServiceName = 3*time.Second, otlp.CompressionGzip, "node"
 				c.ServiceNamespace, c.ResourceAttributes = "fleet", map[string]string{"a": "b c"}
 				c.GroupRequests, c.DropSpans, c.RedactTags = false, []string{"db_*"}, []string{"id", "query"}
 				c.BatchSize, c.BatchDelay, c.SpoolDir, c.SpoolSize = 10, 2*time.Second, "/spool", 0
-				c.AllowUIDs, c.Metrics, c.RecorderSize = []uint32{1000}, true, 0
+				c.AllowUIDs, c.Metrics = []uint32{1000}, true
+				c.SpanNames, c.Payments, c.RecorderSize = cln.SpanNamesAsSent, cln.PaymentsOutcomes, 0
 			}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -180,9 +183,11 @@ func TestEveryFaultIsNamedAtOnce(t *testing.T) {
 		"batch-delay":         "1h",
 		"spool-dir":           "a\x00b",
 		"spool-size":          "-1",
-		"recorder-size":       "65",
 		"allow-uids":          "alice",
 		"metrics":             "perhaps",
+		"span-names":          "pretty",
+		"payments":            "none",
+		"recorder-size":       "65",
 		"otlp-cert-file":      "/nonexistent/cert.pem",
 	}
 	cfg, faults := with(given, nil).Resolve()

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"clntrace/collector/cln"
 	"clntrace/collector/otlp"
 )
 
@@ -41,17 +42,21 @@ var compression = parser{set: func(c *Config, s string) error {
 	return fmt.Errorf("must be %s or %s", otlp.CompressionNone, otlp.CompressionGzip)
 }}
 
-// How spans are named.
-const (
-	namesSemantic = "semantic"
-	namesAsSent   = "as-sent"
-)
-
 var spanNames = parser{set: func(c *Config, s string) error {
-	if s != namesSemantic && s != namesAsSent {
-		return fmt.Errorf("must be %s or %s", namesSemantic, namesAsSent)
+	switch n := cln.SpanNames(s); n {
+	case cln.SpanNamesSemantic, cln.SpanNamesAsSent:
+		c.SpanNames = n
+		return nil
 	}
-	c.NamesAsSent = s == namesAsSent
+	return fmt.Errorf("must be %s or %s", cln.SpanNamesSemantic, cln.SpanNamesAsSent)
+}}
+
+var payments = parser{set: func(c *Config, s string) error {
+	p, found := cln.ParsePayments(s)
+	if !found {
+		return fmt.Errorf("must be %v, %v, %v or %v", cln.PaymentsOff, cln.PaymentsLocal, cln.PaymentsOutcomes, cln.PaymentsAll)
+	}
+	c.Payments = p
 	return nil
 }}
 

@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"time"
 
+	"clntrace/collector/cln"
 	"clntrace/collector/export"
 	"clntrace/collector/otlp"
 	"clntrace/collector/voice"
@@ -100,7 +101,7 @@ var table = []Option{
 			return err
 		}}},
 	{Name: "redact-tags", Kind: String, Dynamic: true,
-		doc: "Tag names, separated by commas, whose values are exported as `[redacted]` (`payment_hash`, `id`, `query`)",
+		doc: "Tag names, separated by commas, whose values are exported as `[redacted]` (`payment_hash`, `id`, `query`). Of payments and forwards, `payment_hash`, `amount`, `channel` and `node` are hidden",
 		parser: parser{set: func(c *Config, s string) (err error) {
 			c.RedactTags, err = parseList(s, checkText)
 			return err
@@ -123,9 +124,18 @@ var table = []Option{
 	{Name: "spool-size", Kind: Int, Default: "64",
 		doc:    "MiB on disk at most, 0 for no spool. When it is full the oldest batches are dropped and counted",
 		parser: wholeNumber(0, 1<<20, func(c *Config) *int { return &c.SpoolSize })},
-	{Name: "span-names", Kind: String, Default: namesSemantic,
-		doc:    "`semantic`: a span's name is what it is about, as the semantic conventions ask for (`getroutes`, `UPDATE channels`). `as-sent`: the name that lightningd gave",
+	{Name: "span-names", Kind: String, Default: string(cln.SpanNamesSemantic),
+		doc:    "Names of spans in OTLP: `semantic` is what a span is about (`getroutes`, `UPDATE channels`), `as-sent` is the name that lightningd gave",
 		parser: spanNames},
+	{Name: "payments", Kind: String, Default: cln.PaymentsLocal.String(), Dynamic: true,
+		doc: "What is made of payments and forwards: `off`; `local`, on the node only; `outcomes`, also exported, without hashes, amounts, channels and nodes; `all`, exported with them",
+		more: func(v voice.Voice) string {
+			if v.Change == "" {
+				return ". lightningd tells them to its plugins only: there are none here"
+			}
+			return ""
+		},
+		parser: payments},
 	{Name: "recorder-size", Kind: Int, Default: "16",
 		doc: "MiB of memory for the traces that are kept to be shown, 0 for none",
 		// More would break the promise of 128 MiB resident.

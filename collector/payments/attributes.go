@@ -24,14 +24,14 @@ const (
 	Peer    Class = "node"
 )
 
+// Classes are those of attributes that tell more than an outcome.
+var Classes = []Class{Hash, Amount, Route, Peer}
+
 // Attribute is an attribute of a span, and its class.
 type Attribute struct {
 	attribute.KeyValue
 	Class Class
 }
-
-// Shown reports whether attributes of a class may be exported.
-func (m Mode) Shown(c Class) bool { return m == All || m == Outcomes && c == Outcome }
 
 // errorFailed is the error.type where nobody knows why something failed.
 const errorFailed = "failed"
@@ -54,14 +54,32 @@ func errorType(reason string) string {
 	return name
 }
 
+// Facts are what there is to say of a span.
+type Facts struct {
+	Kind      Kind
+	ErrorType string // empty: it did not fail
+	// Reason is the description that xpay gives. Where it is not the same as
+	// ErrorType it may hold anything.
+	Reason     string
+	Attributes []Attribute
+	// Approximate says that a time of the span is that of a notification's arrival.
+	Approximate bool
+}
+
+// Description is the description of the span's status in mode m, or "".
+func (f *Facts) Description(m Mode) string {
+	if m == All && f.Reason != "" {
+		return f.Reason
+	}
+	return f.ErrorType
+}
+
 // PartResult is what the notifications said of a part of a payment.
 type PartResult struct {
 	cln.Part
 	Success   bool
 	ErrorType string // empty: it succeeded
-	// Reason is the description that xpay gives. Where it is not the same as
-	// ErrorType it may hold anything.
-	Reason string
+	Reason    string // as in Facts
 
 	AmountMsat, FeeMsat, TotalMsat uint64
 	Route                          []cln.Hop
@@ -101,16 +119,12 @@ func (r *PartResult) failedHop() int {
 	return -1
 }
 
-// Description is the description of the span's status in mode m, or "".
-func (r *PartResult) Description(m Mode) string {
-	if m == All && r.Reason != "" {
-		return r.Reason
-	}
-	return r.ErrorType
+// Facts returns what there is to say of the part's span.
+func (r *PartResult) Facts() *Facts {
+	return &Facts{Kind: KindPart, ErrorType: r.ErrorType, Reason: r.Reason, Attributes: r.attributes()}
 }
 
-// Attributes returns the attributes of the part's span.
-func (r *PartResult) Attributes() []Attribute {
+func (r *PartResult) attributes() []Attribute {
 	list := []Attribute{{attribute.Int64("cln.payment.part", int64(r.Number)), Outcome}} //nolint:gosec // small
 	if r.Hops >= 0 {
 		list = append(list, Attribute{attribute.Int("cln.payment.hops", r.Hops), Outcome})

@@ -216,8 +216,8 @@ func (t *Tracker) finish(f *forward) {
 		end, approximate = f.ended, !f.gone
 	}
 	whole := Span{
-		Kind: KindForward, Program: programNode, Hash: f.last.Hash, Start: start, End: end,
-		ID: t.forwardSpanID(KindForward, f), Approximate: approximate, Attributes: f.attributes(),
+		Facts: Facts{Kind: KindForward, Approximate: approximate, Attributes: f.attributes()}, Program: programNode,
+		ID: t.forwardSpanID(KindForward, f), Start: start, End: end, hash: f.last.Hash,
 	}
 	fails := func(s *Span) {
 		if f.last.Status == cln.ForwardFailed || f.last.Status == cln.ForwardLocalFailed {
@@ -227,8 +227,8 @@ func (t *Tracker) finish(f *forward) {
 	}
 	phase := func(kind Kind, from, to time.Time, approximate bool) Span {
 		return Span{
-			Kind: kind, Program: programNode, Hash: f.last.Hash, Start: from, End: to,
-			ID: t.forwardSpanID(kind, f), ParentID: whole.ID, Approximate: approximate,
+			Facts: Facts{Kind: kind, Approximate: approximate}, Program: programNode,
+			ID: t.forwardSpanID(kind, f), ParentID: whole.ID, Start: from, End: to, hash: f.last.Hash,
 		}
 	}
 	fails(&whole)

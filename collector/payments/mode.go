@@ -1,37 +1,17 @@
 package payments
 
-import (
-	"fmt"
-	"strings"
-)
+import "clntrace/collector/cln"
 
-// Mode says what is made of payments and forwards.
-type Mode int32
+// Mode says what is made of payments and forwards. Each does what those before it do.
+type Mode = cln.Payments
 
-// The modes, each of which does what those before it do.
+// The modes.
 const (
-	Off      Mode = iota // only the roots of requests are kept open for as long as their payments
-	Local                // shown on the node
-	Outcomes             // exported without hashes, amounts, channels and nodes
-	All                  // exported with them
+	Off      = cln.PaymentsOff   // only the roots of requests are kept open for as long as their payments
+	Local    = cln.PaymentsLocal // shown on the node
+	Outcomes = cln.PaymentsOutcomes
+	All      = cln.PaymentsAll
 )
 
-var modeNames = []string{"off", "local", "outcomes", "all"}
-
-// ParseMode reads the value of an option. The error says what is allowed.
-func ParseMode(text string) (Mode, error) {
-	for m, name := range modeNames {
-		if text == name {
-			return Mode(m), nil
-		}
-	}
-	return Off, fmt.Errorf("must be one of %s", strings.Join(modeNames, ", "))
-}
-
-// String returns the value of the option.
-func (m Mode) String() string {
-	if m < Off || m > All {
-		return fmt.Sprintf("Mode(%d)", int32(m))
-	}
-	return modeNames[m]
-}
+// Shown reports whether attributes of a class may be exported in mode m.
+func Shown(m Mode, c Class) bool { return m == All || m == Outcomes && c == Outcome }

@@ -133,9 +133,9 @@ func (t *Tracker) report(p *payment, now time.Time) {
 		p.end = now
 	}
 	s := Span{
-		Kind: KindPayment, Program: programSends, Hash: p.id.Hash, Start: p.start, End: p.end,
-		ID: t.paymentSpanID(p), Request: p.request, Incomplete: p.unsure > 0 && p.succeeded == 0,
-		Attributes: p.attributes(),
+		Facts: Facts{Kind: KindPayment, Attributes: p.attributes()}, Program: programSends,
+		ID: t.paymentSpanID(p), Start: p.start, End: p.end, hash: p.id.Hash,
+		Request: p.request, Incomplete: p.unsure > 0 && p.succeeded == 0,
 	}
 	o := Observation{Kind: KindPayment, Program: programSends, Outcome: outcomeSuccess, Duration: p.end.Sub(p.start)}
 	switch {
@@ -206,9 +206,7 @@ func (t *Tracker) HasOpen(id RequestID) bool {
 
 // invoicePaid gives the payment of an invoice of ours.
 func (t *Tracker) invoicePaid(e cln.InvoicePaid, at time.Time) {
-	t.add(Span{
-		Kind: KindInvoicePaid, Program: programNode, Hash: e.Hash, Start: at, End: at,
-		ID:         t.ids.spanID(KindInvoicePaid, numbers(uint64(at.UnixNano()))), //nolint:gosec // any number
-		Attributes: append(hashAttributes(e.Hash, 0), amount("cln.payment.amount_msat", e.AmountMsat)),
-	})
+	f := Facts{Kind: KindInvoicePaid, Attributes: append(hashAttributes(e.Hash, 0), amount("cln.payment.amount_msat", e.AmountMsat))}
+	id := t.ids.spanID(KindInvoicePaid, numbers(uint64(at.UnixNano()))) //nolint:gosec // any number
+	t.add(Span{Facts: f, Program: programNode, ID: id, Start: at, End: at, hash: e.Hash})
 }

@@ -13,8 +13,10 @@ import (
 // Kind is what a span that nobody sends is about; its name.
 type Kind string
 
-// The kinds, and that of a part, of which there are only observations.
+// The kinds; those of a part and of a request's root are of spans that are there
+// anyway.
 const (
+	KindRoot        Kind = ""
 	KindPart        Kind = "payment part"
 	KindPayment     Kind = "payment"
 	KindForward     Kind = "forward"
@@ -31,34 +33,20 @@ const (
 
 // Span is a span that nobody sends.
 type Span struct {
-	Kind     Kind
+	Facts
 	Program  string // whose span it is
 	TraceID  trace.TraceID
 	ID       trace.SpanID
 	ParentID trace.SpanID // zero: a root
 	Start    time.Time
 	End      time.Time
-
-	ErrorType string // empty: it did not fail
-	Reason    string // as in PartResult
-
-	Attributes []Attribute
-	// Approximate says that a time is that of a notification's arrival.
-	Approximate bool
-	// Incomplete says that it had not ended when clntrace did.
+	// Incomplete says that it had not ended when clntrace did, or that its end will
+	// never be known.
 	Incomplete bool
 	// Request is the request that made the payment, whose root is to be linked.
 	Request RequestID
 
-	Hash cln.Hash
-}
-
-// Description is the description of the span's status in mode m, or "".
-func (s *Span) Description(m Mode) string {
-	if m == All && s.Reason != "" {
-		return s.Reason
-	}
-	return s.ErrorType
+	hash cln.Hash
 }
 
 // RequestID identifies a request: the trace id that grouping gives it. Zero: none.

@@ -16,6 +16,9 @@ const (
 	// joinWait is how long a span and a notification wait for each other. Together
 	// with a second look it stays below the second that a span may wait.
 	joinWait = 700 * time.Millisecond
+	// startWait is the same for what tells which span a part's will be. It is over
+	// before the part's span has waited long enough, however short the part was.
+	startWait = 550 * time.Millisecond
 	// blockWait is shorter, for while lightningd catches up there are hundreds of
 	// blocks a second.
 	blockWait = 300 * time.Millisecond
@@ -108,7 +111,7 @@ func New() *Tracker {
 		forwards: newLRU[forwardKey, *forward](maxForwards),
 	}
 	_, _ = rand.Read(t.ids.salt[:]) // never fails
-	t.starts = align.New(align.Rule[*reserve, *part]{Match: matchStart, Wait: joinWait, Limit: maxWaiting})
+	t.starts = align.New(align.Rule[*reserve, *part]{Match: matchStart, Wait: startWait, Limit: maxWaiting})
 	t.ends = align.New(align.Rule[*partSpan, *partEnd]{Match: t.matchEnd, Doubt: t.doubtEnd, Wait: joinWait, Limit: maxWaiting})
 	t.changes = align.New(align.Rule[*change, *forwardEvent]{Match: matchChange, Wait: joinWait, Limit: maxWaiting})
 	t.blocks = align.New(align.Rule[*tip, *block]{Match: matchBlock, Wait: blockWait, Limit: maxWaiting})
@@ -147,6 +150,17 @@ func (t *Tracker) Notify(e cln.Event, at time.Time) {
 	case cln.BlockAdded:
 		t.blockAdded(e, at)
 	}
+}
+
+// Concerns reports whether a span of that program may be one that Observe uses.
+func Concerns(s *zipkin.Span, program string) bool {
+	switch program {
+	case programNode:
+		return cln.IsQuery(s.Name) || cln.AddsBlock(s.Name) || s.Name == cln.SpanExtendTip
+	case programSends:
+		return s.Name == cln.SpanRequest
+	}
+	return false
 }
 
 // Observe tells the Tracker of a span of this node or one of its plugins. Call it in
@@ -228,7 +242,7 @@ func (t *Tracker) add(s Span) {
 	if s.End.Before(s.Start) {
 		s.End = s.Start
 	}
-	s.TraceID = t.ids.traceID(s.Hash, t.mode)
+	s.TraceID = t.ids.traceID(s.hash, t.mode)
 	t.out.Spans = append(t.out.Spans, s)
 }
 

@@ -74,15 +74,19 @@ type sender struct {
 // concurrent use.
 type Operations struct {
 	mu         sync.Mutex
-	operations map[operationKey]*operation
+	operations operations
+	payments   operations // those of payments and forwards
 	senders    map[*process.Identity]*sender
 }
+
+// operations are at most MaxOperations, and one for all others.
+type operations map[operationKey]*operation
 
 // NewOperations returns an empty table.
 func NewOperations() *Operations {
 	return &Operations{
-		operations: make(map[operationKey]*operation),
-		senders:    make(map[*process.Identity]*sender),
+		operations: make(operations), payments: make(operations),
+		senders: make(map[*process.Identity]*sender),
 	}
 }
 
@@ -92,7 +96,7 @@ func (t *Operations) Observe(spans []Observation, now time.Time) {
 	defer t.mu.Unlock()
 	for i := range spans {
 		s := &spans[i]
-		t.operation(s).observe(s)
+		t.operations.of(s).observe(s)
 		from := t.sender(s.Process)
 		from.spans++
 		from.lastSeen = now
@@ -108,7 +112,7 @@ func (t *Operations) ObserveDerived(list []Observation) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for i := range list {
-		t.operation(&list[i]).observe(&list[i])
+		t.operations.of(&list[i]).observe(&list[i])
 	}
 }
 
@@ -139,21 +143,31 @@ func (o *pairs) observe(p *Pairing) {
 	o.wait.observe(us(p.Wait))
 }
 
-func (t *Operations) operation(s *Observation) *operation {
+// ObservePayments counts payments and forwards, which nobody has sent as spans. They
+// have MaxOperations rows of their own.
+func (t *Operations) ObservePayments(list []Observation) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for i := range list {
+		t.payments.of(&list[i]).observe(&list[i])
+	}
+}
+
+func (t operations) of(s *Observation) *operation {
 	key := operationKey{Clip(s.Process.Name), Clip(s.Span), Clip(s.Detail)}
-	if op := t.operations[key]; op != nil {
+	if op := t[key]; op != nil {
 		return op
 	}
-	if len(t.operations) >= MaxOperations {
+	if len(t) >= MaxOperations {
 		key = operationKey{detail: otherDetail}
-		if op := t.operations[key]; op != nil {
+		if op := t[key]; op != nil {
 			return op
 		}
 	}
 	// Copies, because the strings may be parts of much longer ones.
 	key = operationKey{strings.Clone(key.process), strings.Clone(key.span), strings.Clone(key.detail)}
 	op := &operation{latency: newLatency()}
-	t.operations[key] = op
+	t[key] = op
 	return op
 }
 
@@ -231,12 +245,14 @@ type entry struct {
 func (t *Operations) entries(reset bool) []entry {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	list := make([]entry, 0, len(t.operations))
-	for key, op := range t.operations {
-		list = append(list, entry{key, op})
+	list := make([]entry, 0, len(t.operations)+len(t.payments))
+	for _, table := range []operations{t.operations, t.payments} {
+		for key, op := range table {
+			list = append(list, entry{key, op})
+		}
 	}
 	if reset {
-		t.operations = make(map[operationKey]*operation)
+		t.operations, t.payments = make(operations), make(operations)
 	}
 	return list
 }

@@ -1,20 +1,27 @@
 package stats
 
-import "time"
+import (
+	"time"
+
+	"clntrace/collector/payments"
+)
 
 // Report is the answer to tracestats. Its JSON form is a contract, described in the
 // README.
 type Report struct {
-	Version       string      `json:"version"`
-	UptimeSeconds int64       `json:"uptime_seconds"`
-	Status        Status      `json:"status"`
-	Warnings      []string    `json:"warnings"`
-	Socket        Socket      `json:"socket"`
-	Datagrams     Datagrams   `json:"datagrams"`
-	Spans         Spans       `json:"spans"`
-	Export        Export      `json:"export"`
-	Processes     []Process   `json:"processes"`
-	Operations    []Operation `json:"operations"`
+	Version       string    `json:"version"`
+	UptimeSeconds int64     `json:"uptime_seconds"`
+	Status        Status    `json:"status"`
+	Warnings      []string  `json:"warnings"`
+	Socket        Socket    `json:"socket"`
+	Datagrams     Datagrams `json:"datagrams"`
+	Spans         Spans     `json:"spans"`
+	Export        Export    `json:"export"`
+	Processes     []Process `json:"processes"`
+	// Payments are those that lightningd's notifications tell of; nil: nothing is made of
+	// them.
+	Payments   *payments.State `json:"payments,omitempty"`
+	Operations []Operation     `json:"operations"`
 
 	// MoreOperations is how many the limit of the Query left out.
 	MoreOperations int `json:"-"`

@@ -39,6 +39,9 @@ func (r Report) WriteTable(w io.Writer) error {
 	writeLine(&b, "socket", r.socketLine())
 	writeLine(&b, "spans", r.spansLine())
 	writeLine(&b, "export", r.exportLine())
+	if line := r.paymentsLine(); line != "" {
+		writeLine(&b, "payments", line)
+	}
 	if len(r.Processes) > 0 {
 		writeLine(&b, "senders", r.processesLine())
 	}
@@ -126,6 +129,25 @@ func (r Report) spansLine() string {
 		counter{s.RejectedByBackend, "rejected by the backend"}) +
 		nonZero("; ", counter{s.Truncated, "truncated"}, counter{s.Repaired, "repaired"},
 			counter{s.MissingParents, "with a missing parent"})
+}
+
+// paymentsLine sums up payments and forwards, if there have been any.
+func (r Report) paymentsLine() string {
+	p := r.Payments
+	if p == nil || p.Parts+p.Forwards == 0 {
+		return ""
+	}
+	line := text.Number(p.Parts, "part", "parts") + positive(", ", p.Failed, "failed") + positive(", ", p.Open, "open") + "; " +
+		text.Number(p.Forwards, "forward", "forwards") + positive(", ", p.ForwardsFailed, "failed") + positive(", ", p.ForwardsOpen, "open")
+	if p.Open+p.ForwardsOpen > 0 {
+		line += "; open for " + uptime(p.OldestOpenSeconds) + " at most"
+	}
+	return line + positive("; ", p.Unjoined, "without a span") + positive("; ", p.Dropped, "dropped")
+}
+
+// positive is a counter that is not 0, after the separator.
+func positive(separator string, n int64, name string) string {
+	return nonZero(separator, counter{count(n), name})
 }
 
 func (r Report) exportLine() string {
