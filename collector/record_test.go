@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"clntrace/collector/cln"
+	"clntrace/collector/payments"
 	"clntrace/collector/recorder"
 	"clntrace/collector/recording"
 	"clntrace/collector/stats"
@@ -156,5 +158,68 @@ func TestOpenRequestIsListed(t *testing.T) {
 	}
 	if answer, err := n.Traces(recorder.Query{Sort: recorder.SortOpen, Limit: 10}); err != nil || len(answer.(recorder.List).Traces) != 0 {
 		t.Errorf("after the end: %+v, %v", answer, err)
+	}
+}
+
+// TestForwardIsRecorded tells of a forward that failed, which nothing is exported of by
+// default, and looks for it while it is open and then.
+func TestForwardIsRecorded(t *testing.T) {
+	for name, tc := range map[string]struct {
+		mode   payments.Mode
+		redact []string
+		shown  string // part of what is shown of the channels; empty: nothing is shown at all
+	}{
+		"local":    {payments.Local, nil, "103x1x0"},
+		"redacted": {payments.Local, []string{string(payments.Route), string(payments.Hash)}, "[redacted]"},
+		"off":      {payments.Off, nil, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			n := open(t, Options{Notified: true})
+			n.start(t, "off", func(c *Config) { c.Payments, c.RedactTags = tc.mode, tc.redact })
+			const in, out = cln.Channel(103<<40 | 1<<16), cln.Channel(104<<40 | 2<<16 | 1)
+			now := time.Now()
+			forward := cln.Forward{
+				Hash: cln.Hash{0xab, 0xcd}, In: in, Out: out, InHTLC: 7, InMsat: 1001, OutMsat: 1000, FeeMsat: 1,
+				Status: cln.ForwardOffered, Received: now.Add(-2 * time.Second).UnixNano(), Created: 1,
+			}
+			n.Notify(forward, now)
+			listed := func(sort recorder.SortKey) string {
+				answer, err := n.Traces(recorder.Query{Sort: sort, Match: "forward", Limit: 10})
+				if err != nil {
+					t.Fatal(err)
+				}
+				return fmt.Sprintf("%+v", answer.(recorder.List).Traces)
+			}
+			if tc.shown == "" {
+				forward.Status, forward.Reason, forward.Resolved, forward.Updated = cln.ForwardFailed, "WIRE_TEMPORARY_CHANNEL_FAILURE", now.UnixNano(), 1
+				n.Notify(forward, now)
+				if err := n.Shutdown(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+				if got := n.recorded(t) + listed(recorder.SortOpen); strings.Contains(got, "forward") {
+					t.Errorf("got %s", got)
+				}
+				return
+			}
+			n.wait(t, "the forward to be open", func(stats.Report) bool { return listed(recorder.SortOpen) != "[]" })
+			if got := listed(recorder.SortOpen); !strings.Contains(got, tc.shown) || strings.Contains(got, "103x1x0") != (tc.redact == nil) {
+				t.Errorf("open: %s", got)
+			}
+			forward.Status, forward.Reason, forward.Resolved = cln.ForwardFailed, "WIRE_TEMPORARY_CHANNEL_FAILURE", now.UnixNano()
+			forward.Created, forward.Updated = 0, 1
+			n.Notify(forward, time.Now())
+			n.wait(t, "the forward to be recorded", func(stats.Report) bool { return listed(recorder.SortFailed) != "[]" })
+			got := n.recorded(t)
+			hash := "abcd" + strings.Repeat("0", 60)
+			for _, part := range []string{"forward", "temporary_channel_failure", tc.shown} {
+				if !strings.Contains(got, part) {
+					t.Errorf("%q is not in %s", part, got)
+				}
+			}
+			if strings.Contains(got, "103x1x0") != (tc.redact == nil) || strings.Contains(got, hash) != (tc.redact == nil) {
+				t.Errorf("got %s", got)
+			}
+		})
 	}
 }
