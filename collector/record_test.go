@@ -12,10 +12,10 @@ import (
 	"clntrace/collector/stats"
 )
 
-// command is a span of lightningd about a request with that method, of a trace of its
+// command is a span of lightningd about a request to its backend, of a trace of its
 // own.
 func command(id int, method string) string {
-	return fmt.Sprintf(`[{"id":"%016x","name":"lightningd/jsonrpc","timestamp":1795324398371053,"duration":501,`+
+	return fmt.Sprintf(`[{"id":"%016x","name":"plugin/bitcoind","timestamp":1795324398371053,"duration":501,`+
 		`"localEndpoint":{"serviceName":"lightningd"},"tags":{"method":"%s"},"traceId":"%032x"}]`, id, method, id)
 }
 
