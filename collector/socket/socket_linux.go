@@ -63,9 +63,9 @@ func newSocket() (int, error) {
 	return fd, os.NewSyscallError("socket", err)
 }
 
-// probe tries to connect to path. The error is nil if somebody listens there, and
+// tryConnect tries to connect to path. The error is nil if somebody listens there, and
 // ECONNREFUSED if nobody does.
-func probe(path string) error {
+func tryConnect(path string) error {
 	fd, err := newSocket()
 	if err != nil {
 		return err
@@ -89,49 +89,31 @@ func withAddress(call uintptr, fd int, path string) error {
 	return nil
 }
 
-// file identifies a socket file, to tell it from a later one of the same name.
-// Inode numbers are reused at once, so the time of creation is part of it.
-type file struct {
-	device uint64
-	inode  uint64
-	birth  unix.StatxTimestamp
-}
-
-func identify(path string) (file, error) {
-	var st unix.Statx_t
-	err := unix.Statx(unix.AT_FDCWD, path, unix.AT_SYMLINK_NOFOLLOW, unix.STATX_INO|unix.STATX_BTIME, &st)
-	if err != nil {
-		return file{}, &os.PathError{Op: "statx", Path: path, Err: err}
-	}
-	return fileOf(&st), nil
-}
-
-func fileOf(st *unix.Statx_t) file {
-	return file{unix.Mkdev(st.Dev_major, st.Dev_minor), st.Ino, unix.StatxTimestamp{Sec: st.Btime.Sec, Nsec: st.Btime.Nsec}}
-}
-
 // openToAll makes the file writable for all users. It changes the very file that it
 // has checked, even if another one takes its place meanwhile.
 func (f file) openToAll(path string) error {
-	fd, err := unix.Open(path, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	opened, err := os.OpenFile(path, unix.O_PATH|unix.O_NOFOLLOW, 0)
 	if err != nil {
-		return &os.PathError{Op: "open", Path: path, Err: err}
+		return err
 	}
-	defer func() { _ = unix.Close(fd) }()
-	var st unix.Statx_t
-	if err := unix.Statx(fd, "", unix.AT_EMPTY_PATH, unix.STATX_INO|unix.STATX_BTIME, &st); err != nil {
-		return &os.PathError{Op: "statx", Path: path, Err: err}
+	defer func() { _ = opened.Close() }()
+	info, err := opened.Stat()
+	if err != nil {
+		return err
 	}
-	if fileOf(&st) != f {
+	if now, err := fileOf(info); err != nil || now != f {
 		return errNotOurs
 	}
-	return os.Chmod(fmt.Sprintf("/proc/self/fd/%d", fd), 0o666)
+	return os.Chmod(fmt.Sprintf("/proc/self/fd/%d", opened.Fd()), 0o666)
 }
 
 // doze waits for at most d, without the knowledge of the Go runtime. The runtime
 // can still preempt us, because poll ends with EINTR when it sends its signal. If
 // the runtime has only one processor it is told, or no goroutine could run.
 func doze(fds []unix.PollFd, d time.Duration) (int, error) {
+	if !ppoll.Allowed() {
+		return 0, unix.ENOSYS
+	}
 	timeout := unix.NsecToTimespec(max(d, 0).Nanoseconds())
 	if runtime.GOMAXPROCS(0) == 1 {
 		return unix.Ppoll(fds, &timeout, nil)
@@ -143,6 +125,18 @@ func doze(fds []unix.PollFd, d time.Duration) (int, error) {
 	}
 	return int(n), nil
 }
+
+// poll waits for at most that many ms, or for ever if they are negative.
+func poll(fds []unix.PollFd, ms int) (int, error) {
+	if !ppoll.Allowed() {
+		return 0, unix.ENOSYS
+	}
+	return unix.Poll(fds, ms)
+}
+
+// missing reports whether an error says that there is no such system call, or that a
+// seccomp filter forbids it.
+func missing(errno unix.Errno) bool { return errno == unix.ENOSYS || errno == unix.EPERM }
 
 // mmsg is the kernel's struct mmsghdr.
 type mmsg struct {
@@ -164,10 +158,11 @@ type linuxBatcher struct {
 	vectors  [batchLen]unix.Iovec
 	payloads [batchLen][maxDatagram + spread]byte
 	controls []byte
+	single   bool // one datagram at a time, since recvmmsg is not to be had
 }
 
 func newBatcher(fd int) batcher {
-	b := &linuxBatcher{fd: fd, controls: make([]byte, batchLen*controlLen)}
+	b := &linuxBatcher{fd: fd, controls: make([]byte, batchLen*controlLen), single: !recvmmsg.Allowed()}
 	for i := range b.messages {
 		b.vectors[i].Base = &b.payloads[i][0]
 		b.vectors[i].SetLen(maxDatagram)
@@ -179,24 +174,47 @@ func newBatcher(fd int) batcher {
 }
 
 func (b *linuxBatcher) receive() (int, error) {
+	for {
+		n, errno := b.call()
+		switch {
+		case errno == 0:
+			return n, nil
+		case errno == unix.EAGAIN:
+			return 0, nil
+		case errno == unix.EINTR:
+		case !b.single && missing(errno):
+			b.single = true
+		default:
+			return 0, os.NewSyscallError("recvmsg", errno)
+		}
+	}
+}
+
+func (b *linuxBatcher) most() int {
+	if b.single {
+		return 1
+	}
+	return batchLen
+}
+
+// call receives without blocking, so the scheduler need not know of it: it might give
+// our processor to another goroutine while the queue fills.
+func (b *linuxBatcher) call() (int, unix.Errno) {
+	if b.single {
+		b.messages[0].header.SetControllen(controlLen)
+		n, _, errno := unix.RawSyscall(unix.SYS_RECVMSG, uintptr(b.fd), uintptr(unsafe.Pointer(&b.messages[0].header)), unix.MSG_DONTWAIT)
+		if errno != 0 {
+			return 0, errno
+		}
+		b.messages[0].length = uint32(n) //nolint:gosec // at most maxDatagram
+		return 1, 0
+	}
 	for i := range b.messages {
 		b.messages[i].header.SetControllen(controlLen)
 	}
-	for {
-		// The call does not block, so the scheduler need not know of it: it might
-		// give our processor to another goroutine while the queue fills.
-		n, _, errno := unix.RawSyscall6(unix.SYS_RECVMMSG, uintptr(b.fd),
-			uintptr(unsafe.Pointer(&b.messages)), batchLen, unix.MSG_DONTWAIT, 0, 0)
-		switch errno {
-		case 0:
-			return int(n), nil
-		case unix.EAGAIN:
-			return 0, nil
-		case unix.EINTR:
-		default:
-			return 0, os.NewSyscallError("recvmmsg", errno)
-		}
-	}
+	n, _, errno := unix.RawSyscall6(unix.SYS_RECVMMSG, uintptr(b.fd),
+		uintptr(unsafe.Pointer(&b.messages)), batchLen, unix.MSG_DONTWAIT, 0, 0)
+	return int(n), errno
 }
 
 func (b *linuxBatcher) datagram(i int) Datagram {

@@ -122,7 +122,7 @@ func (d *directory) takeLock() error {
 		if errors.Is(err, unix.EWOULDBLOCK) {
 			return errInUse
 		}
-		return os.NewSyscallError("flock", err)
+		return fmt.Errorf("it cannot be locked (flock: %w), as on some network file systems or under a seccomp filter; set clntrace-spool-dir to a local disk or allow flock", err)
 	}
 	d.lock = lock
 	return nil
