@@ -1,6 +1,7 @@
 package socket
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"runtime"
@@ -16,19 +17,74 @@ import (
 // queue with the default limit (10).
 const batchLen = 64
 
-// queueLimit reads net.unix.max_dgram_qlen, which applies to sockets made from now
-// on; 0: unknown. The queue holds one datagram more than that: the kernel refuses
-// another one only when there are more than the limit.
+// queueLimit is net.unix.max_dgram_qlen, which applies to sockets made from now on;
+// 0: unknown. The queue holds one datagram more than that: the kernel refuses another
+// one only when there are more than the limit.
 func queueLimit() int {
-	text, err := os.ReadFile("/proc/sys/net/unix/max_dgram_qlen")
+	text, err := os.ReadFile(limitFile)
 	if err != nil {
-		return 0
+		return measureLimit()
 	}
 	n, err := strconv.Atoi(strings.TrimSpace(string(text)))
 	if err != nil {
-		return 0
+		return measureLimit()
 	}
 	return n
+}
+
+// limitFile is not there if only processes are shown in /proc (ProcSubset=pid).
+var limitFile = "/proc/sys/net/unix/max_dgram_qlen"
+
+// maxMeasured bounds how many datagrams measureLimit sends; a longer queue is never
+// full before a sender's buffer is.
+const maxMeasured = 4096
+
+// measureLimit fills a socket of our own, which the kernel names, and returns the
+// queue's limit; 0: unknown. Each sender may fill its own buffer before, so it takes
+// another one then, until not even the first datagram of one is let in.
+func measureLimit() int {
+	receiver, err := newSocket()
+	if err != nil {
+		return 0
+	}
+	defer func() { _ = unix.Close(receiver) }()
+	if err := unix.Bind(receiver, &unix.SockaddrUnix{}); err != nil {
+		return 0
+	}
+	name, err := unix.Getsockname(receiver)
+	if err != nil {
+		return 0
+	}
+	for sent := 0; sent <= maxMeasured; {
+		n, err := fill(name, maxMeasured-sent+1)
+		if err != nil {
+			return 0
+		}
+		if n == 0 {
+			return sent - 1
+		}
+		sent += n
+	}
+	return 0
+}
+
+// fill sends up to most empty datagrams to a socket, until there is no room for
+// another one, and returns their number.
+func fill(to unix.Sockaddr, most int) (sent int, err error) {
+	sender, err := newSocket()
+	if err != nil {
+		return 0, err
+	}
+	defer func() { _ = unix.Close(sender) }()
+	for ; sent < most; sent++ {
+		switch err := unix.Sendto(sender, nil, unix.MSG_DONTWAIT, to); {
+		case errors.Is(err, unix.EAGAIN):
+			return sent, nil
+		case err != nil:
+			return sent, os.NewSyscallError("sendto", err)
+		}
+	}
+	return sent, nil
 }
 
 // openBound makes a datagram socket that delivers credentials and binds it to path,
