@@ -9,10 +9,11 @@ import (
 	"testing"
 	"time"
 
-	"clntrace/collector/export"
+	"clntrace/collector/otlp"
 	"clntrace/collector/recording"
 	"clntrace/collector/socket"
 	"clntrace/collector/stats"
+	"clntrace/collector/voice"
 )
 
 // TestRedactionReachesWhatCameBeforeStart sends before the options are known.
@@ -33,7 +34,7 @@ func TestRedactionReachesWhatCameBeforeStart(t *testing.T) {
 		t.Fatal(err)
 	}
 	cfg := DefaultConfig()
-	cfg.Endpoint, cfg.SpoolSize, cfg.RedactTags = export.OffEndpoint, 0, []string{"method"}
+	cfg.Endpoint, cfg.SpoolSize, cfg.RedactTags = otlp.OffEndpoint, 0, []string{"method"}
 	for c.Stats(stats.Query{}).Datagrams.Accepted == 0 {
 		runtime.Gosched()
 	}
@@ -70,7 +71,7 @@ func TestStartAndShutdownAtOnce(t *testing.T) {
 			t.Fatal(err)
 		}
 		cfg := DefaultConfig()
-		cfg.Endpoint, cfg.SpoolSize = export.OffEndpoint, 0
+		cfg.Endpoint, cfg.SpoolSize = otlp.OffEndpoint, 0
 		c.Start(cfg, nil)
 		err = c.Shutdown(t.Context())
 		r := c.Stats(stats.Query{})
@@ -121,16 +122,16 @@ func TestDefectsEndNothing(t *testing.T) {
 	n := open(t, Options{SocketProblem: "none is needed"})
 	n.start(t, "off", nil)
 	d := newDecoder(n.Collector)
-	d.started = true
+	d.begun = true
 	datagrams := []socket.Datagram{{Payload: []byte(extendTip(1))}, {Payload: []byte(extendTip(2))}}
 	now := time.Now()
 
 	whole := d.processes
 	d.processes = nil
-	d.decode(datagrams[:1], now)
+	d.pass(datagrams[:1], now)
 	check(t, n.Stats(stats.Query{}), stats.StatusDegraded, "1 datagram was not a span", "a defect of clntrace")
 	d.processes = whole
-	d.safely(func() { d.decode(datagrams[1:], now) })
+	d.safely(func() { d.pass(datagrams[1:], now) })
 	d.safely(func() { panic("boom") })
 
 	counts := n.ledger.Counts()
@@ -147,7 +148,7 @@ func TestDefectAtTheEndDoesNotKeepIt(t *testing.T) {
 	n := open(t, Options{SocketProblem: "it is bound below"})
 	<-n.decoding // nobody else takes what comes
 	path := filepath.Join(t.TempDir(), "t")
-	n.receiver = socket.Open(path, n.log)
+	n.receiver = socket.Open(path, n.log, voice.Plugin)
 	conn, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Net: "unixgram", Name: path})
 	if err != nil {
 		t.Fatal(err)
@@ -160,10 +161,10 @@ func TestDefectAtTheEndDoesNotKeepIt(t *testing.T) {
 	}
 	n.receiver.Close()
 	d := newDecoder(n.Collector)
-	d.collector.table, d.started = nil, true // so that counting panics
+	d.table, d.begun = nil, true // so that counting panics
 	open := true
 	d.safely(func() { open = d.take() })
-	if found := n.defect.Load(); found == nil || len(d.datagrams) != 1 {
+	if found := n.seen.lastDefect.Load(); found == nil || len(d.datagrams) != 1 {
 		t.Fatalf("%d datagrams came, and met %v", len(d.datagrams), found)
 	}
 	if open {

@@ -1,31 +1,41 @@
 // Package collector receives trace spans on a unix datagram socket and exports
 // them over OTLP.
 //
-// A span passes through it in one direction, from room to room. Read the packages
-// in this order; the comment of each says what it takes and gives, what it bounds,
-// and which is next:
+// A span goes down one street, from room to room, and never back. decoder.go is the
+// street; read the packages in its order. The comment of each says what it takes and
+// gives, and what it bounds:
 //
 //	socket     receives the datagram and its sender's credentials
 //	zipkin     decodes it into a span
 //	process    finds out which process sent it
 //	cln        says what it is about: an RPC method, a database statement
-//	correlate  finds the spans that belong to it
+//	parents    notices whether its parent comes
+//	policy     says what of it may be shown and, at the end, whether it may leave
+//	memory     has room for it, or not
 //	stats      counts it
 //	metrics    counts it for OTLP metrics, if they are wanted
+//	correlate  finds the spans that belong to it
 //	export     sends it to an OTLP endpoint
 //	spool      keeps it on disk while the endpoint is away
 //
-// Four packages stand beside that path: recording holds two real recordings, and
-// demo plays them through all of it; text makes text from outside fit to show;
-// defect turns panics into errors. One thing goes against the direction: while
-// the socket is flooded, decoding and exporting hold back (flood.go).
+// Each datagram goes through the rooms from zipkin to memory by itself, and those
+// that were received together enter stats, metrics, correlate and export together. A
+// span is counted when it comes, before anything waits. Spans that correlate adds get
+// their room in memory when they come out of it. Export releases the room of a span
+// when the endpoint or the spool has it; policy and memory are rooms below the others,
+// which know nothing of them.
+//
+// Beside the street stand: recording holds two real recordings, and demo plays them
+// through all of it; text makes text from outside fit to show; voice knows how options
+// are called where clntrace runs; defect turns panics into errors. One thing goes
+// against the direction: while the socket is flooded, decoding and exporting hold back
+// (flood.go).
 //
 // Each room knows the types that it takes and gives, and nothing of the rooms
-// before it. The Collector is the corridor: it opens the rooms, carries spans
-// between them in one goroutine (decoder), and reports on them (report.go). Each
-// room bounds what it holds. A span for which there is no room is dropped and
-// counted, and at every moment every span is in exactly one counter.
+// before it. The Collector opens the rooms (collector.go), gathers what they know for
+// Stats (report.go) and says what is wrong (diagnose.go). Each room bounds what it
+// holds. A span for which there is no room is dropped and counted, and at every moment
+// every span is in exactly one counter.
 //
-// The collector knows nothing of lightningd's JSON-RPC: that is package plugin,
-// the last of the tour. The first room is socket.
+// The collector knows nothing of lightningd's JSON-RPC: that is package plugin.
 package collector

@@ -2,9 +2,13 @@ package collector
 
 import (
 	"fmt"
+	"os"
 
+	"go.opentelemetry.io/otel/sdk/resource"
+
+	"clntrace/collector/export"
 	"clntrace/collector/metrics"
-	"clntrace/collector/socket"
+	"clntrace/collector/process"
 	"clntrace/collector/stats"
 )
 
@@ -14,7 +18,8 @@ func (c *Collector) startMetrics() {
 		return
 	}
 	m, err := metrics.Start(metrics.Options{
-		Config: c.cfg.Config, Version: c.options.Version, Logger: c.log,
+		Config: c.cfg.Config.Config, ServiceName: c.cfg.ServiceName, Version: c.options.Version,
+		Logger: c.log, Voice: c.options.Voice, Resource: c.ownResource(Node{}),
 		Counts:     func() stats.Counts { return c.counts(c.socketStatus()) },
 		SpoolBytes: func() int64 { return c.pipeline.Spool().Bytes },
 	})
@@ -26,6 +31,13 @@ func (c *Collector) startMetrics() {
 	c.metrics.Store(m)
 }
 
+// ownResource is clntrace itself, as the sender of metrics. c.mu is held.
+func (c *Collector) ownResource(n Node) *resource.Resource {
+	n.Version = c.options.Version                                                    // the metrics are clntrace's, not lightningd's
+	self := process.Identity{Name: "clntrace", Known: true, PID: int32(os.Getpid())} //nolint:gosec // pids fit
+	return export.ResourceOf(c.cfg.Config, n, &self)
+}
+
 // moveMetrics sends metrics to the endpoint that spans now go to. c.mu is held.
 func (c *Collector) moveMetrics() {
 	m := c.metrics.Load()
@@ -33,18 +45,8 @@ func (c *Collector) moveMetrics() {
 		return
 	}
 	c.unsent = nil
-	if err := m.Use(c.cfg.Config); err != nil {
+	if err := m.Use(c.cfg.Config.Config); err != nil {
 		c.unsent = fmt.Errorf("they still go to the last endpoint, %w", err)
 		c.log.Error(fmt.Sprintf("metrics: %v", c.unsent))
 	}
-}
-
-// counts adds to the ledger what the receiver has dropped or refused before
-// decoding. Each identity gets the same number on both sides, so it still holds.
-func (c *Collector) counts(link socket.Status) stats.Counts {
-	dropped, refused := int64(link.Dropped), int64(link.Refused) //nolint:gosec // no counter comes near the limit
-	return c.ledger.Counts().Add(stats.Counts{
-		Received: dropped + refused, Bytes: int64(link.DroppedBytes + link.RefusedBytes), //nolint:gosec // as above
-		Refused: refused, Accepted: dropped, DroppedQueueFull: dropped,
-	})
 }

@@ -15,11 +15,9 @@ import (
 	"go.uber.org/goleak"
 	"google.golang.org/grpc"
 
-	"clntrace/collector/export"
-	"clntrace/collector/socket"
-	"clntrace/collector/spool"
+	"clntrace/collector/otlp"
 	"clntrace/collector/stats"
-	"clntrace/collector/zipkin"
+	"clntrace/collector/voice"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -36,7 +34,7 @@ func open(t *testing.T, o Options) *node {
 	if o.SocketPath == "" && o.SocketProblem == "" {
 		o.SocketPath = filepath.Join(t.TempDir(), "trace.sock")
 	}
-	o.Logger = slog.New(slog.NewTextHandler(io.Discard, nil))
+	o.Logger, o.Voice = slog.New(slog.NewTextHandler(io.Discard, nil)), voice.Plugin
 	n := &node{Open(o), o.SocketPath}
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
@@ -52,7 +50,7 @@ func (n *node) start(t *testing.T, endpoint string, change func(*Config), proble
 	cfg := DefaultConfig()
 	cfg.SpoolSize, cfg.BatchDelay = 0, 10*time.Millisecond
 	var err error
-	if cfg.Endpoint, err = export.ParseEndpoint(endpoint); err != nil {
+	if cfg.Endpoint, err = otlp.ParseEndpoint(endpoint); err != nil {
 		t.Fatal(err)
 	}
 	if change != nil {
@@ -155,21 +153,13 @@ func TestNoSocketIsWarnedAbout(t *testing.T) {
 func TestSilenceIsWarnedAbout(t *testing.T) {
 	n := open(t, Options{})
 	n.start(t, "off", nil)
-	later := func(d time.Duration) stats.Report {
-		n.now = func() time.Time { return n.started.Add(d) }
-		return n.Stats(stats.Query{})
-	}
-	if list := about(later(silence-time.Second), "No span has come"); len(list) != 0 {
-		t.Errorf("too early: %q", list)
-	}
-	check(t, later(silence+time.Minute), stats.StatusOK, "No span has come for 6 minutes", "CLN_TRACE_SOCKET="+n.socket, "restart the node")
+	n.now = func() time.Time { return n.started.Add(6 * time.Minute) }
+	check(t, n.Stats(stats.Query{}), stats.StatusOK, "No span has come for 6 minutes", "CLN_TRACE_SOCKET="+n.socket)
 	n.now = time.Now
 	n.send(t, extendTip(1))
-	n.lastSpan.Store(int64(3 * time.Minute)) // as if it had come then
-	if list := about(later(silence+2*time.Minute), "No span has come"); len(list) != 0 {
-		t.Errorf("a span has come: %q", list)
-	}
-	check(t, later(silence+5*time.Minute), stats.StatusOK, "No span has come for 7 minutes")
+	n.seen.lastSpan.Store(int64(3 * time.Minute)) // as if it had come then
+	n.now = func() time.Time { return n.started.Add(10 * time.Minute) }
+	check(t, n.Stats(stats.Query{}), stats.StatusOK, "No span has come for 7 minutes", "does it hang")
 }
 
 func TestRefusedOptionIsWarnedAbout(t *testing.T) {
@@ -201,12 +191,6 @@ func TestUnreachableEndpointIsWarnedAbout(t *testing.T) {
 	}
 }
 
-func TestPlaintextToAnotherHostIsWarnedAbout(t *testing.T) {
-	n := open(t, Options{})
-	n.start(t, "http://192.0.2.1:4317", nil) // an address that is nobody's, and nothing is sent
-	check(t, n.Stats(stats.Query{}), stats.StatusOK, "http://192.0.2.1:4317 unencrypted", "https://")
-}
-
 // tracesOnly is an endpoint that takes no metrics.
 type tracesOnly struct {
 	coltracepb.UnimplementedTraceServiceServer
@@ -234,62 +218,4 @@ func TestEndpointWithoutMetricsIsWarnedAbout(t *testing.T) {
 	}
 	check(t, n.Stats(stats.Query{}), stats.StatusOK,
 		"has not taken metrics since", "unknown service", "Spans are not affected", "clntrace-metrics")
-}
-
-// A spool of 1 MiB is never a whole one full.
-func TestSmallSpoolIsNotCalledEmpty(t *testing.T) {
-	var said warnings
-	judgeSpool(&stats.Report{Spans: stats.Spans{Spooled: 1}}, spool.Status{Bytes: 970_000, Limit: 1 << 20}, &said)
-	if len(said) != 1 || !strings.Contains(said[0], "holds 0.9 of 1 MiB") {
-		t.Errorf("got %q", said)
-	}
-}
-
-// What a test cannot bring about in good time is told to the judge.
-func TestWarningsFromCounts(t *testing.T) {
-	n := open(t, Options{})
-	n.start(t, "off", nil)
-	n.noteMalformed(zipkin.ErrForm)
-	up := socket.Status{Listening: true, Path: n.socket, QueueLimit: 10}
-	full := up
-	full.QueueFull = 14
-	large := full
-	large.QueueLimit = 512
-	crowded := up
-	crowded.QueueLimit, crowded.SenderFull, crowded.SenderBuffer = 512, 3, 212992
-	flooded := up
-	flooded.Dropped = 9
-	for _, tc := range []struct {
-		name  string
-		link  socket.Status
-		spans stats.Spans
-		data  stats.Datagrams
-		parts []string
-
-		export stats.Export
-	}{
-		{"kernel queue", full, stats.Spans{}, stats.Datagrams{}, []string{"The kernel's queue holds 11 datagrams and was full 14 times", "sysctl -w net.unix.max_dgram_qlen=512", "restart clntrace", "Docker", "Kubernetes"}, stats.Export{}},
-		{"large kernel queue", large, stats.Spans{}, stats.Datagrams{}, []string{"The kernel's queue holds 513 datagrams and was full 14 times", "more CPU"}, stats.Export{}},
-		{"a sender's buffer", crowded, stats.Spans{}, stats.Datagrams{}, []string{"(net.core.wmem_default, 212992 bytes) was full 3 times", "queue of 513", "sysctl -w net.core.wmem_default=1048576", "restart the node"}, stats.Export{}},
-		{"missing parents", up, stats.Spans{MissingParents: 32}, stats.Datagrams{}, []string{"32 spans name a parent", "raise net.unix.max_dgram_qlen to 512"}, stats.Export{}},
-		{"missing parents, full queue", full, stats.Spans{MissingParents: 32}, stats.Datagrams{}, []string{"32 spans name a parent", "no room for them: see above"}, stats.Export{}},
-		{"missing parents, full buffer", crowded, stats.Spans{MissingParents: 32}, stats.Datagrams{}, []string{"32 spans name a parent", "no room for them: see above"}, stats.Export{}},
-		{"cut spans", up, stats.Spans{Truncated: 4, Repaired: 3}, stats.Datagrams{}, []string{"4 spans were longer", "3 got their trace id back", "cln.truncated=true"}, stats.Export{}},
-		{"queue of spans", up, stats.Spans{DroppedQueueFull: 5}, stats.Datagrams{}, []string{"5 spans were dropped", "clntrace-queue-size"}, stats.Export{}},
-		{"queue of spans, in a flood", flooded, stats.Spans{DroppedQueueFull: 14}, stats.Datagrams{}, []string{"5 spans were dropped", "clntrace-queue-size"}, stats.Export{}},
-		{"a flood", flooded, stats.Spans{DroppedQueueFull: 9}, stats.Datagrams{}, []string{"dropped", "9 datagrams were", "faster than they could be decoded", n.socket}, stats.Export{}},
-		{"refused by the endpoint", up, stats.Spans{RejectedByBackend: 6}, stats.Datagrams{}, []string{"http://x:1 refused 6 spans for good", "wants credentials", "clntrace-otlp-headers", "HTTP 401"},
-			stats.Export{Endpoint: "http://x:1", Refusal: "HTTP 401 Unauthorized", LastError: "an outage since"}},
-		{"refused before a setconfig", up, stats.Spans{RejectedByBackend: 6}, stats.Datagrams{}, []string{"6 spans are lost that were refused for good before the endpoint or its headers last changed"},
-			stats.Export{Endpoint: "http://x:1"}},
-		{"one of each", up, stats.Spans{Truncated: 1}, stats.Datagrams{}, []string{"1 span was longer"}, stats.Export{}},
-		{"other users", up, stats.Spans{}, stats.Datagrams{Refused: 7}, []string{"7 datagrams came from users", "clntrace-allow-uids"}, stats.Export{}},
-		{"malformed", up, stats.Spans{}, stats.Datagrams{Malformed: 8}, []string{"8 datagrams were not spans", zipkin.ErrForm.Error(), n.socket}, stats.Export{}},
-	} {
-		t.Run(tc.name, func(t *testing.T) {
-			r := stats.Report{Spans: tc.spans, Datagrams: tc.data, Export: tc.export}
-			r.Status, r.Warnings = n.judge(&r, tc.link, time.Time{}, time.Now())
-			check(t, r, stats.StatusOK, tc.parts...)
-		})
-	}
 }

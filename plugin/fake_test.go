@@ -112,8 +112,9 @@ func startNode(t *testing.T, deaf bool) *node {
 	}
 	n.stdin, n.stdout = stdin, stdout
 	lines := newLogQueue()
-	n.plugin = newPlugin(n.spans, lines.logger())
+	n.plugin = newPlugin(n.spans, newLogger(lines))
 	n.plugin.getenv = func(string) string { return "" }
+	n.plugin.environ = func() []string { return nil }
 	if !deaf {
 		n.plugin.farewell = patience
 	}

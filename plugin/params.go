@@ -21,7 +21,7 @@ func paramErrorf(format string, args ...any) error { return paramError{fmt.Error
 // nameParams returns parameters by name, whether they came by name or by
 // position. names are those allowed, in the order of their positions.
 func nameParams(method string, names []string, params json.RawMessage) (map[string]json.RawMessage, error) {
-	allowed := "allowed are " + strings.Join(names, ", ")
+	allowed := "must be one of " + strings.Join(names, ", ")
 	var byName map[string]json.RawMessage
 	if len(params) == 0 || json.Unmarshal(params, &byName) == nil {
 		for name := range byName {
@@ -36,7 +36,7 @@ func nameParams(method string, names []string, params json.RawMessage) (map[stri
 		return nil, paramErrorf("%s: parameters are neither an object nor an array", method)
 	}
 	if len(byPosition) > len(names) {
-		return nil, paramErrorf("%s: got %d parameters, %s", method, len(byPosition), allowed)
+		return nil, paramErrorf("%s: got %d parameters, must be at most %d: %s", method, len(byPosition), len(names), strings.Join(names, ", "))
 	}
 	byName = make(map[string]json.RawMessage, len(byPosition))
 	for i, raw := range byPosition {
@@ -49,7 +49,7 @@ func nameParams(method string, names []string, params json.RawMessage) (map[stri
 // from what was typed, so "20" and 20, or true and "true", must mean the same.
 func scalar(raw json.RawMessage) (string, error) {
 	if len(raw) == 0 || raw[0] == '{' || raw[0] == '[' || string(raw) == "null" {
-		return "", errors.New("allowed is a single value")
+		return "", errors.New("must be a single value")
 	}
 	if raw[0] != '"' {
 		return string(raw), nil

@@ -18,8 +18,8 @@ const (
 	// statsUsage is all that lightning-cli help shows of a plugin's command; it is
 	// printed as it is.
 	statsUsage = "[limit] [sort] [match] [reset] [format]\n" + statsAbout + ".\n" + statsHelp
-	statsAbout = "Show what clntrace receives, exports and loses, and what lightningd spends its time on"
-	statsHelp  = "  limit   rows of operations at most, 0 for none (default 20)\n" +
+	statsAbout = "Show what clntrace receives, exports and loses, and where lightningd's time goes"
+	statsHelp  = "  limit   rows of operations at most (default 20); 0: no rows, only the state\n" +
 		"  sort    total (default), count, avg, p99, max or errors, largest first\n" +
 		"  match   only operations whose process, span or detail holds this text\n" +
 		"  reset   true: the operations start anew after this answer (default false)\n" +
@@ -29,6 +29,9 @@ const (
 	maxLimit     = 100_000 // far above what the collector keeps
 	maxMatch     = 200     // bytes; the longest name and detail are shorter
 )
+
+// StatsHelp is the help on tracestats for a terminal.
+const StatsHelp = "Usage: lightning-cli " + statsMethod + " " + statsUsage + "\n"
 
 // statsParams are the parameters of tracestats, by position.
 var statsParams = []string{"limit", "sort", "match", "reset", "format"}
@@ -59,11 +62,11 @@ func answerStats(source interface {
 	if !req.table {
 		return report, nil
 	}
-	var text bytes.Buffer
-	if err := report.WriteTable(&text); err != nil {
+	var table bytes.Buffer
+	if err := report.WriteTable(&table); err != nil {
 		return nil, fmt.Errorf("writing the table: %w", err)
 	}
-	return statsTable{FormatHint: "simple", Table: strings.TrimRight(text.String(), "\n")}, nil
+	return statsTable{FormatHint: "simple", Table: strings.TrimRight(table.String(), "\n")}, nil
 }
 
 // parseStats reads the parameters of tracestats, by position or by name.
@@ -100,7 +103,7 @@ func parseStats(params json.RawMessage) (statsRequest, error) {
 func (r *statsRequest) setLimit(s string) error {
 	n, err := strconv.Atoi(s)
 	if err != nil || n < 0 || n > maxLimit {
-		return fmt.Errorf("allowed is a whole number from 0 to %d", maxLimit)
+		return fmt.Errorf("must be a whole number from 0 to %d", maxLimit)
 	}
 	r.Limit = n
 	return nil
@@ -114,12 +117,12 @@ func (r *statsRequest) setSort(s string) error {
 	for _, k := range stats.SortKeys {
 		keys = append(keys, string(k))
 	}
-	return errors.New("allowed are " + strings.Join(keys, ", "))
+	return errors.New("must be one of " + strings.Join(keys, ", "))
 }
 
 func (r *statsRequest) setMatch(s string) error {
 	if len(s) > maxMatch {
-		return fmt.Errorf("allowed is text of at most %d bytes", maxMatch)
+		return fmt.Errorf("must be text of at most %d bytes", maxMatch)
 	}
 	r.Match = s
 	return nil
@@ -131,7 +134,7 @@ func (r *statsRequest) setReset(s string) error {
 		r.Reset = s == "true"
 		return nil
 	}
-	return errors.New("allowed are true and false")
+	return errors.New("must be true or false")
 }
 
 func (r *statsRequest) setFormat(s string) error {
@@ -140,5 +143,5 @@ func (r *statsRequest) setFormat(s string) error {
 		r.table = s == "table"
 		return nil
 	}
-	return errors.New("allowed are json and table")
+	return errors.New("must be json or table")
 }

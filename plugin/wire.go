@@ -158,24 +158,24 @@ func (w *wire) admit(f frame, to io.Writer) error {
 			return nil // nobody would read the answer
 		}
 	}
-	text := rewrap(m, alias)
-	if !json.Valid(text) {
+	message := rewrap(m, alias)
+	if !json.Valid(message) {
 		m["params"] = quoteBare(m["params"])
-		text = rewrap(m, alias)
+		message = rewrap(m, alias)
 	}
-	if !json.Valid(text) {
+	if !json.Valid(message) {
 		w.refuse(id, parseError, "the request is not valid JSON")
 		if isRequest {
 			w.release(alias)
 		}
 		return nil
 	}
-	text = append(text, "\n\n"...)
+	message = append(message, "\n\n"...)
 	if isRequest {
-		w.next <- turn{text, answered} // never blocks: it has room for every slot
+		w.next <- turn{message, answered} // never blocks: it has room for every slot
 		return nil
 	}
-	_, err := to.Write(text)
+	_, err := to.Write(message)
 	return err
 }
 

@@ -46,10 +46,19 @@ func TestByHand(t *testing.T) {
 		exit           int
 		stdout, stderr string // patterns; empty: nothing may be written
 	}{
-		{"nothing", nil, 2, "", `(?s)plugin.*CLN_TRACE_SOCKET`},
-		{"unknown argument", []string{"frobnicate"}, 2, "", `(?i)plugin|usage|frobnicate`},
+		{"nothing", nil, 0, `(?s)plugin.*CLN_TRACE_SOCKET`, ""},
+		{"unknown argument", []string{"frobnicate"}, 2, "", `^clntrace: .*'frobnicate'; see 'clntrace help'\n$`},
+		{"misspelt command", []string{"colect", "--socket=s"}, 2, "", `^clntrace: .*'colect'; see 'clntrace help collect'\n$`},
 		{"version", []string{"--version"}, 0, `clntrace.*go1\.\d+`, ""},
-		{"demo with a path, which gRPC has not", []string{"demo", "--otlp-endpoint=http://localhost:4318/v1/traces"}, 2, "", `path.*allowed is http://host:port`},
+		{"version as a word", []string{"version"}, 0, `^clntrace .*go1\.\d+`, ""},
+		{"version of something", []string{"version", "all"}, 2, "", `^clntrace: version takes no 'all'`},
+		{"help on a command", []string{"help", "collect"}, 0, `(?s)^Usage: clntrace collect.*SIGUSR1.*--otlp-endpoint`, ""},
+		{"help on an option", []string{"help", "clntrace-sample-ratio"}, 0, `(?s)clntrace-sample-ratio.*--sample-ratio`, ""},
+		{"help on lightning-cli's command", []string{"help", "tracestats"}, 0, `(?s)lightning-cli tracestats.*format`, ""},
+		{"help on nothing known", []string{"help", "optoins"}, 2, "", `^clntrace: .*'optoins'; see 'clntrace help options'\n$`},
+		{"unknown option of collect", []string{"collect", "--endpoint=off"}, 2, "", `^clntrace collect: --endpoint is not an option, --otlp-endpoint is; see 'clntrace help collect'\n$`},
+		{"unknown option of demo", []string{"demo", "--ca-file=x"}, 2, "", `^clntrace demo: --ca-file is not an option; see 'clntrace help demo'\n$`},
+		{"demo with a path, which gRPC has not", []string{"demo", "--otlp-endpoint=http://localhost:4318/v1/traces"}, 2, "", `path.*must be http://host:port`},
 		{"help", []string{"--help"}, 0, `(?s)CLN_TRACE_SOCKET.*clntrace-otlp-endpoint|clntrace-otlp-endpoint.*CLN_TRACE_SOCKET`, ""},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -77,7 +86,7 @@ func TestByHandLeavesTheSocketAlone(t *testing.T) {
 	t.Parallel()
 	n, r := launchWith(t, nil)
 	before := look(t, n.TraceSocket)
-	if _, _, exit := byHand(t, []string{"CLN_TRACE_SOCKET=" + n.TraceSocket}); exit != 2 {
+	if _, _, exit := byHand(t, []string{"CLN_TRACE_SOCKET=" + n.TraceSocket}); exit != 0 {
 		t.Errorf("exit status %d", exit)
 	}
 	if after := look(t, n.TraceSocket); after != before {
@@ -235,7 +244,7 @@ func startCollect(t *testing.T, socket string, output io.Writer, args ...string)
 }
 
 func TestCollect(t *testing.T) {
-	for _, end := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM} {
+	for _, end := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP} {
 		t.Run(end.String(), func(t *testing.T) {
 			t.Parallel()
 			dir := lightningdtest.Dir(t)

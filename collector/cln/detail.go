@@ -1,7 +1,5 @@
 package cln
 
-import "clntrace/collector/zipkin"
-
 // maxSummaries bounds the cache. A node sends some 400 different statements.
 const maxSummaries = 4096
 
@@ -9,17 +7,23 @@ const maxSummaries = 4096
 // concurrent use. The zero Reader is ready to use.
 type Reader struct{ summaries map[string]string }
 
-// Of returns the detail of s, or "".
-func (r *Reader) Of(s *zipkin.Span) string {
-	switch s.Name {
+// Tags are the tags of a span.
+type Tags interface {
+	// Tag returns the value of the tag named key, or "".
+	Tag(key string) string
+}
+
+// Of returns the detail of a span with that name and those tags, or "".
+func (r *Reader) Of(name string, tags Tags) string {
+	switch name {
 	case SpanRequest:
-		_, method := Path(s.Tag(TagID)).Last()
+		_, method := Path(tags.Tag(TagID)).Last()
 		return method
 	case SpanCommand, SpanBackend:
-		return s.Tag(TagMethod)
+		return tags.Tag(TagMethod)
 	}
-	if IsQuery(s.Name) {
-		if query := s.Tag(TagQuery); query != "" {
+	if IsQuery(name) {
+		if query := tags.Tag(TagQuery); query != "" {
 			return r.summary(query)
 		}
 	}

@@ -3,38 +3,36 @@ package cln
 import (
 	"fmt"
 	"testing"
-
-	"clntrace/collector/zipkin"
 )
 
-func span(name string, tags ...zipkin.Tag) *zipkin.Span {
-	return &zipkin.Span{Name: name, Tags: tags}
-}
+// tags are those of a span, for tests.
+type tags map[string]string
+
+func (t tags) Tag(key string) string { return t[key] }
 
 func TestDetailOfEachKindOfSpan(t *testing.T) {
 	for _, tc := range []struct {
-		name string
-		span *zipkin.Span
-		want string
+		what, span string
+		tags       tags
+		want       string
 	}{
-		{"request of a plugin", span("jsonrpc",
-			zipkin.Tag{Key: "id", Value: "cli:xpay#4021/cln:xpay#824/cln-xpay:getroutes#459"}, zipkin.Tag{Key: "error", Value: "false"}), "getroutes"},
-		{"request with a strange id", span("jsonrpc", zipkin.Tag{Key: "id", Value: "weird-id"}), ""},
-		{"request without an id", span("jsonrpc", zipkin.Tag{Key: "error", Value: "true"}), ""},
-		{"command", span("lightningd/jsonrpc", zipkin.Tag{Key: "method", Value: "listpeers"}), "listpeers"},
-		{"command without a method", span("lightningd/jsonrpc"), ""},
-		{"request to the backend", span("plugin/bitcoind", zipkin.Tag{Key: "method", Value: "getrawblockbyheight"}), "getrawblockbyheight"},
-		{"change", span("db_exec_prepared", zipkin.Tag{Key: "query", Value: "UPDATE vars SET intval=? WHERE name=?;"}), "UPDATE vars"},
-		{"query", span("db_query_prepared", zipkin.Tag{Key: "query", Value: "SELECT rune FROM runes"}), "SELECT runes"},
-		{"statement without its text", span("db_query_prepared"), ""},
-		{"step of a payment", span("payment_continue", zipkin.Tag{Key: "step", Value: "9"}), ""},
-		{"span that bears others' tags", span("extend_tip", zipkin.Tag{Key: "method", Value: "x"}, zipkin.Tag{Key: "query", Value: "SELECT 1"}), ""},
-		{"span without a name", span(""), ""},
+		{"request of a plugin", "jsonrpc", tags{"id": "cli:xpay#4021/cln:xpay#824/cln-xpay:getroutes#459", "error": "false"}, "getroutes"},
+		{"request with a strange id", "jsonrpc", tags{"id": "weird-id"}, ""},
+		{"request without an id", "jsonrpc", tags{"error": "true"}, ""},
+		{"command", "lightningd/jsonrpc", tags{"method": "listpeers"}, "listpeers"},
+		{"command without a method", "lightningd/jsonrpc", nil, ""},
+		{"request to the backend", "plugin/bitcoind", tags{"method": "getrawblockbyheight"}, "getrawblockbyheight"},
+		{"change", "db_exec_prepared", tags{"query": "UPDATE vars SET intval=? WHERE name=?;"}, "UPDATE vars"},
+		{"query", "db_query_prepared", tags{"query": "SELECT rune FROM runes"}, "SELECT runes"},
+		{"statement without its text", "db_query_prepared", nil, ""},
+		{"step of a payment", "payment_continue", tags{"step": "9"}, ""},
+		{"span that bears others' tags", "extend_tip", tags{"method": "x", "query": "SELECT 1"}, ""},
+		{"span without a name", "", nil, ""},
 	} {
-		t.Run(tc.name, func(t *testing.T) {
+		t.Run(tc.what, func(t *testing.T) {
 			var r Reader
 			for range 2 { // the second time from memory
-				if got := r.Of(tc.span); got != tc.want {
+				if got := r.Of(tc.span, tc.tags); got != tc.want {
 					t.Errorf("got %q, want %q", got, tc.want)
 				}
 			}
@@ -46,8 +44,7 @@ func TestReaderForgetsWhenTooManyStatementsCome(t *testing.T) {
 	var r Reader
 	for i := range 3 * maxSummaries {
 		table := fmt.Sprint("t", i)
-		s := span("db_query_prepared", zipkin.Tag{Key: TagQuery, Value: "SELECT 1 FROM " + table})
-		if got, want := r.Of(s), "SELECT "+table; got != want {
+		if got, want := r.Of(spanQuery, tags{TagQuery: "SELECT 1 FROM " + table}), "SELECT "+table; got != want {
 			t.Fatalf("statement %d: got %q, want %q", i, got, want)
 		}
 		if n := len(r.summaries); n > maxSummaries {
@@ -58,19 +55,24 @@ func TestReaderForgetsWhenTooManyStatementsCome(t *testing.T) {
 
 // As in a recording: four of five spans are database statements.
 func BenchmarkReaderOf(b *testing.B) {
-	var spans []*zipkin.Span
+	type span struct {
+		name string
+		tags tags
+	}
+	var spans []span
 	for i, s := range statements(b) {
-		spans = append(spans, span("db_query_prepared", zipkin.Tag{Key: TagQuery, Value: s}))
+		spans = append(spans, span{spanQuery, tags{TagQuery: s}})
 		if i%4 == 0 {
-			spans = append(spans, span("jsonrpc",
-				zipkin.Tag{Key: TagID, Value: "cli:xpay#4021/cln:xpay#824/cln-xpay:getroutes#459/cln:getroutes#828/cln-askrene:listpeerchannels#55"}))
+			spans = append(spans, span{SpanRequest,
+				tags{TagID: "cli:xpay#4021/cln:xpay#824/cln-xpay:getroutes#459/cln:getroutes#828/cln-askrene:listpeerchannels#55"}})
 		}
 	}
 	var r Reader
 	b.ReportAllocs()
 	i := 0
 	for b.Loop() {
-		r.Of(spans[i%len(spans)])
+		s := &spans[i%len(spans)]
+		r.Of(s.name, s.tags)
 		i++
 	}
 }

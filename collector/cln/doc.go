@@ -3,7 +3,7 @@
 // its name, the RPC method of a request or verb and table of a database statement
 // (detail.go, sql.go).
 //
-// It takes spans of package zipkin and gives short texts, by which statistics,
+// It takes the name and the tags of a span and gives short texts, by which statistics,
 // metrics and traces tell operations apart. It caches the summaries of at most
 // maxSummaries statements; a summary has at most maxSummary bytes.
 package cln

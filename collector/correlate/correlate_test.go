@@ -15,6 +15,7 @@ import (
 	"go.uber.org/goleak"
 
 	"clntrace/collector/cln"
+	"clntrace/collector/parents"
 	"clntrace/collector/process"
 	"clntrace/collector/recording"
 	"clntrace/collector/zipkin"
@@ -46,8 +47,11 @@ func decode(t testing.TB, datagrams []recording.Datagram) []*Span {
 		}
 		if processes[d.PID] == nil {
 			processes[d.PID] = newProcess(int32(d.PID), d.Exe)
+			if d.Exe == lightningd.Name {
+				processes[d.PID] = lightningd
+			}
 		}
-		s.Process, s.Detail = processes[d.PID], details.Of(&s.Span)
+		s.Process, s.Detail = processes[d.PID], details.Of(s.Name, s)
 		spans[i] = s
 	}
 	return spans
@@ -56,14 +60,47 @@ func decode(t testing.TB, datagrams []recording.Datagram) []*Span {
 // correlate sends spans through a Correlator, 1 ms apart, and returns all that
 // come out.
 func correlateAll(c *Correlator, spans []*Span) []*Span {
-	now := epoch
+	now, awaited := epoch, parents.New(c.knownParent)
 	for _, s := range spans {
 		now = now.Add(time.Millisecond)
-		c.Observe(s, now)
+		s.Relative = awaited.Observe(s.Process, &s.Span, now)
 		c.Add(s, now)
 	}
 	c.Flush(now)
 	return c.Ready()
+}
+
+// replay sends spans through a Correlator when they ended, and looks for waits that
+// are over as often as the decoder does.
+func replay(c *Correlator, spans []*Span) []*Span {
+	now, awaited := spans[0].End(), parents.New(c.knownParent)
+	next := now
+	for _, s := range spans {
+		for end := s.End(); now.Before(end); {
+			if next.After(end) {
+				now = end
+				break
+			}
+			now, next = next, next.Add(100*time.Millisecond)
+			c.Expire(now)
+		}
+		s.Relative = awaited.Observe(s.Process, &s.Span, now)
+		c.Add(s, now)
+	}
+	c.Flush(now)
+	return c.Ready()
+}
+
+// among returns Options with which each sender of the spans is found.
+func among(spans ...*Span) Options {
+	return Options{Run: run, Child: func(parent int32, name string) *process.Identity {
+		for _, s := range spans {
+			if s.Process.Name == name && s.Process.ParentPID == parent {
+				return s.Process
+			}
+		}
+		return nil
+	}}
 }
 
 func load(t testing.TB, path string) []*Span {
@@ -72,7 +109,7 @@ func load(t testing.TB, path string) []*Span {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return decode(t, list)
+	return decode(t, slices.DeleteFunc(list, func(d recording.Datagram) bool { return len(d.Payload) == 0 })) // notifications
 }
 
 // family is what a set of traces looks like.
@@ -179,7 +216,19 @@ func TestIDsDependOnPathAndRunAlone(t *testing.T) {
 	if got := ids(Run{}, xpay(t)); !slices.Equal(got, want) {
 		t.Error("the run found by the senders' parent is not that of lightningd")
 	}
-	for _, id := range ids(Run{PID: 100, StartTime: 6}, xpay(t)) {
+	later := xpay(t)
+	again := make(map[*process.Identity]*process.Identity)
+	for _, s := range later {
+		if again[s.Process] == nil {
+			p := *s.Process
+			if p.StartTime++; p.ParentPID != 0 {
+				p.ParentStartTime++
+			}
+			again[s.Process] = &p
+		}
+		s.Process = again[s.Process]
+	}
+	for _, id := range ids(Run{PID: 100, StartTime: 6}, later) {
 		if slices.Contains(want, id) {
 			t.Errorf("another run of lightningd makes the same id: %s", id)
 		}
@@ -206,7 +255,7 @@ func TestCorpus(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			before := look(load(t, file))
 			in := load(t, file)
-			out := correlateAll(New(Options{Run: run}), in)
+			out := correlateAll(New(among(in...)), in)
 			after := look(out)
 			if len(out) != len(in)+after.synthetic {
 				t.Errorf("%d spans became %d, %d of them synthesized", len(in), len(out), after.synthetic)
@@ -238,7 +287,7 @@ func TestCorpus(t *testing.T) {
 func newRequest(p *process.Identity, id uint64, path string, start, duration int64) *Span {
 	s := newSpan(p, id, 0, cln.SpanRequest, start, duration)
 	s.Tags = []zipkin.Tag{{Key: cln.TagID, Value: path}, {Key: "error", Value: "false"}}
-	s.Detail = new(cln.Reader).Of(&s.Span)
+	s.Detail = new(cln.Reader).Of(s.Name, s)
 	return s
 }
 
@@ -259,10 +308,11 @@ func spanID(n uint64) (id trace.SpanID) {
 
 func TestTimersOnlyRequestIsItsOwnRoot(t *testing.T) {
 	xpay, askrene := newProcess(1, "cln-xpay"), newProcess(2, "cln-askrene")
-	out := correlateAll(New(Options{Run: run}), []*Span{
+	in := []*Span{
 		newRequest(askrene, 2, "timer/cln-xpay:getroutes#5/cln:getroutes#9/cln-askrene:listpeerchannels#1", 10, 10),
 		newRequest(xpay, 1, "timer/cln-xpay:getroutes#5", 0, 100),
-	})
+	}
+	out := correlateAll(New(among(in...)), in)
 	if len(out) != 2 || out[0].TraceID != out[1].TraceID || out[1].ParentID.IsValid() || out[0].ParentID != out[1].ID {
 		t.Errorf("got %+v and %+v, want the second as the first one's parent and no root added", out[0].Span, out[1].Span)
 	}
@@ -273,9 +323,7 @@ func TestRootIsAddedOnceWhenQuiet(t *testing.T) {
 	p := newProcess(1, "pay")
 	now := epoch
 	add := func(id uint64, start int64, path string) {
-		s := newRequest(p, id, path, start, 10)
-		c.Observe(s, now)
-		c.Add(s, now)
+		c.Add(newRequest(p, id, path, start, 10), now)
 	}
 	add(1, 0, "cli:pay#1/cln:pay#2/pay:a#3")
 	now = now.Add(quiet - time.Millisecond)
@@ -315,9 +363,10 @@ func TestOpenRequestsAreBounded(t *testing.T) {
 		s := newRequest(p, uint64(i+1), fmt.Sprintf("cli:pay#%d/cln:pay#%d/pay:a#1", i, i), int64(i), 1)
 		c.Add(s, epoch)
 	}
+	c.Expire(epoch.Add(pairWait))
 	ready := c.Ready()
-	if len(ready) != maxRequests+20 || c.requests.open.Len() != maxRequests {
-		t.Errorf("%d spans and %d open requests, want the 10 oldest closed", len(ready), c.requests.open.Len())
+	if len(ready) != maxRequests+20 || c.requests.open() != maxRequests {
+		t.Errorf("%d spans and %d open requests, want the 10 oldest closed", len(ready), c.requests.open())
 	}
 	if first := ready[slices.IndexFunc(ready, func(s *Span) bool { return s.Synthetic })]; first.Request != "cli:pay#0" {
 		t.Errorf("%s was closed first", first.Request)
@@ -572,57 +621,6 @@ func TestCutSpanWaitsForItsParentOnlySoLong(t *testing.T) {
 	}
 }
 
-func TestMissingParents(t *testing.T) {
-	p, other := newProcess(1, "a"), newProcess(2, "b")
-	known := spanID(99)
-	type event struct {
-		at         time.Duration
-		process    *process.Identity
-		id, parent uint64
-	}
-	for _, tc := range []struct {
-		what   string
-		events []event
-		want   int64
-	}{
-		{"parent in time", []event{{0, p, 1, 2}, {59 * time.Second, p, 2, 0}}, 0},
-		{"parent late", []event{{0, p, 1, 2}, {61 * time.Second, p, 2, 0}}, 1},
-		{"several children", []event{{0, p, 1, 9}, {0, p, 2, 9}, {time.Second, p, 3, 9}}, 3},
-		{"a parent that is missing its own", []event{{0, p, 1, 2}, {0, p, 2, 3}}, 1},
-		{"the same id in another process", []event{{0, p, 1, 2}, {0, other, 2, 0}}, 1},
-		{"the parent that nobody sends", []event{{0, p, 1, 99}}, 0},
-	} {
-		t.Run(tc.what, func(t *testing.T) {
-			c := New(Options{KnownParent: known})
-			var got int64
-			for _, e := range tc.events {
-				now := epoch.Add(e.at)
-				got += c.Missing(now)
-				c.Observe(newSpan(e.process, e.id, e.parent, "x", 0, 1), now)
-			}
-			if got += c.Missing(epoch.Add(3 * time.Minute)); got != tc.want {
-				t.Errorf("%d are missing, want %d", got, tc.want)
-			}
-			if len(c.kin.children) != 0 || len(c.kin.queue) != c.kin.head {
-				t.Errorf("%d parents are still awaited", len(c.kin.children))
-			}
-		})
-	}
-}
-
-func TestAwaitedParentsAreBounded(t *testing.T) {
-	p := newProcess(1, "a")
-	k := newKin(trace.SpanID{})
-	s := newSpan(p, 1, 2, "x", 0, 1)
-	for i := range maxAwaited + 100 {
-		s.ID, s.ParentID = spanID(uint64(2*i+1)), spanID(uint64(2*i+2))
-		k.observe(s, epoch)
-	}
-	if len(k.children) > maxAwaited || len(k.queue) > maxAwaited {
-		t.Errorf("%d parents are awaited by %d children", len(k.children), len(k.queue))
-	}
-}
-
 func TestHostileIDsDoNoHarm(t *testing.T) {
 	in := load(t, "../../tests/testdata/weird.jsonl.gz")
 	out := correlateAll(New(Options{Run: run}), in)
@@ -670,7 +668,6 @@ func BenchmarkCorrelate(b *testing.B) {
 	for b.Loop() {
 		s := *spans[i%len(spans)]
 		now = now.Add(50 * time.Microsecond)
-		c.Observe(&s, now)
 		c.Add(&s, now)
 		if i++; i%64 == 0 {
 			c.Expire(now)

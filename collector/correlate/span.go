@@ -1,6 +1,8 @@
 package correlate
 
 import (
+	"time"
+
 	"go.opentelemetry.io/otel/trace"
 
 	"clntrace/collector/cln"
@@ -12,11 +14,14 @@ import (
 type Span struct {
 	zipkin.Span
 	Process *process.Identity
-	Detail  string // from package detail
+	Detail  string // from package cln
 
 	// SentTraceID and SentID are the sender's ids, if grouping gave the span others.
 	SentTraceID trace.TraceID
 	SentID      trace.SpanID
+	// Incomplete says that the root was added although something of the request was
+	// known to be open.
+	Incomplete bool
 	// Synthetic says that the span was added here, as the root of a request.
 	Synthetic bool
 	// Request is the first component of the request's id: what a user or timer
@@ -24,7 +29,16 @@ type Span struct {
 	Request string
 	Links   []Link
 
-	relative trace.TraceID // of a relative that came before; zero: none
+	// Relative is the trace of a relative that came before (package parents); zero:
+	// none. A cut span gets it.
+	Relative trace.TraceID
+
+	// Paired says that lightningd's work on this request of a plugin is known: Wait is
+	// the time from the request's start until lightningd began to work on it, and Work
+	// is how long that took. The rest is the answer's way back, and for methods that
+	// lightningd does not answer at once the time until it could.
+	Paired     bool
+	Wait, Work time.Duration
 }
 
 // Relation says why two spans are linked.
@@ -37,7 +51,19 @@ const (
 	// Encloses leads from a request to those that other processes made during it,
 	// where parent ids cannot say so.
 	Encloses Relation = "encloses"
+	// Continues leads from the root of what a request did after its own root had been
+	// added to that root.
+	Continues Relation = "continues"
 )
+
+// Whole is a request as a whole, as an operation of the process that serves it.
+type Whole struct {
+	Process  *process.Identity
+	Method   string // empty if it cannot be read
+	Duration time.Duration
+	Failed   bool
+	TraceID  trace.TraceID
+}
 
 // Link is a relation to a span of another trace.
 type Link struct {

@@ -4,7 +4,7 @@
 //
 // The package takes the two recordings and gives text: the traces that the
 // receiver got, drawn as trees, and the tables of tracestats. It ends within
-// seconds and leaves nothing behind. Next: package plugin.
+// seconds and leaves nothing behind.
 package demo
 
 import (
@@ -15,14 +15,14 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"clntrace/collector"
-	"clntrace/collector/export"
+	"clntrace/collector/otlp"
 	"clntrace/collector/recording"
 	"clntrace/collector/socket"
 	"clntrace/collector/stats"
+	"clntrace/collector/voice"
 )
 
 const (
@@ -45,7 +45,7 @@ var demoNode = collector.Node{ID: "0266e4598d1d3c415f572a8488830b60f7e744ed9235e
 type options struct {
 	version string
 	// endpoint, if set, gets the spans instead of the demo's own receiver.
-	endpoint *export.Endpoint
+	endpoint *otlp.Endpoint
 	// out gets the traces and tables, and log what the collector logs.
 	out, log io.Writer
 	// patience and exportTime are the constants of these names, except in tests.
@@ -73,7 +73,7 @@ func run(ctx context.Context, o options) error {
 			return err
 		}
 		defer r.server.Stop()
-		if cfg.Endpoint, err = export.ParseEndpoint("http://" + r.addr); err != nil {
+		if cfg.Endpoint, err = otlp.ParseEndpoint("http://" + r.addr); err != nil {
 			return err
 		}
 	}
@@ -122,7 +122,7 @@ func play(ctx context.Context, o options, cfg collector.Config, datagrams []reco
 	}
 	c := collector.Open(collector.Options{
 		SocketPath: path, Version: o.version,
-		Logger: slog.New(slog.NewTextHandler(o.log, &slog.HandlerOptions{Level: slog.LevelWarn, ReplaceAttr: ownOption})),
+		Logger: slog.New(slog.NewTextHandler(o.log, &slog.HandlerOptions{Level: slog.LevelWarn})), Voice: voice.Demo,
 	})
 	c.Start(cfg, nil)
 	c.SetNode(demoNode)
@@ -137,26 +137,7 @@ func play(ctx context.Context, o options, cfg collector.Config, datagrams []reco
 	}
 	all := c.Stats(stats.Query{Limit: operationRows})
 	all.Socket = listening // as a node's would still be
-	for i, warning := range all.Warnings {
-		all.Warnings[i] = spoken.Replace(warning)
-	}
 	return &all, lost
-}
-
-// spoken translates what the collector says about the plugin's options for the
-// demo, which has only one of them and always speaks gRPC.
-var spoken = strings.NewReplacer(
-	"Set clntrace-otlp-protocol=http/protobuf, or name", "Name",
-	"clntrace-otlp-endpoint", "--otlp-endpoint",
-	"within clntrace-otlp-timeout", "in time",
-)
-
-// ownOption names the demo's option where the collector names the plugin's.
-func ownOption(_ []string, a slog.Attr) slog.Attr {
-	if a.Key == slog.MessageKey {
-		a.Value = slog.StringValue(spoken.Replace(a.Value.String()))
-	}
-	return a
 }
 
 // play sends the datagrams and waits until c has them.

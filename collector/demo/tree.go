@@ -10,6 +10,8 @@ import (
 
 	"github.com/jedib0t/go-pretty/v6/list"
 	"github.com/jedib0t/go-pretty/v6/text"
+
+	"clntrace/collector/cln"
 )
 
 // Widths of the columns of a tree.
@@ -33,7 +35,7 @@ func (n *node) label() string {
 	switch {
 	case detail == "", detail == n.GetName():
 		return n.GetName()
-	case strings.HasPrefix(n.GetName(), "db_"):
+	case cln.IsQuery(n.GetName()):
 		return detail
 	}
 	return n.GetName() + " " + detail
@@ -98,7 +100,7 @@ func (n *node) foldable() bool {
 	return true
 }
 
-func (n *node) statement() bool { return strings.HasPrefix(n.GetName(), "db_") && len(n.children) == 0 }
+func (n *node) statement() bool { return cln.IsQuery(n.GetName()) && len(n.children) == 0 }
 
 // kind is what nodes that can be folded have in common: the label, or being a
 // database statement.

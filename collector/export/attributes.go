@@ -8,6 +8,7 @@ import (
 
 	"clntrace/collector/cln"
 	"clntrace/collector/correlate"
+	"clntrace/collector/policy"
 )
 
 // Attributes that the semantic conventions have no name for.
@@ -24,17 +25,12 @@ const (
 	keyNetwork      = attribute.Key("cln.network")
 )
 
-// redacted replaces values that the operator does not want to leave the node.
-const redacted = "[redacted]"
-
-const (
-	tagError       = "error"
-	rpcSystemValue = "jsonrpc"
-)
+// rpcSystem is the semantic conventions' name for JSON-RPC, which lightningd speaks.
+const rpcSystem = "jsonrpc"
 
 // describe fills in the name, attributes and links of s. What is derived from a
 // redacted tag is redacted too.
-func (s *readOnlySpan) describe(p *Policy, database attribute.KeyValue) {
+func (s *readOnlySpan) describe(p *policy.Policy, database attribute.KeyValue) {
 	most := 2 // attributes besides the tags, for what a span is about
 	if s.in.Request != "" || s.in.Truncated {
 		most = 6 // and for its relations
@@ -43,11 +39,11 @@ func (s *readOnlySpan) describe(p *Policy, database attribute.KeyValue) {
 	for i := range s.in.Tags {
 		tag := &s.in.Tags[i]
 		switch {
-		case tag.Key == tagError && (tag.Value == "true" || tag.Value == "false"): // the status
+		case tag.Key == cln.TagError && (tag.Value == cln.True || tag.Value == cln.False): // the status
 		case tag.Key == cln.TagQuery:
-			list = append(list, semconv.DBQueryText(p.show(tag.Key, tag.Value)))
+			list = append(list, semconv.DBQueryText(p.Show(tag.Key, tag.Value)))
 		default:
-			list = append(list, attribute.String(tag.Key, p.show(tag.Key, tag.Value)))
+			list = append(list, attribute.String(tag.Key, p.Show(tag.Key, tag.Value)))
 		}
 	}
 	switch {
@@ -67,9 +63,9 @@ func (s *readOnlySpan) describe(p *Policy, database attribute.KeyValue) {
 }
 
 // describeRelations adds what the correlator has found out.
-func (s *readOnlySpan) describeRelations(list []attribute.KeyValue, p *Policy) []attribute.KeyValue {
+func (s *readOnlySpan) describeRelations(list []attribute.KeyValue, p *policy.Policy) []attribute.KeyValue {
 	if s.in.Request != "" {
-		list = append(list, keyRequestRoot.String(p.show(cln.TagID, s.in.Request)))
+		list = append(list, keyRequestRoot.String(p.Show(cln.TagID, s.in.Request)))
 	}
 	if s.in.Synthetic {
 		list = append(list, keySynthetic.Bool(true))
@@ -104,7 +100,7 @@ func links(relations []correlate.Link) []sdktrace.Link {
 }
 
 func appendRPC(list []attribute.KeyValue, method string) []attribute.KeyValue {
-	list = append(list, semconv.RPCSystemNameKey.String(rpcSystemValue))
+	list = append(list, semconv.RPCSystemNameKey.String(rpcSystem))
 	if method != "" {
 		list = append(list, semconv.RPCMethod(method))
 	}

@@ -16,9 +16,11 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"clntrace/collector/defect"
+	"clntrace/collector/otlp"
 	"clntrace/collector/spool"
 	"clntrace/collector/stats"
 	"clntrace/collector/text"
+	"clntrace/collector/voice"
 )
 
 const (
@@ -44,20 +46,14 @@ type ledger interface {
 type delivery struct {
 	ledger  ledger
 	log     *slog.Logger
-	crowded func() bool                 // memory is filling up
-	connect func(Config) (*link, error) // nil link: off
-	stop    context.Context             // canceled: no further attempts
+	crowded func() bool                        // memory is filling up
+	connect func(otlp.Config) (*client, error) // nil client: off
+	stop    context.Context                    // canceled: no further attempts
 
 	endpoint *endpointHealth
 
-	// mu keeps use and Stop apart: a link that came into use after Stop would stay
-	// open. The lock of endpoint is taken while it is held, never the other way round.
-	mu      sync.Mutex
-	stopped bool
-	closing sync.WaitGroup // links that are being closed
-
 	spool   atomic.Pointer[spool.Spool] // nil: none
-	backlog drainage
+	backlog draining
 	slot    chan struct{}  // held by the one new batch that is being sent
 	work    sync.WaitGroup // goroutines beside the SDK's processor
 	left    atomic.Int64   // spans given up after UploadTraces had returned
@@ -65,56 +61,35 @@ type delivery struct {
 
 var _ otlptrace.Client = (*delivery)(nil)
 
-func newDelivery(stop context.Context, l ledger, log *slog.Logger, crowded func() bool) *delivery {
+func newDelivery(stop context.Context, l ledger, log *slog.Logger, v voice.Voice, crowded func() bool) *delivery {
 	return &delivery{
 		ledger: l, log: log, crowded: crowded, connect: connect, stop: stop,
-		endpoint: newEndpointHealth(), backlog: newDrainage(stop), slot: make(chan struct{}, 1),
+		endpoint: newEndpointHealth(v), backlog: newDraining(stop), slot: make(chan struct{}, 1),
 	}
 }
 
 // use makes cfg's endpoint the one for everything that follows, further attempts
 // at the batch under way included. An error means that nothing has changed.
-func (d *delivery) use(cfg Config) error {
-	before, err := d.replaceLink(cfg)
-	if err == nil && cfg.Endpoint.PlaintextRemote() && cfg.Endpoint != before {
-		d.log.Warn(fmt.Sprintf("spans go to %s unencrypted; use https:// unless you trust the network in between", cfg.Endpoint))
-	}
-	return err
-}
-
-// replaceLink is the part of use that must not overlap with Stop. It returns the
-// endpoint that was in use before.
-func (d *delivery) replaceLink(cfg Config) (before Endpoint, err error) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.stopped {
-		return cfg.Endpoint, nil // nothing is sent any more
-	}
+func (d *delivery) use(cfg otlp.Config) error {
 	next, err := d.connect(cfg)
 	if err != nil {
-		return Endpoint{}, err
+		return err
 	}
-	last, before := d.endpoint.replace(next, cfg)
-	if last != nil {
-		d.closing.Go(func() { last.close(context.Background()) }) // after its request, which has a timeout
+	before := d.endpoint.replace(next, cfg)
+	if cfg.Endpoint.PlaintextRemote() && cfg.Endpoint != before {
+		d.log.Warn(fmt.Sprintf("spans go to %s unencrypted; use https:// unless you trust the network in between", cfg.Endpoint))
 	}
-	return before, nil
+	return nil
 }
 
-// Start does nothing: each link is started when it is made.
+// Start does nothing: each client is started when it is made.
 func (d *delivery) Start(context.Context) error { return nil }
 
-// Stop closes all links, after everything under way has ended. It returns the error
+// Stop closes all clients, after everything under way has ended. It returns the error
 // of ctx if that is done first.
 func (d *delivery) Stop(ctx context.Context) error {
 	d.work.Wait() // ends when stop does
-	d.mu.Lock()
-	d.stopped = true
-	d.mu.Unlock()
-	if l, _ := d.endpoint.current(); l != nil {
-		d.closing.Go(func() { l.close(ctx) })
-	}
-	return Await(ctx, &d.closing)
+	return d.endpoint.link.Close(ctx)
 }
 
 // UploadTraces delivers a batch and books its spans. When it returns the batch has
@@ -180,8 +155,8 @@ func (d *delivery) await(ended <-chan error, spans int64) error {
 func (d *delivery) upload(batch []*tracepb.ResourceSpans, spans int64) error {
 	wait := newBackOff()
 	for tries := 0; ; tries++ {
-		l, changed := d.endpoint.current()
-		if l == nil {
+		c, changed := d.endpoint.link.Current()
+		if c == nil {
 			d.ledger.Book(stats.Counts{Pending: -spans, Filtered: spans}, time.Now())
 			return nil
 		}
@@ -196,8 +171,8 @@ func (d *delivery) upload(batch []*tracepb.ResourceSpans, spans int64) error {
 				d.endpoint.noteRetry()
 			}
 		}
-		result, err := d.try(d.stop, l, batch)
-		if d.settle(d.stop, l, stats.Counts{Pending: -spans}, spans, result, err).final() {
+		failure := d.try(d.stop, c, batch)
+		if d.book(d.stop, c, stats.Counts{Pending: -spans}, spans, failure).final() {
 			return nil
 		}
 	}
@@ -210,7 +185,7 @@ func (d *delivery) keep(batch []*tracepb.ResourceSpans, spans int64) (kept bool)
 		return false
 	}
 	defer defect.Catch(func(found error) {
-		d.confess(found)
+		d.report(found)
 		kept = false
 	})
 	body, err := proto.Marshal(&coltracepb.ExportTraceServiceRequest{ResourceSpans: batch})
@@ -233,21 +208,22 @@ func (d *delivery) retryIn(wait *backoff.ExponentialBackOff) time.Duration {
 	return max(min(wait.NextBackOff(), maxRetry), d.endpoint.askedToWait())
 }
 
-// try sends a batch once. A panic on the way, in our code or in the SDK's, counts as
-// a refusal for good, because the next attempt would end the same way.
-func (d *delivery) try(ctx context.Context, l *link, batch []*tracepb.ResourceSpans) (result *attempt, err error) {
-	ctx, result = withAttempt(ctx)
-	defer func() { result.message = text.Brief(result.message) }()
-	defer defect.Catch(func(found error) {
-		result.retryable, err = false, found
-		result.message = found.Error()
-	})
+// try sends a batch once, and returns why it was not taken, or not all of it; nil: it
+// was. A panic on the way, in our code or in the SDK's, rejects it, because the next
+// attempt would end the same way.
+func (d *delivery) try(ctx context.Context, c *client, batch []*tracepb.ResourceSpans) (failure *otlp.Failure) {
+	defer defect.Catch(func(found error) { failure = failureOf(found) })
 	start := time.Now()
-	err = l.client.UploadTraces(ctx, batch)
-	if result.acknowledged {
+	failure = otlp.FailureOf(c.UploadTraces(ctx, batch))
+	if failure == nil || failure.Kind == otlp.Partial {
 		d.endpoint.noteTime(time.Since(start))
 	}
-	return result, err
+	return failure
+}
+
+// failureOf is a defect of ours in the form of a failure.
+func failureOf(found error) *otlp.Failure {
+	return &otlp.Failure{Kind: otlp.Rejected, Reason: text.Brief(found.Error()), Complete: true}
 }
 
 // pause waits, but not longer than until there is another endpoint or the same one
@@ -264,20 +240,14 @@ func (d *delivery) pause(ctx context.Context, wait time.Duration, changed <-chan
 	return true
 }
 
-// settle records what an attempt over l says about the endpoint, and books the
-// batch if the verdict is final. ctx is the one that could end the attempt, and
-// from the ledger entry that takes the spans from where they were.
-func (d *delivery) settle(ctx context.Context, l *link, from stats.Counts, spans int64, result *attempt, err error) verdict {
-	if result.message == "" && err != nil && !result.acknowledged {
-		result.message = text.Brief(err.Error())
-	}
-	v, lines := d.endpoint.note(ctx, l, spans, result)
-	switch v {
-	case taken:
-		rejected := result.rejectedOf(spans)
+// book records what an attempt over c says about the endpoint, and books the batch if
+// the verdict is final. ctx is the one that could end the attempt, and from the ledger
+// entry that takes the spans from where they were.
+func (d *delivery) book(ctx context.Context, c *client, from stats.Counts, spans int64, failure *otlp.Failure) verdict {
+	v, lines := d.endpoint.note(ctx, c, spans, failure)
+	if v.final() {
+		rejected := failure.RejectedOf(spans)
 		d.ledger.Book(from.Add(stats.Counts{Exported: spans - rejected, RejectedByBackend: rejected}), time.Now())
-	case unwanted:
-		d.ledger.Book(from.Add(stats.Counts{RejectedByBackend: spans}), time.Now())
 	}
 	for _, line := range lines {
 		d.log.Warn(line)
@@ -285,11 +255,11 @@ func (d *delivery) settle(ctx context.Context, l *link, from stats.Counts, spans
 	return v
 }
 
-// confess reports a panic that costs no span.
-func (d *delivery) confess(found error) { d.lose(0, found) }
+// report reports a panic that costs no span.
+func (d *delivery) report(found error) { d.reject(0, found) }
 
-// lose books spans that cannot be delivered because of a panic, and reports it.
-func (d *delivery) lose(spans int64, found error) {
+// reject books spans that cannot be delivered because of a panic, and reports it.
+func (d *delivery) reject(spans int64, found error) {
 	lines := d.endpoint.noteDefect(spans, found)
 	d.ledger.Book(stats.Counts{Pending: -spans, RejectedByBackend: spans}, time.Now())
 	for _, line := range lines {

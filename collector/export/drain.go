@@ -12,6 +12,7 @@ import (
 	"clntrace/collector/defect"
 	"clntrace/collector/spool"
 	"clntrace/collector/stats"
+	"clntrace/collector/voice"
 )
 
 const (
@@ -30,22 +31,22 @@ const (
 	maxInARow = 10
 )
 
-// drainage holds the contexts that end the draining of the spool.
-type drainage struct {
+// draining holds the contexts that end the draining of the spool.
+type draining struct {
 	ending context.Context // done: take no further batch
 	end    context.CancelFunc
 	trying context.Context // done: give up the attempt under way
 	giveUp context.CancelFunc
 }
 
-func newDrainage(stop context.Context) (b drainage) {
+func newDraining(stop context.Context) (b draining) {
 	b.ending, b.end = context.WithCancel(stop)
 	b.trying, b.giveUp = context.WithCancel(stop)
 	return b
 }
 
 // openSpool begins to use the spool of cfg and to drain what is in it.
-func (d *delivery) openSpool(cfg Config) {
+func (d *delivery) openSpool(cfg Config, v voice.Voice) {
 	if cfg.SpoolSize <= 0 {
 		return
 	}
@@ -57,6 +58,7 @@ func (d *delivery) openSpool(cfg Config) {
 	s := spool.New(spool.Config{
 		Dir: dir, Limit: int64(cfg.SpoolSize) * mib,
 		FileSpans: int64(cfg.BatchSize), FileBytes: maxRequestBytes,
+		Voice: v,
 	}, d.log, d.spoolChanged)
 	d.spool.Store(s)
 	d.work.Go(func() { d.drain(s) })
@@ -96,7 +98,7 @@ func (d *delivery) drain(s *spool.Spool) {
 	wait := newBackOff()
 	for d.backlog.ending.Err() == nil {
 		if found := d.drainSome(s, wait); found != nil {
-			d.confess(found)
+			d.report(found)
 			d.pause(d.backlog.ending, spoolCheck, nil)
 		}
 	}
@@ -106,10 +108,12 @@ func (d *delivery) drain(s *spool.Spool) {
 // that it panicked.
 func (d *delivery) drainSome(s *spool.Spool, wait *backoff.ExponentialBackOff) (found error) {
 	defer defect.Catch(func(panicked error) { found = panicked })
-	_ = s.Open() // its Status says what is wrong
+	c, changed := d.endpoint.link.Current()
+	if c != nil || s.Exists() { // while nothing is exported, nothing has to be kept
+		_ = s.Open() // its Status says what is wrong
+	}
 	for d.backlog.ending.Err() == nil && s.LookInto() {
 	}
-	l, changed := d.endpoint.current()
 	away := d.endpoint.away()
 	if !away {
 		wait.Reset()
@@ -117,14 +121,14 @@ func (d *delivery) drainSome(s *spool.Spool, wait *backoff.ExponentialBackOff) (
 		return nil
 	}
 	var b *spool.Batch
-	if now, _ := d.endpoint.current(); l != nil && now == l {
+	if now, _ := d.endpoint.link.Current(); c != nil && now == c {
 		b = take(s, away)
 	}
 	if b == nil {
 		d.idle(s, changed)
 		return nil
 	}
-	d.pause(d.backlog.ending, d.deliver(s, l, b), nil)
+	d.pause(d.backlog.ending, d.deliver(s, c, b), nil)
 	return nil
 }
 
@@ -153,7 +157,7 @@ func (d *delivery) idle(s *spool.Spool, changed <-chan struct{}) {
 
 // deliver sends a batch of the spool, and returns how long to wait before the next
 // one.
-func (d *delivery) deliver(s *spool.Spool, l *link, b *spool.Batch) time.Duration {
+func (d *delivery) deliver(s *spool.Spool, c *client, b *spool.Batch) time.Duration {
 	var request coltracepb.ExportTraceServiceRequest
 	if err := proto.Unmarshal(b.Body, &request); err != nil {
 		s.Spoil(b, fmt.Errorf("reading its spans: %w", err))
@@ -163,18 +167,18 @@ func (d *delivery) deliver(s *spool.Spool, l *link, b *spool.Batch) time.Duratio
 	if away {
 		d.endpoint.noteRetry()
 	}
-	result, err := d.try(d.backlog.trying, l, request.GetResourceSpans())
-	switch d.settle(d.backlog.trying, l, stats.Counts{Spooled: -b.Spans}, b.Spans, result, err) {
-	case taken, unwanted:
+	failure := d.try(d.backlog.trying, c, request.GetResourceSpans())
+	switch d.book(d.backlog.trying, c, stats.Counts{Spooled: -b.Spans}, b.Spans, failure) {
+	case taken, rejected:
 		s.Done(b)
-	case void:
+	case pointless:
 		s.Release(b, false)
 		return 0
 	case waiting:
 		if !away && b.Attempts >= maxInARow {
 			s.Postpone(b) // the endpoint takes others, but not this one
 		} else {
-			s.Release(b, result.reached)
+			s.Release(b, failure.Reached)
 		}
 		return 0
 	}

@@ -2,7 +2,9 @@ package export
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -15,6 +17,8 @@ import (
 	"go.opentelemetry.io/otel/exporters/otlp/otlptrace"
 	tracepb "go.opentelemetry.io/proto/otlp/trace/v1"
 
+	"clntrace/collector/otlp"
+	"clntrace/collector/policy"
 	"clntrace/collector/stats"
 )
 
@@ -24,37 +28,39 @@ type fakeClient struct {
 	otlptrace.Client
 
 	mu       sync.Mutex
-	answer   func(ctx context.Context, names []string) attempt
+	answer   func(ctx context.Context, names []string) error
 	got      []string // names, in the order of arrival
 	arrivals []time.Time
 	requests []time.Time
 	largest  int // spans of a request
 }
 
-func acknowledge(context.Context, []string) attempt { return attempt{acknowledged: true} }
+func acknowledge(context.Context, []string) error { return nil }
 
-func unavailable(context.Context, []string) attempt {
-	return attempt{retryable: true, message: "Unavailable: because"}
+func unavailable(context.Context, []string) error {
+	return &otlp.Failure{Kind: otlp.Unavailable, Reason: "Unavailable: because"}
 }
 
-func refuse(context.Context, []string) attempt { return attempt{message: "InvalidArgument: because"} }
+func reject(context.Context, []string) error {
+	return &otlp.Failure{Kind: otlp.Rejected, Reason: "InvalidArgument: because"}
+}
 
 // hang is an endpoint that never answers, and a client that gives up in time.
-func hang(ctx context.Context, _ []string) attempt {
+func hang(ctx context.Context, _ []string) error {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	<-ctx.Done()
-	return attempt{retryable: true, message: ctx.Err().Error()}
+	return &otlp.Failure{Kind: otlp.Unavailable, Reason: ctx.Err().Error()}
 }
 
 // slow takes that long for each request.
-func slow(d time.Duration) func(context.Context, []string) attempt {
-	return func(ctx context.Context, _ []string) attempt {
+func slow(d time.Duration) func(context.Context, []string) error {
+	return func(ctx context.Context, _ []string) error {
 		select {
 		case <-time.After(d):
-			return attempt{acknowledged: true}
+			return nil
 		case <-ctx.Done():
-			return attempt{retryable: true, message: ctx.Err().Error()}
+			return &otlp.Failure{Kind: otlp.Unavailable, Reason: ctx.Err().Error()}
 		}
 	}
 }
@@ -74,10 +80,9 @@ func (f *fakeClient) UploadTraces(ctx context.Context, batch []*tracepb.Resource
 	f.requests = append(f.requests, time.Now())
 	f.largest = max(f.largest, len(names))
 	f.mu.Unlock()
-	a := answer(ctx, names)
-	*attemptOf(ctx) = a
-	if !a.acknowledged {
-		return fmt.Errorf("%s", a.message)
+	err := answer(ctx, names)
+	if f := otlp.FailureOf(err); f != nil && f.Kind != otlp.Partial {
+		return err
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -85,12 +90,12 @@ func (f *fakeClient) UploadTraces(ctx context.Context, batch []*tracepb.Resource
 	for range names {
 		f.arrivals = append(f.arrivals, time.Now())
 	}
-	return nil
+	return err
 }
 
 func (f *fakeClient) Stop(context.Context) error { return nil }
 
-func (f *fakeClient) set(answer func(context.Context, []string) attempt) {
+func (f *fakeClient) set(answer func(context.Context, []string) error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.answer = answer
@@ -129,11 +134,11 @@ func (f *fakeClient) arrival(at int) time.Time {
 
 // connectTo has the next connection go to f.
 func (p *testPipeline) connectTo(f *fakeClient) {
-	p.delivery.connect = func(cfg Config) (*link, error) {
+	p.delivery.connect = func(cfg otlp.Config) (*client, error) {
 		if cfg.Endpoint.Off() {
 			return nil, nil
 		}
-		return &link{client: f}, nil
+		return &client{Client: f}, nil
 	}
 }
 
@@ -247,7 +252,7 @@ func TestFlappingEndpoint(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		begin := time.Now()
 		f := &fakeClient{}
-		f.set(func(ctx context.Context, names []string) attempt {
+		f.set(func(ctx context.Context, names []string) error {
 			if int(time.Since(begin).Seconds())%2 == 1 {
 				return acknowledge(ctx, names)
 			}
@@ -276,15 +281,15 @@ func TestFlappingEndpoint(t *testing.T) {
 func TestAnswersToTheBacklog(t *testing.T) {
 	for _, tc := range []struct {
 		what   string
-		answer func(context.Context, []string) attempt
+		answer func(context.Context, []string) error
 		want   stats.Counts
 	}{
-		{"refused for good", refuse, stats.Counts{RejectedByBackend: 8}},
-		{"partial success", func(context.Context, []string) attempt {
-			return attempt{acknowledged: true, rejected: 1, message: "too old"}
+		{"refused for good", reject, stats.Counts{RejectedByBackend: 8}},
+		{"partial success", func(context.Context, []string) error {
+			return &otlp.Failure{Kind: otlp.Partial, Rejected: 1, Reason: "too old"}
 		}, stats.Counts{Exported: 6, RejectedByBackend: 2}},
-		{"a rejection of more than there was", func(context.Context, []string) attempt {
-			return attempt{acknowledged: true, rejected: 100, message: "too old"}
+		{"a rejection of more than there was", func(context.Context, []string) error {
+			return &otlp.Failure{Kind: otlp.Partial, Rejected: 100, Reason: "too old"}
 		}, stats.Counts{RejectedByBackend: 8}},
 		{"slow", slow(5 * time.Second), stats.Counts{Exported: 8}},
 		{"hangs", hang, stats.Counts{Spooled: 8}},
@@ -309,8 +314,8 @@ func TestAnswersToTheBacklog(t *testing.T) {
 func TestEndpointsWishForTheNextAttempt(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "spool")
 	synctest.Test(t, func(t *testing.T) {
-		f := &fakeClient{answer: func(context.Context, []string) attempt {
-			return attempt{retryable: true, message: "busy", retryAfter: 20 * time.Second}
+		f := &fakeClient{answer: func(context.Context, []string) error {
+			return &otlp.Failure{Kind: otlp.Unavailable, Reason: "busy", RetryAfter: 20 * time.Second}
 		}}
 		p := startSpooling(t, spooling(t, dir), f)
 		p.number(0, 1)
@@ -330,9 +335,9 @@ func TestEndpointsWishForTheNextAttempt(t *testing.T) {
 func TestBatchThatNeverGetsThrough(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "spool")
 	synctest.Test(t, func(t *testing.T) {
-		f := &fakeClient{answer: func(ctx context.Context, names []string) attempt {
+		f := &fakeClient{answer: func(ctx context.Context, names []string) error {
 			if slices.Contains(names, "00000") {
-				return attempt{reached: true, retryable: true, message: "Unavailable: too much for me"}
+				return &otlp.Failure{Kind: otlp.Unavailable, Reached: true, Reason: "Unavailable: too much for me"}
 			}
 			return acknowledge(ctx, names)
 		}}
@@ -394,9 +399,9 @@ func TestShutdownWithASpool(t *testing.T) {
 	const patience = 5 * time.Second
 	for _, tc := range []struct {
 		what       string
-		before, at func(context.Context, []string) attempt // before and at the end
-		took       time.Duration                           // at most
-		exported   int64                                   // at least
+		before, at func(context.Context, []string) error // before and at the end
+		took       time.Duration                         // at most
+		exported   int64                                 // at least
 	}{
 		{"healthy", acknowledge, acknowledge, 500 * time.Millisecond, 200},
 		{"dead", acknowledge, unavailable, 500 * time.Millisecond, 100},
@@ -405,7 +410,7 @@ func TestShutdownWithASpool(t *testing.T) {
 		{"hangs", acknowledge, hang, patience, 100},
 		{"hangs for long", hang, hang, 500 * time.Millisecond, 0},
 		{"slow", acknowledge, slow(time.Second), patience, 100 + 2*4},
-		{"refuses", acknowledge, refuse, 500 * time.Millisecond, 100},
+		{"refuses", acknowledge, reject, 500 * time.Millisecond, 100},
 	} {
 		t.Run(tc.what, func(t *testing.T) {
 			dir := filepath.Join(t.TempDir(), "spool")
@@ -450,23 +455,51 @@ func TestSpoolGoesToTheNewEndpoint(t *testing.T) {
 		p.number(0, 8)
 		time.Sleep(30 * time.Second)
 		off := cfg
-		off.Endpoint = OffEndpoint
-		if err := p.Reconfigure(off, true); err != nil {
+		off.Endpoint = otlp.OffEndpoint
+		if err := p.Connect(off); err != nil {
 			t.Fatal(err)
 		}
+		p.policy = policyOf(off)
 		p.number(8, 2)
 		time.Sleep(time.Minute)
 		p.now("off", stats.Counts{Spooled: 8, Filtered: 2})
 		other := &fakeClient{answer: acknowledge}
 		p.connectTo(other)
-		if err := p.Reconfigure(cfg, true); err != nil {
+		if err := p.Connect(cfg); err != nil {
 			t.Fatal(err)
 		}
+		p.policy = policyOf(cfg)
 		time.Sleep(time.Second)
 		p.now("new endpoint", stats.Counts{Exported: 8, Filtered: 2})
 		if got := other.names(); !slices.Equal(got, numbers(0, 8)) {
 			t.Errorf("got %q", got)
 		}
+		p.shutdown(time.Second)
+	})
+}
+
+// While nothing is exported, no directory is made for what is never kept. It is made
+// as soon as there is an endpoint.
+func TestNoSpoolDirectoryWhileExportIsOff(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "spool")
+	synctest.Test(t, func(t *testing.T) {
+		f := &fakeClient{answer: unavailable}
+		cfg := spooling(t, dir)
+		off := cfg
+		off.Endpoint = otlp.OffEndpoint
+		p := startSpooling(t, off, f)
+		p.number(0, 2)
+		time.Sleep(time.Minute)
+		if _, err := os.Lstat(dir); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("while it is off: %v", err)
+		}
+		if err := p.Connect(cfg); err != nil {
+			t.Fatal(err)
+		}
+		p.policy = policyOf(cfg)
+		p.number(2, 8)
+		time.Sleep(30 * time.Second)
+		p.now("with an endpoint that is away", stats.Counts{Spooled: 8, Filtered: 2})
 		p.shutdown(time.Second)
 	})
 }
@@ -539,7 +572,7 @@ func TestFullSpoolIsCounted(t *testing.T) {
 func TestBackPressureGoesToTheSpool(t *testing.T) {
 	for _, tc := range []struct {
 		what   string
-		answer func(context.Context, []string) attempt
+		answer func(context.Context, []string) error
 	}{
 		{"slow", slow(time.Second)},
 		{"hangs", hang},
@@ -591,7 +624,7 @@ func TestSpoolHoldsNoHeaders(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if strings.Contains(name+string(b), secret) || !strings.Contains(string(b), redacted) {
+		if strings.Contains(name+string(b), secret) || !strings.Contains(string(b), policy.Redacted) {
 			t.Errorf("%s: %q", name, b)
 		}
 	}

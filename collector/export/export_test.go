@@ -2,13 +2,9 @@ package export
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
-	"net"
-	"net/http"
-	"net/http/httptest"
 	"reflect"
 	"runtime"
 	"slices"
@@ -21,21 +17,22 @@ import (
 	"go.opentelemetry.io/otel/attribute"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/trace"
-	coltracepb "go.opentelemetry.io/proto/otlp/collector/trace/v1"
-	tracepb "go.opentelemetry.io/proto/otlp/trace/v1"
 	"go.uber.org/goleak"
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
-	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
-	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"clntrace/collector/cln"
 	"clntrace/collector/correlate"
+	"clntrace/collector/memory"
+	"clntrace/collector/otlp"
+	"clntrace/collector/otlp/otlptest"
+	"clntrace/collector/policy"
 	"clntrace/collector/process"
 	"clntrace/collector/recording"
 	"clntrace/collector/stats"
+	"clntrace/collector/voice"
 	"clntrace/collector/zipkin"
 )
 
@@ -56,133 +53,27 @@ func newSpan(id uint64, name string, tags ...string) *correlate.Span {
 	return s
 }
 
-// backend is an OTLP receiver that answers as it is told.
-type backend struct {
-	coltracepb.UnimplementedTraceServiceServer
-	endpoint Endpoint
-
-	mu      sync.Mutex
-	answers []answer // one for each request; then all is well
-	got     []*tracepb.Span
-	arrived chan struct{} // a token for each request
-	largest int           // request, bytes
-}
-
-// answer is an error or a partial success.
-type answer struct {
-	err      error
-	http     int // status of an HTTP answer; 0: 200
-	header   [2]string
-	rejected int64
-	message  string // of a partial success; "": too many
-	hang     bool
-}
-
-func newBackend(t *testing.T, answers ...answer) *backend {
+func mustParse(t testing.TB, endpoint string) otlp.Endpoint {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	b := &backend{answers: answers, arrived: make(chan struct{}, 1000)}
-	b.endpoint = mustParse(t, "http://"+l.Addr().String())
-	server := grpc.NewServer()
-	coltracepb.RegisterTraceServiceServer(server, b)
-	go func() { _ = server.Serve(l) }()
-	t.Cleanup(server.Stop)
-	return b
-}
-
-func newHTTPBackend(t *testing.T, answers ...answer) *backend {
-	t.Helper()
-	b := &backend{answers: answers, arrived: make(chan struct{}, 1000)}
-	server := httptest.NewServer(http.HandlerFunc(b.serveHTTP))
-	t.Cleanup(server.Close)
-	b.endpoint = mustParse(t, server.URL)
-	return b
-}
-
-func mustParse(t testing.TB, endpoint string) Endpoint {
-	t.Helper()
-	e, err := ParseEndpoint(endpoint)
+	e, err := otlp.ParseEndpoint(endpoint)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return e
 }
 
-func (b *backend) take(in *coltracepb.ExportTraceServiceRequest) answer {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	var a answer
-	if len(b.answers) > 0 {
-		a, b.answers = b.answers[0], b.answers[1:]
-	}
-	b.largest = max(b.largest, proto.Size(in))
-	if a.err == nil && a.http == 0 && !a.hang {
-		for _, r := range in.GetResourceSpans() {
-			for _, s := range r.GetScopeSpans() {
-				b.got = append(b.got, s.GetSpans()...)
-			}
-		}
-	}
-	b.arrived <- struct{}{}
-	return a
-}
-
-func (b *backend) Export(ctx context.Context, in *coltracepb.ExportTraceServiceRequest) (*coltracepb.ExportTraceServiceResponse, error) {
-	a := b.take(in)
-	if a.hang {
-		<-ctx.Done()
-		return nil, status.FromContextError(ctx.Err()).Err()
-	}
-	return a.response(), a.err
-}
-
-func (a answer) response() *coltracepb.ExportTraceServiceResponse {
-	if a.rejected == 0 {
-		return &coltracepb.ExportTraceServiceResponse{}
-	}
-	return &coltracepb.ExportTraceServiceResponse{PartialSuccess: &coltracepb.ExportTracePartialSuccess{
-		RejectedSpans: a.rejected, ErrorMessage: cmp.Or(a.message, "too many"),
-	}}
-}
-
-func (b *backend) serveHTTP(w http.ResponseWriter, r *http.Request) {
-	var body bytes.Buffer
-	_, _ = body.ReadFrom(r.Body)
-	var in coltracepb.ExportTraceServiceRequest
-	if err := proto.Unmarshal(body.Bytes(), &in); err != nil || r.URL.Path != tracesPath {
-		http.Error(w, "bad request", http.StatusBadRequest)
-		return
-	}
-	a := b.take(&in)
-	if a.header[0] != "" {
-		w.Header().Set(a.header[0], a.header[1])
-	}
-	if a.http != 0 {
-		w.WriteHeader(a.http)
-		return
-	}
-	answer, _ := proto.Marshal(a.response())
-	w.Header().Set("Content-Type", "application/x-protobuf")
-	_, _ = w.Write(answer)
-}
-
 // received returns how often each span has arrived, by id.
-func (b *backend) received() map[string]int {
-	b.mu.Lock()
-	defer b.mu.Unlock()
+func received(r *otlptest.Receiver) map[string]int {
 	ids := make(map[string]int)
-	for _, s := range b.got {
+	for _, s := range r.Spans() {
 		ids[fmt.Sprintf("%x", s.GetSpanId())]++
 	}
 	return ids
 }
 
-func config(e Endpoint) Config {
+func config(e otlp.Endpoint) Config {
 	return Config{
-		Endpoint: e, Protocol: ProtocolGRPC, Timeout: time.Minute, Compression: CompressionNone,
+		Config:      otlp.Config{Endpoint: e, Protocol: otlp.ProtocolGRPC, Timeout: time.Minute, Compression: otlp.CompressionNone},
 		SampleRatio: 1, QueueSize: 1000, BatchSize: 100, BatchDelay: 5 * time.Millisecond,
 	}
 }
@@ -191,6 +82,8 @@ func config(e Endpoint) Config {
 type testPipeline struct {
 	*Pipeline
 	ledger stats.Ledger
+	room   *memory.Room
+	policy *policy.Policy
 	log    logBuffer
 	t      *testing.T
 }
@@ -220,32 +113,48 @@ func newTestPipeline(t *testing.T) *testPipeline {
 }
 
 func (p *testPipeline) init() {
-	p.Pipeline = NewPipeline(&p.ledger, slog.New(slog.NewTextHandler(&p.log, nil)), "test")
+	p.room = memory.NewRoom(DefaultQueueSize, SpanOverhead)
+	p.Pipeline = NewPipeline(Options{
+		Ledger: &p.ledger, Room: p.room, Policy: func() *policy.Policy { return p.policy },
+		Logger: slog.New(slog.NewTextHandler(&p.log, nil)), Voice: voice.Plugin, Version: "test",
+	})
 }
 
 func (p *testPipeline) start(cfg Config) *testPipeline {
 	p.t.Helper()
+	p.policy = policyOf(cfg)
+	p.room.SetLimit(cfg.QueueSize)
 	if err := p.Start(cfg); err != nil {
 		p.t.Fatal(err)
 	}
 	return p
 }
 
-// send books spans as accepted and submits those for which there is room.
+func policyOf(cfg Config) *policy.Policy {
+	return policy.New(policy.Config{
+		Off: cfg.Endpoint.Off(), SampleRatio: cfg.SampleRatio, DropSpans: cfg.DropSpans, RedactTags: cfg.RedactTags,
+	})
+}
+
+// send books spans as accepted and submits those for which there is room, unless the
+// endpoint is off.
 func (p *testPipeline) send(spans ...*correlate.Span) {
 	n := int64(len(spans))
 	counts := stats.Counts{Received: n, Accepted: n}
-	var reserved []*correlate.Span
+	var submitted []*correlate.Span
 	for _, s := range spans {
-		if p.Reserve(s) {
+		switch {
+		case p.policy.Verdict(s) != policy.Leaves:
+			counts.Filtered++
+		case p.room.Take(s):
 			counts.Pending++
-			reserved = append(reserved, s)
-		} else {
+			submitted = append(submitted, s)
+		default:
 			counts.DroppedQueueFull++
 		}
 	}
 	p.ledger.Book(counts, time.Now())
-	p.Submit(reserved, time.Now())
+	p.Submit(submitted)
 }
 
 func (p *testPipeline) shutdown(patience time.Duration) int64 {
@@ -290,7 +199,7 @@ func TestEveryMethodOfASpanIsOurOwn(t *testing.T) {
 // attributesOf exports s and returns what of it can be seen.
 func attributesOf(s *correlate.Span, cfg Config, database string) (*readOnlySpan, string) {
 	out := &readOnlySpan{in: s}
-	out.describe(newPolicy(cfg), databaseSystem(database))
+	out.describe(policyOf(cfg), databaseSystem(database))
 	var list []string
 	for _, a := range out.Attributes() {
 		list = append(list, string(a.Key)+"="+a.Value.String())
@@ -337,7 +246,7 @@ func TestAttributes(t *testing.T) {
 		{"other", newSpan(1, "payment_continue", "modifier", "retry"), "", "modifier=retry", trace.SpanKindInternal, "Unset"},
 	} {
 		t.Run(tc.what, func(t *testing.T) {
-			out, got := attributesOf(tc.span, config(OffEndpoint), tc.database)
+			out, got := attributesOf(tc.span, config(otlp.OffEndpoint), tc.database)
 			if got != tc.want {
 				t.Errorf("got  %s\nwant %s", got, tc.want)
 			}
@@ -361,7 +270,7 @@ func TestTruncatedSpanIsARootAndRepairedOneIsNot(t *testing.T) {
 }
 
 func TestRedactionReachesWhatIsDerived(t *testing.T) {
-	cfg := config(OffEndpoint)
+	cfg := config(otlp.OffEndpoint)
 	cfg.RedactTags = []string{"id", "query", "payment_hash", "method"}
 	const secret = "s3cret"
 	request := newSpan(1, "jsonrpc", "id", "cli:"+secret+"#1/cln:x#2/pay:"+secret+"#3")
@@ -371,23 +280,23 @@ func TestRedactionReachesWhatIsDerived(t *testing.T) {
 	command := newSpan(3, "lightningd/jsonrpc", "method", secret)
 	command.Detail = secret
 	for _, s := range []*correlate.Span{request, query, command, newSpan(4, "xpay/payment", "payment_hash", secret)} {
-		if _, got := attributesOf(s, cfg, "sqlite3"); strings.Contains(got, secret) || !strings.Contains(got, redacted) {
+		if _, got := attributesOf(s, cfg, "sqlite3"); strings.Contains(got, secret) || !strings.Contains(got, policy.Redacted) {
 			t.Errorf("%s: %s", s.Name, got)
 		}
-		if got := newPolicy(cfg).Detail(s); strings.Contains(got, secret) {
+		if got := policyOf(cfg).Detail(s); strings.Contains(got, secret) {
 			t.Errorf("%s: detail %s", s.Name, got)
 		}
 	}
 }
 
 func TestRedactionReachesTheNameOfARoot(t *testing.T) {
-	cfg := config(OffEndpoint)
+	cfg := config(otlp.OffEndpoint)
 	cfg.RedactTags = []string{"id"}
 	const secret = "s3cret"
 	root := newSpan(1, secret)
 	root.Synthetic, root.Detail, root.Request = true, secret, "cli:"+secret+"#1"
 	out, got := attributesOf(root, cfg, "")
-	if out.Name() != redacted || strings.Contains(got, secret) {
+	if out.Name() != policy.Redacted || strings.Contains(got, secret) {
 		t.Errorf("name %q, attributes %s", out.Name(), got)
 	}
 	root.Synthetic = false
@@ -399,7 +308,7 @@ func TestRedactionReachesTheNameOfARoot(t *testing.T) {
 func TestLinksCarryTheirRelation(t *testing.T) {
 	s := newSpan(1, "jsonrpc")
 	s.Links = []correlate.Link{{Relation: correlate.ServedBy, TraceID: trace.TraceID{1}, SpanID: trace.SpanID{2}}}
-	out, _ := attributesOf(s, config(OffEndpoint), "")
+	out, _ := attributesOf(s, config(otlp.OffEndpoint), "")
 	got := out.Links()
 	if len(got) != 1 || got[0].SpanContext.SpanID() != s.Links[0].SpanID || !got[0].SpanContext.IsValid() ||
 		!slices.Equal(got[0].Attributes, []attribute.KeyValue{attribute.String("cln.link", "served_by")}) {
@@ -433,7 +342,7 @@ func TestResource(t *testing.T) {
 		}},
 	} {
 		t.Run(tc.what, func(t *testing.T) {
-			cfg := config(OffEndpoint)
+			cfg := config(otlp.OffEndpoint)
 			tc.change(&cfg)
 			got := make(map[string]string)
 			for _, a := range newResources(cfg, node).of(tc.process).Attributes() {
@@ -453,46 +362,46 @@ func TestOutcomes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	grpcError := func(c codes.Code) answer { return answer{err: status.Error(c, "because")} }
+	grpcError := func(c codes.Code) otlptest.Answer { return otlptest.Answer{Err: status.Error(c, "because")} }
 	for _, tc := range []struct {
 		what      string
 		http      bool
-		answers   []answer
+		answers   []otlptest.Answer
 		want      stats.Counts
 		lastError string
 		retries   uint64
 	}{
 		{"acknowledged", false, nil, stats.Counts{Exported: 3}, "", 0},
-		{"unavailable once", false, []answer{grpcError(codes.Unavailable)}, stats.Counts{Exported: 3}, "Unavailable: because", 1},
-		{"exhausted, with a time to come back", false, []answer{{err: retryInfo.Err()}}, stats.Counts{Exported: 3}, "ResourceExhausted: slow down", 1},
-		{"exhausted for good", false, []answer{grpcError(codes.ResourceExhausted)}, stats.Counts{RejectedByBackend: 3}, "ResourceExhausted: because", 0},
-		{"unauthenticated", false, []answer{grpcError(codes.Unauthenticated)}, stats.Counts{RejectedByBackend: 3}, "Unauthenticated: because", 0},
-		{"invalid", false, []answer{grpcError(codes.InvalidArgument)}, stats.Counts{RejectedByBackend: 3}, "InvalidArgument: because", 0},
-		{"partial success", false, []answer{{rejected: 2}}, stats.Counts{Exported: 1, RejectedByBackend: 2}, "too many", 0},
-		{"a partial success that rejects more than there was", false, []answer{{rejected: 9}}, stats.Counts{RejectedByBackend: 3}, "too many", 0},
+		{"unavailable once", false, []otlptest.Answer{grpcError(codes.Unavailable)}, stats.Counts{Exported: 3}, "Unavailable: because", 1},
+		{"exhausted, with a time to come back", false, []otlptest.Answer{{Err: retryInfo.Err()}}, stats.Counts{Exported: 3}, "ResourceExhausted: slow down", 1},
+		{"exhausted for good", false, []otlptest.Answer{grpcError(codes.ResourceExhausted)}, stats.Counts{RejectedByBackend: 3}, "ResourceExhausted: because", 0},
+		{"unauthenticated", false, []otlptest.Answer{grpcError(codes.Unauthenticated)}, stats.Counts{RejectedByBackend: 3}, "Unauthenticated: because", 0},
+		{"invalid", false, []otlptest.Answer{grpcError(codes.InvalidArgument)}, stats.Counts{RejectedByBackend: 3}, "InvalidArgument: because", 0},
+		{"partial success", false, []otlptest.Answer{{Rejected: 2}}, stats.Counts{Exported: 1, RejectedByBackend: 2}, "too many", 0},
+		{"a partial success that rejects more than there was", false, []otlptest.Answer{{Rejected: 9}}, stats.Counts{RejectedByBackend: 3}, "too many", 0},
 		{"acknowledged over HTTP", true, nil, stats.Counts{Exported: 3}, "", 0},
-		{"503 once", true, []answer{{http: 503, header: [2]string{"Retry-After", "0"}}}, stats.Counts{Exported: 3}, "HTTP 503 Service Unavailable", 1},
-		{"429 once", true, []answer{{http: 429}}, stats.Counts{Exported: 3}, "HTTP 429 Too Many Requests", 1},
-		{"400", true, []answer{{http: 400}}, stats.Counts{RejectedByBackend: 3}, "HTTP 400 Bad Request", 0},
-		{"401", true, []answer{{http: 401}}, stats.Counts{RejectedByBackend: 3}, "HTTP 401 Unauthorized", 0},
-		{"500", true, []answer{{http: 500}}, stats.Counts{RejectedByBackend: 3}, "HTTP 500 Internal Server Error", 0},
-		{"partial success over HTTP", true, []answer{{rejected: 2}}, stats.Counts{Exported: 1, RejectedByBackend: 2}, "too many", 0},
+		{"503 once", true, []otlptest.Answer{{Status: 503, Header: "Retry-After: 0"}}, stats.Counts{Exported: 3}, "HTTP 503 Service Unavailable", 1},
+		{"429 once", true, []otlptest.Answer{{Status: 429}}, stats.Counts{Exported: 3}, "HTTP 429 Too Many Requests", 1},
+		{"400", true, []otlptest.Answer{{Status: 400}}, stats.Counts{RejectedByBackend: 3}, "HTTP 400 Bad Request", 0},
+		{"401", true, []otlptest.Answer{{Status: 401}}, stats.Counts{RejectedByBackend: 3}, "HTTP 401 Unauthorized", 0},
+		{"500", true, []otlptest.Answer{{Status: 500}}, stats.Counts{RejectedByBackend: 3}, "HTTP 500 Internal Server Error", 0},
+		{"partial success over HTTP", true, []otlptest.Answer{{Rejected: 2}}, stats.Counts{Exported: 1, RejectedByBackend: 2}, "too many", 0},
 	} {
 		t.Run(tc.what, func(t *testing.T) {
 			t.Parallel()
-			b, cfg := newBackend(t, tc.answers...), Config{}
+			b, cfg := otlptest.StartGRPC(t, tc.answers...), Config{}
 			if tc.http {
-				b = newHTTPBackend(t, tc.answers...)
+				b = otlptest.StartHTTP(t, tc.answers...)
 			}
-			if cfg = config(b.endpoint); tc.http {
-				cfg.Protocol = ProtocolHTTP
+			if cfg = config(mustParse(t, b.URL)); tc.http {
+				cfg.Protocol = otlp.ProtocolHTTP
 			}
 			cfg.BatchSize, cfg.BatchDelay = 3, time.Minute // one request, however slow the machine
 			p := newTestPipeline(t).start(cfg)
 			p.SetNode(Node{})
 			p.send(newSpan(1, "a"), newSpan(2, "b"), newSpan(3, "c"))
 			for range len(tc.answers) + int(tc.retries) {
-				<-b.arrived
+				<-b.Arrived
 			}
 			if left := p.shutdown(time.Minute); left != 0 {
 				t.Errorf("%d spans are left", left)
@@ -503,8 +412,8 @@ func TestOutcomes(t *testing.T) {
 				t.Errorf("last error %q, %d retries, want %q and %d", report.LastError, report.Retries, tc.lastError, tc.retries)
 			}
 			refused := tc.want.RejectedByBackend == 3 && tc.lastError != "too many" // that one is acknowledged
-			if (report.State == StateRefusing) != refused || refused && report.Refusal != tc.lastError {
-				t.Errorf("it is %s, for %q", report.State, report.Refusal)
+			if (report.State == StateRefusing) != refused || refused && !strings.Contains(report.Rejection, tc.lastError) {
+				t.Errorf("it is %s, for %q", report.State, report.Rejection)
 			}
 			if n := strings.Count(p.log.String(), "level=WARN"); (n > 0) != (tc.lastError != "") {
 				t.Errorf("the log has %d warnings:\n%s", n, p.log.String())
@@ -514,112 +423,54 @@ func TestOutcomes(t *testing.T) {
 }
 
 func TestSpansWaitForTheNode(t *testing.T) {
-	b := newBackend(t)
-	p := newTestPipeline(t).start(config(b.endpoint))
+	b := otlptest.StartGRPC(t)
+	p := newTestPipeline(t).start(config(mustParse(t, b.URL)))
 	p.send(newSpan(1, "a"))
 	// The batch is due after 5 ms; give it 20 times that to go out by mistake.
 	select {
-	case <-b.arrived:
+	case <-b.Arrived:
 		t.Fatal("a span went out before the node was known")
 	case <-time.After(100 * time.Millisecond):
 	}
 	p.SetNode(Node{ID: "02ab"})
-	<-b.arrived
+	<-b.Arrived
 	p.shutdown(time.Minute)
 	p.want(stats.Counts{Exported: 1})
 }
 
 func TestEndpointChangesWithoutLosingASpan(t *testing.T) {
-	unavailable := slices.Repeat([]answer{{err: status.Error(codes.Unavailable, "gone")}}, 1000)
-	first, second := newBackend(t, unavailable...), newBackend(t)
-	p := newTestPipeline(t).start(config(first.endpoint))
+	unavailable := slices.Repeat([]otlptest.Answer{{Err: status.Error(codes.Unavailable, "gone")}}, 1000)
+	first, second := otlptest.StartGRPC(t, unavailable...), otlptest.StartGRPC(t)
+	p := newTestPipeline(t).start(config(mustParse(t, first.URL)))
 	p.SetNode(Node{})
 	p.send(newSpan(1, "a"), newSpan(2, "b"))
-	<-first.arrived
-	if err := p.Reconfigure(config(second.endpoint), true); err != nil {
+	<-first.Arrived
+	if err := p.Connect(config(mustParse(t, second.URL))); err != nil {
 		t.Fatal(err)
 	}
-	<-second.arrived
+	<-second.Arrived
 	if left := p.shutdown(time.Minute); left != 0 {
 		t.Errorf("%d spans are left", left)
 	}
-	if got := second.received(); len(got) != 2 {
+	if got := received(second); len(got) != 2 {
 		t.Errorf("the second endpoint has %v", got)
 	}
 	p.want(stats.Counts{Exported: 2})
 }
 
 func TestBadEndpointFilesChangeNothing(t *testing.T) {
-	b := newBackend(t)
-	p := newTestPipeline(t).start(config(b.endpoint))
+	b := otlptest.StartGRPC(t)
+	p := newTestPipeline(t).start(config(mustParse(t, b.URL)))
 	p.SetNode(Node{})
 	bad := config(mustParse(t, "https://localhost:1"))
 	bad.CAFile = "/nonexistent/ca.pem"
-	if err := p.Reconfigure(bad, true); err == nil || !strings.Contains(err.Error(), bad.CAFile) {
+	if err := p.Connect(bad); err == nil || !strings.Contains(err.Error(), bad.CAFile) {
 		t.Errorf("got %v, want an error that names the file", err)
 	}
 	p.send(newSpan(1, "a"))
-	<-b.arrived
+	<-b.Arrived
 	p.shutdown(time.Minute)
 	p.want(stats.Counts{Exported: 1})
-}
-
-func TestPolicy(t *testing.T) {
-	b := newBackend(t)
-	cfg := config(b.endpoint)
-	cfg.DropSpans = []string{"db_*", "extend_tip"}
-	p := newTestPipeline(t).start(cfg)
-	p.SetNode(Node{})
-	p.send(newSpan(1, "db_exec_prepared"), newSpan(2, "extend_tip"), newSpan(3, "extend_tip2"), newSpan(4, "xdb_"))
-	cfg.DropSpans, cfg.SampleRatio = nil, 0
-	<-b.arrived
-	if err := p.Reconfigure(cfg, false); err != nil {
-		t.Fatal(err)
-	}
-	p.send(newSpan(5, "db_exec_prepared"))
-	cfg.SampleRatio, cfg.Endpoint = 1, OffEndpoint
-	if err := p.Reconfigure(cfg, true); err != nil {
-		t.Fatal(err)
-	}
-	p.send(newSpan(6, "a"))
-	p.shutdown(time.Minute)
-	p.want(stats.Counts{Exported: 2, Filtered: 3, SampledOut: 1})
-}
-
-func TestRootIsFilteredWithItsRequests(t *testing.T) {
-	for _, tc := range []struct {
-		pattern string
-		want    bool
-	}{{"jsonrpc", true}, {"json*", true}, {"xpay", true}, {"lightningd/jsonrpc", false}} {
-		cfg := config(mustParse(t, "http://localhost:1"))
-		cfg.DropSpans = []string{tc.pattern}
-		root := newSpan(1, "xpay")
-		root.Synthetic = true
-		if got := newPolicy(cfg).filters(root); got != tc.want {
-			t.Errorf("drop-spans=%s filters the root: %v, want %v", tc.pattern, got, tc.want)
-		}
-	}
-}
-
-func TestSamplingKeepsTracesWhole(t *testing.T) {
-	cfg := config(OffEndpoint)
-	cfg.SampleRatio = 0.3
-	p := newPolicy(cfg)
-	kept := 0
-	const traces = 10000
-	for i := range traces {
-		a, b := newSpan(uint64(i+1), "a"), newSpan(uint64(i+1), "b")
-		b.ID = trace.SpanID{1}
-		if p.samples(a) != p.samples(b) {
-			t.Fatalf("trace %s is cut in two", a.TraceID)
-		}
-		if p.samples(a) {
-			kept++
-		}
-	}
-	if share := float64(kept) / traces; share < 0.27 || share > 0.33 {
-		t.Errorf("kept %.3f of the traces, want 0.3", share)
-	}
 }
 
 func TestFullQueueIsCounted(t *testing.T) {
@@ -639,37 +490,6 @@ func TestFullQueueIsCounted(t *testing.T) {
 			t.Errorf("shutdown with a dead endpoint took %v of the %v it had", took, patience)
 		}
 	})
-}
-
-func TestMemoryIsBoundedInBytes(t *testing.T) {
-	for _, large := range []*correlate.Span{
-		newSpan(1, "jsonrpc", "id", strings.Repeat("x", 2000)),
-		newSpan(1, "jsonrpc", strings.Repeat("x", 2000), ""),
-		newSpan(1, "jsonrpc", slices.Repeat([]string{"x", ""}, 300)...),
-		newSpan(1, strings.Repeat("x", 2000)),
-		newSpan(1, "db_query_prepared", "query", strings.Repeat("x", 2000)),
-	} {
-		p := newTestPipeline(t)
-		p.limit.Store(1 << 30)
-		n := 0
-		for p.Reserve(distinct(large)) {
-			n++
-		}
-		if most := maxQueueBytes / 2000; n > most || n < most/6 {
-			t.Errorf("%d spans of some 2,000 bytes or more have room", n)
-		}
-		p.waiting.Store(0)
-	}
-}
-
-// distinct returns a copy of s that shares no value of a tag with it.
-func distinct(s *correlate.Span) *correlate.Span {
-	c := *s
-	c.Tags = slices.Clone(s.Tags)
-	for i := range c.Tags {
-		c.Tags[i].Value = strings.Clone(c.Tags[i].Value)
-	}
-	return &c
 }
 
 // recorded returns n spans as the collector makes them of what lightningd sent.
@@ -693,7 +513,7 @@ func recorded(t *testing.T, n int) []*correlate.Span {
 		if err := decoder.Decode(datagrams[i%len(datagrams)].Payload, &s.Span); err != nil {
 			t.Fatal(err)
 		}
-		s.Detail = details.Of(&s.Span)
+		s.Detail = details.Of(s.Name, s)
 		c.Add(s, time.Now())
 		spans = append(spans, c.Ready()...)
 	}
@@ -714,27 +534,27 @@ func TestDefaultQueueHasRoomForItsSpans(t *testing.T) {
 	spans := recorded(t, DefaultQueueSize)
 	queued := make([]sdktrace.ReadOnlySpan, len(spans))
 	for i, s := range spans {
-		if !p.Reserve(s) {
+		if !p.room.Take(s) {
 			t.Fatalf("%d recorded spans have room, want %d", i, len(spans))
 		}
 		queued[i] = &readOnlySpan{in: s}
 	}
-	used, reserved := float64(liveHeap()-before), float64(p.waitingBytes.Load())
+	used, reserved := float64(liveHeap()-before), float64(p.room.Bytes())
 	t.Logf("a span takes %.0f bytes, %.0f are reserved", used/DefaultQueueSize, reserved/DefaultQueueSize)
 	if used > 1.1*reserved || used < 0.7*reserved {
 		t.Errorf("%.0f bytes are reserved for %.0f", reserved, used)
 	}
 	for _, s := range queued {
-		p.unreserve(s.(*readOnlySpan).in)
+		p.room.Release(s.(*readOnlySpan).in)
 	}
-	if p.waitingBytes.Load() != 0 || len(p.shared.users) != 0 {
-		t.Errorf("with no span left %d bytes are reserved, %d texts are held", p.waitingBytes.Load(), len(p.shared.users))
+	if p.room.Bytes() != 0 {
+		t.Errorf("with no span left %d bytes are reserved", p.room.Bytes())
 	}
 }
 
 func TestRequestsStayBelowTheServersLimit(t *testing.T) {
-	b := newBackend(t)
-	cfg := config(b.endpoint)
+	b := otlptest.StartGRPC(t)
+	cfg := config(mustParse(t, b.URL))
 	cfg.QueueSize, cfg.BatchSize, cfg.BatchDelay = 4000, 4000, time.Minute
 	p := newTestPipeline(t).start(cfg)
 	p.SetNode(Node{})
@@ -745,11 +565,11 @@ func TestRequestsStayBelowTheServersLimit(t *testing.T) {
 	p.send(spans...)
 	p.shutdown(time.Minute)
 	p.want(stats.Counts{Exported: 4000})
-	if got := b.received(); len(got) != 4000 {
+	if got := received(b); len(got) != 4000 {
 		t.Errorf("%d spans arrived", len(got))
 	}
-	if limit := 4 << 20; b.largest > limit || b.largest < limit/4 {
-		t.Errorf("the largest request has %d bytes, a server takes %d", b.largest, limit)
+	if limit := 4 << 20; b.Largest() > limit || b.Largest() < limit/4 {
+		t.Errorf("the largest request has %d bytes, a server takes %d", b.Largest(), limit)
 	}
 }
 
@@ -778,14 +598,14 @@ func TestRequestsFitIntoASmallSpool(t *testing.T) {
 }
 
 func TestHangingEndpointIsGivenUpAfterTheTimeout(t *testing.T) {
-	b := newBackend(t, answer{hang: true})
-	cfg := config(b.endpoint)
+	b := otlptest.StartGRPC(t, otlptest.Hang())
+	cfg := config(mustParse(t, b.URL))
 	cfg.Timeout = time.Second // enough for the second attempt, on a busy machine too
 	p := newTestPipeline(t).start(cfg)
 	p.SetNode(Node{})
 	p.send(newSpan(1, "a"))
-	<-b.arrived
-	<-b.arrived
+	<-b.Arrived
+	<-b.Arrived
 	p.shutdown(time.Minute)
 	p.want(stats.Counts{Exported: 1})
 	if report, _ := p.Status(); report.Retries == 0 || !strings.HasPrefix(report.LastError, "DeadlineExceeded") {
@@ -797,7 +617,7 @@ func TestPlaintextToAnotherHostIsLoggedOnce(t *testing.T) {
 	cfg := config(mustParse(t, "http://192.0.2.1:4317"))
 	p := newTestPipeline(t).start(cfg)
 	cfg.Headers = map[string]string{"authorization": "other"}
-	if err := p.Reconfigure(cfg, true); err != nil {
+	if err := p.Connect(cfg); err != nil {
 		t.Fatal(err)
 	}
 	if strings.Count(p.log.String(), "unencrypted") != 1 {
@@ -805,79 +625,12 @@ func TestPlaintextToAnotherHostIsLoggedOnce(t *testing.T) {
 	}
 }
 
-func TestParseEndpoint(t *testing.T) {
-	for _, tc := range []struct {
-		in, host, url string
-		tls           bool
-		err           string
-	}{
-		{in: "http://localhost:4317", host: "localhost:4317", url: "http://localhost:4317/v1/traces"},
-		{in: "https://otel.example:4317", host: "otel.example:4317", tls: true, url: "https://otel.example:4317/v1/traces"},
-		{in: "https://otel.example", host: "otel.example:443", tls: true, url: "https://otel.example:443/v1/traces"},
-		{in: "http://otel.example/base/", host: "otel.example:80", url: "http://otel.example:80/base/v1/traces"},
-		{in: "http://otel.example/v1/traces", host: "otel.example:80", url: "http://otel.example:80/v1/traces"},
-		{in: "localhost:4317", host: "localhost:4317", url: "http://localhost:4317/v1/traces"},
-		{in: "[::1]:4317", host: "[::1]:4317", url: "http://[::1]:4317/v1/traces"},
-		{in: "otel.example:4317", host: "otel.example:4317", tls: true, url: "https://otel.example:4317/v1/traces"},
-		{in: "unix:///run/otel.sock", host: "/run/otel.sock", url: "http://localhost/v1/traces"},
-		{in: "", err: "no host and port"},
-		{in: "localhost", err: "no host and port"},
-		{in: "localhost:0", err: "port"},
-		{in: "localhost:x", err: "port"},
-		{in: "ftp://localhost:1", err: "unknown scheme"},
-		{in: "http://user:pw@localhost:1", err: "header"},
-		{in: "http://localhost:1?x", err: "query"},
-		{in: "http://:4317", err: "no host and port"},
-		{in: "unix:relative", err: "absolute path"},
-		{in: "unix:///" + strings.Repeat("x", 107), err: "107"},
-		{in: "unix:///" + strings.Repeat("x", 106), host: "/" + strings.Repeat("x", 106), url: "http://localhost/v1/traces"},
-		{in: "otel_collector-1.example.:4317", host: "otel_collector-1.example.:4317", tls: true, url: "https://otel_collector-1.example.:4317/v1/traces"},
-		{in: "[fe80::1%eth0]:4317", host: "[fe80::1%eth0]:4317", tls: true, url: "https://[fe80::1%25eth0]:4317/v1/traces"},
-		{in: "http//localhost:4317", err: "the host is neither a name nor an address"},
-		{in: "localhost/v1:4317", err: "neither"},
-		{in: "local host:4317", err: "neither"},
-		{in: "token@localhost:4317", err: "neither"},
-		{in: "http://*:4317", err: "neither"},
-		{in: "$HOST:4317", err: "neither"},
-		{in: "localhost:+80", err: "port"},
-	} {
-		t.Run(tc.in, func(t *testing.T) {
-			e, err := ParseEndpoint(tc.in)
-			if tc.err != "" {
-				if err == nil || !strings.Contains(err.Error(), tc.err) || !strings.Contains(err.Error(), "allowed are") {
-					t.Fatalf("got %v, want an error about %q that says what is allowed", err, tc.err)
-				}
-				return
-			}
-			if err != nil || e.host != tc.host || e.tls != tc.tls || e.tracesURL() != tc.url || e.String() != tc.in {
-				t.Errorf("got %+v, %s, %v", e, e.tracesURL(), err)
-			}
-			if want := strings.TrimSuffix(tc.url, "/traces") + "/metrics"; e.MetricsURL() != want {
-				t.Errorf("metrics go to %s, want %s", e.MetricsURL(), want)
-			}
-		})
-	}
-	for _, tc := range []struct{ in, traces, metrics string }{
-		{"http://localhost:4318", "http://localhost:4318/", "http://localhost:4318/v1/metrics"},
-		{"http://localhost:4318/", "http://localhost:4318/", "http://localhost:4318/v1/metrics"},
-		{"http://localhost:4318/v1/traces", "http://localhost:4318/v1/traces", "http://localhost:4318/v1/metrics"},
-		{"https://otel.example/otlp/v1/traces", "https://otel.example:443/otlp/v1/traces", "https://otel.example:443/otlp/v1/metrics"},
-		{"https://otel.example/spans/", "https://otel.example:443/spans/", "https://otel.example:443/v1/metrics"},
-		{"localhost:4318", "http://localhost:4318/v1/traces", "http://localhost:4318/v1/metrics"},
-		{"unix:///run/otel.sock", "http://localhost/v1/traces", "http://localhost/v1/metrics"},
-	} {
-		if e := mustParse(t, tc.in).ForTracesAlone(); e.tracesURL() != tc.traces || e.MetricsURL() != tc.metrics {
-			t.Errorf("%s for traces alone: spans to %s, metrics to %s; want %s, %s", tc.in, e.tracesURL(), e.MetricsURL(), tc.traces, tc.metrics)
-		}
-	}
-	if e := mustParse(t, "off"); !e.Off() || e.String() != "off" {
-		t.Errorf("off is %+v", e)
-	}
-}
-
 func BenchmarkExport(b *testing.B) {
-	p := NewPipeline(new(stats.Ledger), slog.New(slog.DiscardHandler), "bench")
-	if err := p.Start(config(OffEndpoint)); err != nil {
+	p := NewPipeline(Options{
+		Ledger: new(stats.Ledger), Room: memory.NewRoom(DefaultQueueSize, SpanOverhead), Policy: func() *policy.Policy { return nil },
+		Logger: slog.New(slog.DiscardHandler), Version: "bench",
+	})
+	if err := p.Start(config(otlp.OffEndpoint)); err != nil {
 		b.Fatal(err)
 	}
 	s := newSpan(1, "jsonrpc", "id", "cli:pay#1/cln:pay#2/pay:x#3", "error", "false")

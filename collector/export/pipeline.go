@@ -4,7 +4,6 @@ import (
 	"context"
 	"log/slog"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"go.opentelemetry.io/otel/attribute"
@@ -15,103 +14,80 @@ import (
 
 	"clntrace/collector/correlate"
 	"clntrace/collector/defect"
+	"clntrace/collector/memory"
+	"clntrace/collector/otlp"
+	"clntrace/collector/policy"
 	"clntrace/collector/spool"
 	"clntrace/collector/stats"
+	"clntrace/collector/voice"
 )
 
 const (
 	// nodeWait is how long spans wait for the node's id after Start.
 	nodeWait = 5 * time.Second
-	// maxQueueBytes bounds the memory of queued spans. Their number alone does not:
-	// a hostile sender can make each of them ten times as large as usual.
-	maxQueueBytes = 32 << 20
 	// maxRequestBytes keeps requests below the 4 MiB that gRPC servers accept by
 	// default; they would refuse a larger one for good.
 	maxRequestBytes = 2500 << 10
 )
 
+// Options is what a Pipeline needs before its configuration is known.
+type Options struct {
+	Ledger ledger
+	// Room is what the spans that Submit gets have been taken from. The Pipeline
+	// releases it.
+	Room *memory.Room
+	// Policy returns what of spans may be shown. It is asked when a span leaves.
+	Policy  func() *policy.Policy
+	Logger  *slog.Logger
+	Version string // of clntrace
+	// Yield, if set, is called after each request with the time that it took. It may
+	// block, to leave the processor to others.
+	Yield func(worked time.Duration)
+	// Voice names options in what goes wrong.
+	Voice voice.Voice
+}
+
 // Pipeline takes spans from the collector to the endpoint.
 type Pipeline struct {
-	// Yield, if set, is called after each request with the time that it took. It may
-	// block, to leave the processor to others. Set it before Start.
-	Yield func(worked time.Duration)
-
-	ledger   ledger
+	options  Options
 	scope    instrumentation.Scope
 	delivery *delivery
 	abort    context.CancelFunc // ends all deliveries
 
-	limit        atomic.Int64 // spans in memory at most
-	waiting      atomic.Int64 // spans in memory
-	waitingBytes atomic.Int64
-	shared       sharedTexts
-
 	mu        sync.Mutex
-	policy    *Policy // nil before Start
 	processor sdktrace.SpanProcessor
 	exporter  *exporter
 }
 
-// NewPipeline returns a Pipeline with room for DefaultQueueSize spans.
-func NewPipeline(l ledger, log *slog.Logger, version string) *Pipeline {
+// NewPipeline returns a Pipeline that exports nothing until Start.
+func NewPipeline(o Options) *Pipeline {
 	stop, abort := context.WithCancel(context.Background())
-	p := &Pipeline{
-		ledger: l, abort: abort,
-		scope: instrumentation.Scope{Name: "clntrace", Version: version, SchemaURL: semconv.SchemaURL},
+	return &Pipeline{
+		options: o, abort: abort,
+		scope:    instrumentation.Scope{Name: "clntrace", Version: o.Version, SchemaURL: semconv.SchemaURL},
+		delivery: newDelivery(stop, o.Ledger, o.Logger, o.Voice, o.Room.HalfFull),
 	}
-	p.delivery = newDelivery(stop, l, log, p.crowded)
-	p.limit.Store(DefaultQueueSize)
-	return p
 }
 
 // DefaultQueueSize is how many spans wait in memory at most, by default: 4 s of the
 // highest peak seen.
 const DefaultQueueSize = 65536
 
-// Reserve reserves memory for s, and reports whether there was any. Submit, or what
-// it starts, gives it back.
-func (p *Pipeline) Reserve(s *correlate.Span) bool {
-	if p.waiting.Load() >= p.limit.Load() {
-		return false
-	}
-	n := int64(ownSize(s) + p.shared.hold(s))
-	if p.waitingBytes.Load()+n > maxQueueBytes {
-		p.shared.release(s)
-		return false
-	}
-	p.waiting.Add(1)
-	p.waitingBytes.Add(n)
-	return true
-}
-
-func (p *Pipeline) unreserve(s *correlate.Span) {
-	p.waiting.Add(-1)
-	p.waitingBytes.Add(int64(-ownSize(s) - p.shared.release(s)))
-}
-
-// crowded reports whether more than half of the memory for spans is in use. Then
-// there is still time to put batches on disk before spans have to be dropped.
-func (p *Pipeline) crowded() bool {
-	return p.waiting.Load() > p.limit.Load()/2 || p.waitingBytes.Load() > maxQueueBytes/2
-}
-
 // Start makes the Pipeline ready for Submit. An error says what in cfg cannot be
 // used, and means that nothing is exported.
 func (p *Pipeline) Start(cfg Config) error {
-	err := p.delivery.use(cfg)
+	err := p.delivery.use(cfg.Config)
 	if err != nil {
-		cfg.Endpoint = OffEndpoint
-		_ = p.delivery.use(cfg) // off cannot fail
+		cfg.Endpoint = otlp.OffEndpoint
+		_ = p.delivery.use(cfg.Config) // off cannot fail
 	}
-	p.delivery.openSpool(cfg)
+	p.delivery.openSpool(cfg, p.options.Voice)
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.policy = newPolicy(cfg)
-	p.limit.Store(int64(cfg.QueueSize))
 	p.exporter = newExporter(p, cfg)
 	p.processor = sdktrace.NewBatchSpanProcessor(p.exporter,
-		// Room for everything that Reserve admits, so that the SDK never drops a
-		// span: it would not tell us.
+		// Places for everything that there is room for, so that the SDK never drops
+		// a span: it would not tell us.
 		sdktrace.WithMaxQueueSize(max(cfg.QueueSize, DefaultQueueSize)),
 		sdktrace.WithMaxExportBatchSize(cfg.BatchSize),
 		sdktrace.WithBatchTimeout(cfg.BatchDelay),
@@ -120,47 +96,19 @@ func (p *Pipeline) Start(cfg Config) error {
 	return err
 }
 
-// Submit queues spans for the endpoint, or books why they are not sent. They must
-// have a reservation and be booked as pending. Submit does not block.
-func (p *Pipeline) Submit(spans []*correlate.Span, now time.Time) {
+// Submit queues spans for the endpoint. There must be room for them, and they must be
+// booked as pending. Submit does not block.
+func (p *Pipeline) Submit(spans []*correlate.Span) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	var moved stats.Counts
 	for _, s := range spans {
-		switch {
-		case p.policy.filters(s):
-			moved.Filtered++
-		case !p.policy.samples(s):
-			moved.SampledOut++
-		default:
-			p.processor.OnEnd(&readOnlySpan{in: s})
-			continue
-		}
-		moved.Pending--
-		p.unreserve(s)
-	}
-	if moved.Pending != 0 {
-		p.ledger.Book(moved, now)
+		p.processor.OnEnd(&readOnlySpan{in: s})
 	}
 }
 
-// Reconfigure applies what in cfg can change at run time, and connects anew if
-// connection is set. An error says what cannot be used, and means that nothing has
-// changed.
-func (p *Pipeline) Reconfigure(cfg Config, connection bool) error {
-	if connection {
-		if err := p.delivery.use(cfg); err != nil {
-			return err
-		}
-	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.policy = newPolicy(cfg)
-	if p.exporter != nil {
-		p.exporter.policy.Store(p.policy)
-	}
-	return nil
-}
+// Connect sends everything that follows to the endpoint of cfg, with its headers. An
+// error says what cannot be used, and means that nothing has changed.
+func (p *Pipeline) Connect(cfg Config) error { return p.delivery.use(cfg.Config) }
 
 // SetNode says which node the spans are from, and releases those that wait for it.
 func (p *Pipeline) SetNode(n Node) {
@@ -169,13 +117,6 @@ func (p *Pipeline) SetNode(n Node) {
 	if p.exporter != nil {
 		p.exporter.setNode(n)
 	}
-}
-
-// Policy returns the policy now in effect; nil before Start.
-func (p *Pipeline) Policy() *Policy {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.policy
 }
 
 // Status returns the state of the endpoint, and since when it has been unreachable;
@@ -205,7 +146,7 @@ func (p *Pipeline) Shutdown(ctx context.Context) (undelivered int64) {
 	p.mu.Unlock()
 	defer p.abort()
 	if processor == nil {
-		return p.waiting.Load()
+		return p.options.Room.Spans()
 	}
 	// After abort, batches are spooled or fail at once, so the processor needs only
 	// a moment more for the rest of its queue.
@@ -218,7 +159,7 @@ func (p *Pipeline) Shutdown(ctx context.Context) (undelivered int64) {
 	p.delivery.endDrain()
 	_ = processor.Shutdown(grace) // the number of spans left says more than its error
 	p.delivery.closeSpool()
-	return p.waiting.Load() + p.delivery.left.Load()
+	return p.options.Room.Spans() + p.delivery.left.Load()
 }
 
 func remaining(ctx context.Context) time.Duration {
@@ -234,7 +175,6 @@ func remaining(ctx context.Context) time.Duration {
 type exporter struct {
 	pipeline *Pipeline
 	next     *otlptrace.Exporter
-	policy   atomic.Pointer[Policy]
 	largest  int // request, bytes
 
 	ready    chan struct{} // closed when exporting may begin
@@ -251,7 +191,6 @@ var _ sdktrace.SpanExporter = (*exporter)(nil)
 
 func newExporter(p *Pipeline, cfg Config) *exporter {
 	e := &exporter{pipeline: p, cfg: cfg, ready: make(chan struct{}), resources: newResources(cfg, Node{})}
-	e.policy.Store(p.policy)
 	e.largest = maxRequestBytes
 	if cfg.SpoolSize > 0 { // a request must fit into the spool, and leave room for others
 		e.largest = min(e.largest, cfg.SpoolSize<<20/4)
@@ -281,12 +220,12 @@ func (e *exporter) ExportSpans(ctx context.Context, spans []sdktrace.ReadOnlySpa
 		n := e.prepare(spans)
 		if err := e.export(ctx, spans[:n]); err == nil {
 			for _, s := range spans[:n] {
-				e.pipeline.unreserve(s.(*readOnlySpan).in) // Submit queues no other type
+				e.pipeline.options.Room.Release(s.(*readOnlySpan).in) // Submit queues no other type
 			}
 		}
 		spans = spans[n:]
-		if e.pipeline.Yield != nil {
-			e.pipeline.Yield(time.Since(began))
+		if yield := e.pipeline.options.Yield; yield != nil {
+			yield(time.Since(began))
 		}
 	}
 	return nil
@@ -296,7 +235,7 @@ func (e *exporter) ExportSpans(ctx context.Context, spans []sdktrace.ReadOnlySpa
 // panic would end the process.
 func (e *exporter) export(ctx context.Context, spans []sdktrace.ReadOnlySpan) (err error) {
 	defer defect.Catch(func(found error) {
-		e.pipeline.delivery.lose(int64(len(spans)), found)
+		e.pipeline.delivery.reject(int64(len(spans)), found)
 		err = nil
 	})
 	return e.next.ExportSpans(ctx, spans)
@@ -304,7 +243,7 @@ func (e *exporter) export(ctx context.Context, spans []sdktrace.ReadOnlySpan) (e
 
 // prepare fills in as many spans as fit into one request, and returns their number.
 func (e *exporter) prepare(spans []sdktrace.ReadOnlySpan) (n int) {
-	p := e.policy.Load()
+	p := e.pipeline.options.Policy()
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	request := 0
@@ -322,10 +261,10 @@ func (e *exporter) prepare(spans []sdktrace.ReadOnlySpan) (n int) {
 
 // fillIn fills in one span. If that panics, the span is exported as it is. The
 // caller holds e.mu.
-func (e *exporter) fillIn(s *readOnlySpan, p *Policy) {
+func (e *exporter) fillIn(s *readOnlySpan, p *policy.Policy) {
 	defer defect.Catch(func(found error) {
 		s.attributes, s.links = nil, nil
-		e.pipeline.delivery.confess(found)
+		e.pipeline.delivery.report(found)
 	})
 	s.scope = &e.pipeline.scope
 	s.resource = e.resources.of(s.in.Process)

@@ -13,7 +13,6 @@ import (
 
 	"clntrace/collector/cln"
 	"clntrace/collector/correlate"
-	"clntrace/collector/zipkin"
 )
 
 // readOnlySpan is a span of another process in the form that the SDK exports. What
@@ -35,34 +34,15 @@ type readOnlySpan struct {
 
 var _ sdktrace.ReadOnlySpan = (*readOnlySpan)(nil)
 
-// What a span takes in memory besides its text. The text is up to the sender: a
-// datagram has room for 2 kB of it, or for 300 tags without any.
-const (
-	allocated = 16 // bytes, to multiples of which Go rounds up sizes like these
-	fixedSize = (int(unsafe.Sizeof(correlate.Span{}))+allocated-1)/allocated*allocated +
-		(int(unsafe.Sizeof(readOnlySpan{}))+allocated-1)/allocated*allocated +
-		int(unsafe.Sizeof(sdktrace.ReadOnlySpan(nil))) // in the SDK's queue
-	tagSize = int(unsafe.Sizeof(zipkin.Tag{}))
-)
-
-// ownSize estimates how many bytes s alone takes in memory: everything but the text
-// of statements, which many spans share.
-func ownSize(s *correlate.Span) int {
-	n := fixedSize + len(s.Name) + len(s.Detail) + tagSize*len(s.Tags)
-	for i := range s.Tags {
-		n += len(s.Tags[i].Key)
-		if s.Tags[i].Key != cln.TagQuery {
-			n += len(s.Tags[i].Value)
-		}
-	}
-	return n
-}
+// SpanOverhead is how many bytes a span that waits for export takes, besides itself:
+// its form for the SDK, and a place in the SDK's queue.
+const SpanOverhead = int(unsafe.Sizeof(readOnlySpan{})) + int(unsafe.Sizeof(sdktrace.ReadOnlySpan(nil)))
 
 // requestSize estimates, rather too high, how many bytes s takes in an export
 // request, where nothing is shared.
 func requestSize(s *correlate.Span) int {
-	const fixed, link = 500, 100
-	n := fixed + len(s.Name) + len(s.Detail) + len(s.Request) + tagSize*len(s.Tags) + link*len(s.Links)
+	const fixed, tag, link = 500, 32, 100
+	n := fixed + len(s.Name) + len(s.Detail) + len(s.Request) + tag*len(s.Tags) + link*len(s.Links)
 	for i := range s.Tags {
 		n += len(s.Tags[i].Key) + len(s.Tags[i].Value)
 	}

@@ -7,8 +7,6 @@
 //
 // The package takes the pid of a datagram and gives an Identity. It caches the
 // maxIdentities that were used last, and looks at /proc again after recheck.
-//
-// The next room is request.
 package process
 
 import (

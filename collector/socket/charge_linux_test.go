@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"clntrace/collector/voice"
 )
 
 // inNamespace runs f where the kernel's queue has that limit: as root, in a
@@ -65,7 +67,7 @@ func TestFullBufferOfASenderIsNoticed(t *testing.T) {
 // been found full that often, unless most is as many as can be.
 func overfill(t *testing.T, size, most int, senderFull uint64) (sent int) {
 	path := filepath.Join(tempDir(t), "t")
-	s, err := bind(path, false)
+	s, err := bind(path, false, voice.Plugin)
 	if err != nil {
 		t.Error(err)
 		return 0

@@ -6,6 +6,8 @@ import (
 	"runtime"
 	"sync"
 	"time"
+
+	"clntrace/collector/voice"
 )
 
 const (
@@ -52,6 +54,7 @@ type Status struct {
 type Receiver struct {
 	path     string
 	log      *slog.Logger
+	voice    voice.Voice
 	queue    *ring
 	pressure pressure
 
@@ -70,12 +73,12 @@ type Receiver struct {
 	closeOnce sync.Once
 }
 
-// Open binds a socket at path. If that fails, Status says why, and the Receiver
-// tries again every checkInterval.
-func Open(path string, log *slog.Logger) *Receiver {
+// Open binds a socket at path. If that fails, Status says why, in the words of v, and
+// the Receiver tries again every checkInterval.
+func Open(path string, log *slog.Logger, v voice.Voice) *Receiver {
 	probeReceiving()
 	r := &Receiver{
-		path: path, log: log, queue: newRing(),
+		path: path, log: log, voice: v, queue: newRing(),
 		reading: make(chan func()), thread: make(chan int, 1),
 		closing: make(chan struct{}), closed: make(chan struct{}),
 	}
@@ -227,7 +230,7 @@ func (r *Receiver) check() {
 		r.socket, lost = nil, true
 	}
 	before := r.problem
-	s, err := bind(r.path, r.public)
+	s, err := bind(r.path, r.public, r.voice)
 	r.shut = nil // bind opens a public socket to all, or fails
 	if err == nil {
 		r.socket, r.limit = s, s.queueLimit

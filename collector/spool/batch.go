@@ -178,7 +178,7 @@ func (s *Spool) Done(b *Batch) {
 	s.taken = nil
 	if s.drop(b.file) && s.dir != nil {
 		if err := s.dir.remove(b.file.name()); err != nil {
-			s.log.Warn(fmt.Sprintf("%v; the next run will send %s again", explain(s.cfg.Dir, err), text.Number(b.Spans, "span", "spans")))
+			s.log.Warn(fmt.Sprintf("%v; the next run will send %s again", explain(s.cfg.Dir, err, s.cfg.Voice), text.Number(b.Spans, "span", "spans")))
 		} else {
 			_ = s.report(nil) // if the spool was full, it no longer is
 		}

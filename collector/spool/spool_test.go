@@ -15,6 +15,8 @@ import (
 
 	"go.uber.org/goleak"
 	"golang.org/x/sys/unix"
+
+	"clntrace/collector/voice"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -32,7 +34,7 @@ type testSpool struct {
 
 // roomy is a Config in whose way nothing comes.
 func roomy(dir string) Config {
-	return Config{Dir: dir, Limit: 64 << 20, FileSpans: 2048, FileBytes: 1 << 20}
+	return Config{Dir: dir, Limit: 64 << 20, FileSpans: 2048, FileBytes: 1 << 20, Voice: voice.Plugin}
 }
 
 func newSpool(t testing.TB, cfg Config) *testSpool {

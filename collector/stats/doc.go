@@ -6,6 +6,4 @@
 // It keeps at most MaxOperations operations, counts all others as one more,
 // (other), and keeps the maxProcesses processes seen last. The percentiles of an
 // operation take at most some 7 KiB.
-//
-// The next room is metrics.
 package stats

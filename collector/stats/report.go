@@ -79,7 +79,8 @@ type Export struct {
 	Retries     uint64     `json:"retries"`      // further attempts at a request
 	LastSuccess *time.Time `json:"last_success"` // null: none yet
 	LastError   string     `json:"last_error"`
-	Refusal     string     `json:"-"`      // why spans were last refused for good
+	Outage      string     `json:"-"`      // why the endpoint takes no spans, and what to do
+	Rejection   string     `json:"-"`      // why it last rejected spans, and what to do
 	AvgMS       float64    `json:"avg_ms"` // from request to acknowledgement
 	P99MS       float64    `json:"p99_ms"`
 }

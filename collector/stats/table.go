@@ -10,6 +10,7 @@ import (
 	"github.com/jedib0t/go-pretty/v6/table"
 	tabletext "github.com/jedib0t/go-pretty/v6/text"
 
+	"clntrace/collector/cln"
 	"clntrace/collector/text"
 )
 
@@ -227,15 +228,15 @@ func (r Report) operationRows(header table.Row) (rows []table.Row, width int) {
 }
 
 // what names an operation in few columns. It leaves out what is obvious: the span
-// name of a database statement, and "lightningd/" where the process says it.
+// name of a database statement, and lightningd's own name where the process says it.
 func (o Operation) what() string {
 	switch {
 	case o.Detail == "":
 		return o.Span
-	case strings.HasPrefix(o.Span, "db_"), o.Span == "":
+	case cln.IsQuery(o.Span), o.Span == "":
 		return o.Detail
-	case o.Process == "lightningd":
-		return strings.TrimPrefix(o.Span, "lightningd/") + " " + o.Detail
+	case o.Process == cln.Daemon:
+		return cln.ShortName(o.Span) + " " + o.Detail
 	}
 	return o.Span + " " + o.Detail
 }

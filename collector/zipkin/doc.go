@@ -11,6 +11,4 @@
 // The package takes a datagram's bytes and gives a Span, or an error that says why
 // it is not one. Strings that recur are shared between spans; at most maxInterned
 // bytes of them are kept.
-//
-// The next room is process.
 package zipkin

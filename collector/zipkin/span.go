@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"go.opentelemetry.io/otel/trace"
+
+	"clntrace/collector/cln"
 )
 
 // Span is one completed span, as its sender described it. All its text is valid
@@ -14,7 +16,7 @@ type Span struct {
 	ID          trace.SpanID
 	ParentID    trace.SpanID // zero for a root
 	Name        string
-	ServiceName string // "lightningd", whichever process sent it
+	ServiceName string // cln.Daemon, whichever process sent it
 	Timestamp   int64  // start, µs since the Unix epoch
 	Duration    int64  // µs
 	Tags        []Tag
@@ -42,7 +44,7 @@ func (s *Span) Tag(key string) string {
 }
 
 // Failed reports whether the sender marked the span as an error.
-func (s *Span) Failed() bool { return s.Tag("error") == "true" }
+func (s *Span) Failed() bool { return s.Tag(cln.TagError) == cln.True }
 
 // Reasons why a datagram is not a span.
 var (

@@ -3,6 +3,7 @@ package zipkin
 import (
 	"bytes"
 
+	"clntrace/collector/cln"
 	"clntrace/collector/text"
 )
 
@@ -123,20 +124,10 @@ func (d *Decoder) decodeTag(t *Tag, b []byte, cut bool) bool {
 	switch {
 	case cut:
 		t.Value = text.Clean(text.TrimRune(value)) + ellipsis
-	case repeats(t.Key):
+	case cln.Recurs(t.Key):
 		t.Value = d.texts.intern(value)
 	default:
 		t.Value = text.Clean(value)
 	}
 	return true
-}
-
-// repeats reports whether the values of a tag recur, so that they are worth
-// sharing. Those of other tags (id, payment_hash) are nearly all unique.
-func repeats(key string) bool {
-	switch key {
-	case "query", "method", "error", "modifier", "step":
-		return true
-	}
-	return false
 }

@@ -1,0 +1,261 @@
+package collector
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"clntrace/collector/export"
+	"clntrace/collector/socket"
+	"clntrace/collector/spool"
+	"clntrace/collector/stats"
+	"clntrace/collector/text"
+	"clntrace/collector/voice"
+)
+
+// facts are what diagnose goes by.
+type facts struct {
+	report    stats.Report // all but its Status and Warnings
+	link      socket.Status
+	spool     spool.Status
+	config    Config
+	problems  []string      // sentences about options that cannot be used
+	outage    time.Time     // since when the endpoint takes no spans; zero: it does
+	silent    time.Duration // since the last span or, if none has come, since Open
+	spansCame bool
+	malformed error // what was wrong with the last datagram that was no span; nil: none
+	defect    error // the last one found; nil: none
+	metrics   metricsFacts
+	voice     voice.Voice
+}
+
+// metricsFacts are the facts about OTLP metrics.
+type metricsFacts struct {
+	unsent error     // why they are not sent, or go to another endpoint than spans; nil: neither
+	outage time.Time // since when the endpoint takes none; zero: it does, or they are not wanted
+	reason string    // of the outage
+}
+
+// diagnose finds what is wrong, and says it in one word and in sentences that name
+// the remedy. It depends on nothing but f.
+func diagnose(f facts) (stats.Status, []string) {
+	d := diagnosis{facts: f, warnings: []string{}} // in JSON an empty list, not null
+	d.outageOfSpans()
+	d.socketAndOptions()
+	d.silence()
+	d.kernel()
+	d.relatives()
+	d.otherUsers()
+	d.memory()
+	d.disk()
+	d.rejections()
+	d.decoding()
+	d.metricsSent()
+	if f.config.Endpoint.PlaintextRemote() {
+		d.warn("Spans go to %s unencrypted. Use https:// unless you trust the network in between.", f.config.Endpoint)
+	}
+	return f.status(), d.warnings
+}
+
+// status sums up.
+func (f *facts) status() stats.Status {
+	switch {
+	case f.link.Problem != "", len(f.problems) > 0, f.report.Export.State == export.StateRefusing:
+		return stats.StatusDegraded
+	case !f.outage.IsZero():
+		return stats.StatusBackendUnreachable
+	}
+	return stats.StatusOK
+}
+
+// diagnosis is what has been found so far.
+type diagnosis struct {
+	facts
+	warnings []string
+}
+
+func (d *diagnosis) warn(format string, args ...any) {
+	d.warnings = append(d.warnings, fmt.Sprintf(format, args...))
+}
+
+// advice is a sentence that names options, in place of its %s, to follow another
+// sentence. It is empty if one of them cannot be set where this is said.
+func (d *diagnosis) advice(format string, options ...string) string {
+	names := make([]any, len(options))
+	for i, name := range options {
+		if !d.voice.Has(name) {
+			return ""
+		}
+		names[i] = d.voice.Option(name)
+	}
+	return " " + fmt.Sprintf(format, names...)
+}
+
+func (d *diagnosis) outageOfSpans() {
+	if !d.outage.IsZero() {
+		d.warn("%s has not taken spans since %s: %s. Spans wait while there is room.",
+			d.report.Export.Endpoint, d.outage.UTC().Format(time.RFC3339), d.report.Export.Outage)
+	}
+}
+
+// socketAndOptions tells what keeps clntrace from working at all.
+func (d *diagnosis) socketAndOptions() {
+	if d.link.Problem != "" {
+		d.warn("No span can be received: %s.", d.link.Problem)
+	}
+	for i, problem := range d.problems {
+		problem = strings.TrimSuffix(problem, ".") + "."
+		if i == len(d.problems)-1 {
+			problem += " " + UntilCorrected + "."
+		}
+		d.warn("%s", problem)
+	}
+}
+
+// silenceLimit is how long a lack of spans is normal: even an idle node sends some
+// twenty a minute.
+const silenceLimit = 5 * time.Minute
+
+// silence tells that we listen and nothing comes.
+func (d *diagnosis) silence() {
+	minutes := int(d.silent.Minutes())
+	switch {
+	case !d.link.Listening || d.silent <= silenceLimit:
+	case d.spansCame:
+		d.warn("No span has come for %d minutes. Even an idle node sends some twenty a minute: is lightningd still running, or does it hang?", minutes)
+	default:
+		d.warn("No span has come for %d minutes. Was lightningd itself started with CLN_TRACE_SOCKET=%s? It reads the variable once, at its start, "+
+			"and sends spans from version 26.06 on: set it in lightningd's environment and restart the node.", minutes, d.link.Path)
+	}
+}
+
+// enoughQueue is the queue limit, in datagrams, with which bursts lose nothing if
+// clntrace gets to run in time. systemd sets it on hosts; containers start with 10.
+const enoughQueue = 512
+
+// enoughBuffer is a sender's buffer, in bytes, that is not full before such a
+// queue is: the kernel charges some 1,300 bytes for a small span.
+const enoughBuffer = 1 << 20
+
+// kernel tells of spans that were lost before clntrace could see them.
+func (d *diagnosis) kernel() {
+	link := &d.link
+	if link.Closed != "" {
+		d.warn("The users of %s cannot send: %s. It is tried again every few seconds.", d.voice.Option("allow-uids"), link.Closed)
+	}
+	if link.QueueFull > 0 {
+		remedy := "Run 'sysctl -w net.unix.max_dgram_qlen=512' and restart clntrace; in Docker start the container with --sysctl net.unix.max_dgram_qlen=512, " +
+			"in Kubernetes set it in the pod's securityContext.sysctls."
+		if link.QueueLimit >= enoughQueue {
+			remedy = "The queue is large, so clntrace does not get to run in time: give the machine more CPU, or less to do."
+		}
+		d.warn("The kernel's queue holds %d datagrams and was %s: spans were lost before clntrace could see them. %s",
+			link.QueueLimit+1, stats.Full(link.QueueFull), remedy)
+	}
+	if link.SenderFull > 0 {
+		d.warn("A sender's own buffer (net.core.wmem_default, %d bytes) was %s, before the kernel's queue of %d: spans were lost before clntrace could see them. "+
+			"Run 'sysctl -w net.core.wmem_default=%d' on the host, which containers cannot set for themselves, and restart the node.",
+			link.SenderBuffer, stats.Full(link.SenderFull), link.QueueLimit+1, max(enoughBuffer, 4*link.SenderBuffer))
+	}
+}
+
+// relatives tells of spans that came without their parents, or cut.
+func (d *diagnosis) relatives() {
+	link := &d.link
+	if n := d.report.Spans.MissingParents; n > 0 {
+		remedy := "Processes that die leave such spans, too."
+		switch {
+		case link.QueueFull > 0 || link.SenderFull > 0:
+			remedy = "There was no room for them: see above."
+		case link.QueueLimit > 0 && link.QueueLimit < enoughQueue:
+			remedy += fmt.Sprintf(" The kernel's queue is small (%d): raise net.unix.max_dgram_qlen to 512.", link.QueueLimit+1)
+		}
+		d.warn("%s a parent that did not come within 60 s: such parents were lost on the way, or are still running. %s", text.Number(n, "span names", "spans name"), remedy)
+	}
+	if n := d.report.Spans.Truncated; n > 0 {
+		d.warn("%s longer than the 2,047 bytes that lightningd sends and came cut. %d got their trace id back from a relative; "+
+			"the others are exported as traces of their own, with cln.truncated=true.", text.Number(n, "span was", "spans were"), d.report.Spans.Repaired)
+	}
+}
+
+func (d *diagnosis) otherUsers() {
+	if n := d.report.Datagrams.Refused; n > 0 {
+		d.warn("%s dropped.%s", text.Number(n, "datagram came from a user who is not allowed and was", "datagrams came from users who are not allowed and were"),
+			d.advice("To accept them, list the users in %s.", "allow-uids"))
+	}
+}
+
+// memory tells where there was no room in memory. One counter holds both what was
+// dropped before decoding, when the ring was full, and what was dropped after it.
+func (d *diagnosis) memory() {
+	dropped := d.report.Spans.DroppedQueueFull
+	if n := dropped - min(d.link.Dropped, dropped); n > 0 {
+		d.warn("%s dropped because too many were waiting in memory.%s", text.Number(n, "span was", "spans were"),
+			d.advice("Raise %s, or export less with %s.", "queue-size", "sample-ratio"))
+	}
+	if d.link.Dropped > 0 {
+		d.warn("%s dropped because they came faster than they could be decoded. A node does not send so many for long: find what else sends to %s, or give the machine more CPU.",
+			text.Number(d.link.Dropped, "datagram was", "datagrams were"), d.link.Path)
+	}
+}
+
+// nearlyFull is how full the spool must be for a warning, in percent.
+const nearlyFull = 80
+
+// disk tells what is wrong with the spool.
+func (d *diagnosis) disk() {
+	const mib = 1 << 20
+	s := d.spool
+	if s.Limit == 0 {
+		return
+	}
+	if s.Problem != nil {
+		d.warn("Spans cannot be kept on disk while the endpoint is away, only in memory: %v.", s.Problem)
+	}
+	if d.report.Spans.Spooled > 0 && s.Bytes > s.Limit/100*nearlyFull {
+		d.warn("The spool holds %.1f of %d MiB. When it is full the oldest spans are dropped. Start the endpoint, or raise %s.",
+			float64(s.Bytes)/mib, s.Limit/mib, d.voice.Option("spool-size"))
+	}
+	if n := d.report.Spans.DroppedSpoolFull; n > 0 {
+		d.warn("%s lost from the spool: it was full and the oldest were dropped, or its files were removed or damaged. Raise %s; see the log.",
+			text.Number(n, "span is", "spans are"), d.voice.Option("spool-size"))
+	}
+	if s.Damaged > 0 {
+		d.warn("%s set aside in %s. Nothing needs them any more: look at them or delete them.", text.Number(s.Damaged, "damaged file was", "damaged files were"), s.Dir)
+	}
+}
+
+// rejections tells why the endpoint rejected spans.
+func (d *diagnosis) rejections() {
+	e := &d.report.Export
+	switch n := d.report.Spans.RejectedByBackend; {
+	case n > 0 && e.Rejection != "":
+		d.warn("%s rejected %s lost: %s.", e.Endpoint, text.Number(n, "span, it is", "spans, they are"), e.Rejection)
+	case n > 0:
+		d.warn("%s rejected before the endpoint or its headers last changed. The log says why.", text.Number(n, "span is lost that was", "spans are lost that were"))
+	}
+}
+
+// decoding tells of datagrams that are not spans, and of our own defects.
+func (d *diagnosis) decoding() {
+	if n := d.report.Datagrams.Malformed; n > 0 {
+		d.warn("%s dropped; the last one: %v. Something other than lightningd may be sending to %s.",
+			text.Number(n, "datagram was not a span and was", "datagrams were not spans and were"), d.malformed, d.link.Path)
+	}
+	if d.defect != nil {
+		d.warn("Spans ran into %v. They may lack attributes or links, be missing from the statistics, or stay pending.", d.defect)
+	}
+}
+
+// metricsSent tells why metrics do not arrive, unless spans do not either.
+func (d *diagnosis) metricsSent() {
+	option := d.voice.Option("metrics")
+	if d.metrics.unsent != nil {
+		d.warn("Metrics: %v. Correct that in %s and %s, or remove %s. Spans are not affected.",
+			d.metrics.unsent, d.voice.Configuration, d.voice.Restart, option)
+	}
+	if since := d.metrics.outage; !since.IsZero() && d.outage.IsZero() {
+		d.warn("%s has not taken metrics since %s: %s. Spans are not affected. If it takes only spans, send to an OpenTelemetry Collector or remove %s.",
+			d.report.Export.Endpoint, since.UTC().Format(time.RFC3339), d.metrics.reason, option)
+	}
+}

@@ -1,0 +1,97 @@
+package policy
+
+import (
+	"encoding/binary"
+	"testing"
+
+	"go.opentelemetry.io/otel/trace"
+
+	"clntrace/collector/correlate"
+	"clntrace/collector/zipkin"
+)
+
+func newSpan(id uint64, name string) *correlate.Span {
+	s := &correlate.Span{Span: zipkin.Span{Name: name, ID: trace.SpanID{1}}}
+	binary.BigEndian.PutUint64(s.TraceID[8:], id*0x9e3779b97f4a7c15) // spread as random ids are
+	return s
+}
+
+func TestVerdict(t *testing.T) {
+	all := Config{SampleRatio: 1}
+	off, none, drop := all, all, all
+	off.Off, none.SampleRatio, drop.DropSpans = true, 0, []string{"db_*", "extend_tip"}
+	for _, tc := range []struct {
+		what, span string
+		policy     *Policy
+		want       Verdict
+	}{
+		{"no policy", "a", nil, Leaves},
+		{"all", "a", New(all), Leaves},
+		{"off", "a", New(off), Filtered},
+		{"no trace", "a", New(none), SampledOut},
+		{"pattern with a star", "db_exec_prepared", New(drop), Filtered},
+		{"a star is not in front", "xdb_", New(drop), Leaves},
+		{"whole name", "extend_tip", New(drop), Filtered},
+		{"more than the name", "extend_tip2", New(drop), Leaves},
+	} {
+		if got := tc.policy.Verdict(newSpan(1, tc.span)); got != tc.want {
+			t.Errorf("%s: %s gets %d, want %d", tc.what, tc.span, got, tc.want)
+		}
+	}
+}
+
+func TestRootIsFilteredWithItsRequests(t *testing.T) {
+	for _, tc := range []struct {
+		pattern string
+		want    Verdict
+	}{{"jsonrpc", Filtered}, {"json*", Filtered}, {"xpay", Filtered}, {"lightningd/jsonrpc", Leaves}} {
+		root := newSpan(1, "xpay")
+		root.Synthetic = true
+		p := New(Config{SampleRatio: 1, DropSpans: []string{tc.pattern}})
+		if got := p.Verdict(root); got != tc.want {
+			t.Errorf("with %s dropped the root gets %d, want %d", tc.pattern, got, tc.want)
+		}
+	}
+}
+
+func TestSamplingKeepsTracesWhole(t *testing.T) {
+	p := New(Config{SampleRatio: 0.3})
+	kept := 0
+	const traces = 10000
+	for i := range traces {
+		a, b := newSpan(uint64(i+1), "a"), newSpan(uint64(i+1), "b")
+		b.ID = trace.SpanID{2}
+		if p.Verdict(a) != p.Verdict(b) {
+			t.Fatalf("trace %s is cut in two", a.TraceID)
+		}
+		if p.Verdict(a) == Leaves {
+			kept++
+		}
+	}
+	if share := float64(kept) / traces; share < 0.27 || share > 0.33 {
+		t.Errorf("kept %.3f of the traces, want 0.3", share)
+	}
+}
+
+func TestRedactionReachesWhatIsDerived(t *testing.T) {
+	p := New(Config{SampleRatio: 1, RedactTags: []string{"id", "query", "method"}})
+	const secret = "s3cret"
+	for _, name := range []string{"jsonrpc", "db_exec_prepared", "lightningd/jsonrpc", "plugin/bitcoind"} {
+		s := newSpan(1, name)
+		s.Detail = secret
+		if got := p.Detail(s); got != Redacted {
+			t.Errorf("the detail of %s is %q", name, got)
+		}
+		if got := p.Name(s); got != name {
+			t.Errorf("the name %s is shown as %q", name, got)
+		}
+	}
+	root := newSpan(1, secret)
+	root.Synthetic, root.Detail = true, secret
+	if p.Name(root) != Redacted || p.Detail(root) != Redacted {
+		t.Errorf("the root is %q, %q", p.Name(root), p.Detail(root))
+	}
+	if got := p.Show("step", "9"); got != "9" {
+		t.Errorf("a tag that is not redacted is shown as %q", got)
+	}
+}
