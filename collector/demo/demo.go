@@ -15,7 +15,6 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"clntrace/collector"
@@ -123,7 +122,7 @@ func play(ctx context.Context, o options, cfg collector.Config, datagrams []reco
 	}
 	c := collector.Open(collector.Options{
 		SocketPath: path, Version: o.version, Voice: voice.Demo,
-		Logger: slog.New(slog.NewTextHandler(o.log, &slog.HandlerOptions{Level: slog.LevelWarn, ReplaceAttr: ownOption})),
+		Logger: slog.New(slog.NewTextHandler(o.log, &slog.HandlerOptions{Level: slog.LevelWarn})),
 	})
 	c.Start(cfg, nil)
 	c.SetNode(demoNode)
@@ -138,26 +137,7 @@ func play(ctx context.Context, o options, cfg collector.Config, datagrams []reco
 	}
 	all := c.Stats(stats.Query{Limit: operationRows})
 	all.Socket = listening // as a node's would still be
-	for i, warning := range all.Warnings {
-		all.Warnings[i] = spoken.Replace(warning)
-	}
 	return &all, lost
-}
-
-// spoken rewords for the demo, which has only one option and always speaks gRPC, what
-// does not speak through a Voice yet, but as the plugin does.
-var spoken = strings.NewReplacer(
-	"Set clntrace-otlp-protocol=http/protobuf, or name", "Name",
-	"clntrace-otlp-endpoint", "--otlp-endpoint",
-	"within clntrace-otlp-timeout", "in time",
-)
-
-// ownOption names the demo's option where the collector names the plugin's.
-func ownOption(_ []string, a slog.Attr) slog.Attr {
-	if a.Key == slog.MessageKey {
-		a.Value = slog.StringValue(spoken.Replace(a.Value.String()))
-	}
-	return a
 }
 
 // play sends the datagrams and waits until c has them.
