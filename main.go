@@ -59,6 +59,7 @@ func manual() help.Manual {
 		{Name: "options", Text: options.Manual()},
 		{Name: "environment", Text: options.VariablesHelp(voice.Plugin)},
 		{Name: "tracestats", Text: plugin.StatsHelp},
+		{Name: "listtraces", Text: plugin.TracesHelp},
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 	"clntrace/collector/metrics"
 	"clntrace/collector/otlp"
 	"clntrace/collector/policy"
+	"clntrace/collector/recorder"
 	"clntrace/collector/socket"
 	"clntrace/collector/stats"
 	"clntrace/collector/text"
@@ -56,10 +57,12 @@ type Collector struct {
 	policy   atomic.Pointer[policy.Policy] // nil before Start
 	ledger   *stats.Ledger
 	table    *stats.Operations
+	recorder atomic.Pointer[recorder.Recorder] // nil: no trace is to be kept, or not started
 	pipeline *export.Pipeline
 	metrics  atomic.Pointer[metrics.Metrics] // nil: not wanted, or not started
 	begin    chan struct{}                   // closed by Start
 	decoding chan struct{}                   // closed when the decoder has ended
+	asked    chan func(*decoder)             // what only the decoder knows
 	seen     seen                            // by the decoder
 	hurry    chan struct{}                   // closed by endDecoding: the decoder must not go on
 
@@ -79,7 +82,7 @@ func Open(o Options) *Collector {
 		options: o, log: o.Logger, started: time.Now(), now: time.Now,
 		room:   memory.NewRoom(export.DefaultQueueSize, export.SpanOverhead),
 		ledger: new(stats.Ledger), table: stats.NewOperations(),
-		begin: make(chan struct{}), decoding: make(chan struct{}), hurry: make(chan struct{}),
+		begin: make(chan struct{}), decoding: make(chan struct{}), asked: make(chan func(*decoder)), hurry: make(chan struct{}),
 		intake: newIntake(), payments: newTracked(),
 	}
 	c.endDecoding = sync.OnceFunc(func() { close(c.hurry) })
@@ -128,6 +131,9 @@ func (c *Collector) Start(cfg Config, problems []string) {
 	}
 	c.room.SetLimit(c.cfg.QueueSize)
 	c.policy.Store(policyOf(c.cfg))
+	if c.cfg.RecorderSize > 0 {
+		c.recorder.Store(recorder.New(int64(c.cfg.RecorderSize) << 20))
+	}
 	c.startMetrics()
 	close(c.begin)
 	if c.socketStatus().Listening { // if not, that has been logged
@@ -183,7 +189,11 @@ func (c *Collector) Reconfigure(cfg Config, problems []string) error {
 		}
 	}
 	c.cfg, c.problems = cfg, problems
+	before := c.policy.Load()
 	c.policy.Store(policyOf(cfg))
+	if r := c.recorder.Load(); r != nil && c.policy.Load().HidesMore(before) {
+		r.Clear()
+	}
 	if connection {
 		c.moveMetrics()
 	}

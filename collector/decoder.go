@@ -39,6 +39,7 @@ type decoder struct {
 	parents    *parents.Awaited
 	correlator *correlate.Correlator
 	payer      payer
+	recorded   *policy.Policy // by which the recorder was last given spans
 
 	begun     bool              // Start was called
 	held      []*correlate.Span // until then
@@ -88,6 +89,8 @@ func (c *Collector) decode() {
 			d.safely(func() { open = d.take() })
 		case now := <-ticker.C:
 			d.safely(func() { d.tick(now) })
+		case answer := <-c.asked:
+			d.safely(func() { answer(d) })
 		case <-begin:
 			begin, notices = nil, d.intake.waiting // once
 			d.safely(func() { d.release(time.Now()) })
@@ -216,7 +219,9 @@ func (d *decoder) count(counts stats.Counts, observations []stats.Observation, n
 // leave is the end of the street, for spans that wait for nothing any more.
 func (d *decoder) leave(ready []*correlate.Span, now time.Time) {
 	d.settlePayments(now, false)
-	ready = d.afterPayments(ready)
+	ready, local := d.afterPayments(ready)
+	d.safely(func() { d.record(ready, now) })
+	d.safely(func() { d.record(local, now) })
 	var counts stats.Counts
 	counts.Repaired, d.correlator.Repaired = d.correlator.Repaired, 0
 	ready = d.admitAdded(ready, &counts)
@@ -324,6 +329,9 @@ func (d *decoder) tick(now time.Time) {
 		d.correlator.Expire(now)
 		d.leave(d.correlator.Ready(), now)
 	}
+	if r := d.recorder.Load(); r != nil {
+		r.Tick(now)
+	}
 }
 
 // finish ends all waits, at shutdown.
@@ -334,6 +342,9 @@ func (d *decoder) finish(now time.Time) {
 		ready := d.correlator.Ready()
 		d.settlePayments(now, true)
 		d.leave(ready, now)
+	}
+	if r := d.recorder.Load(); r != nil {
+		r.Flush(now)
 	}
 }
 

@@ -122,8 +122,8 @@ func (d *decoder) join(j payments.Joined) {
 
 // afterPayments takes out of ready what waits for a notification, adds what has waited
 // for one and what was made of notifications, and adds to roots what is known of their
-// payments.
-func (d *decoder) afterPayments(ready []*correlate.Span) []*correlate.Span {
+// payments. local is what was made of notifications and does not leave the node.
+func (d *decoder) afterPayments(ready []*correlate.Span) (all, local []*correlate.Span) {
 	ready = slices.DeleteFunc(ready, func(s *correlate.Span) bool {
 		_, waits := d.payer.waiting[s]
 		if waits {
@@ -138,11 +138,12 @@ func (d *decoder) afterPayments(ready []*correlate.Span) []*correlate.Span {
 	}
 	ready = append(ready, d.payer.came...)
 	d.payer.came = d.payer.came[:0]
-	if d.policy.Load().Payments() >= payments.Outcomes {
-		ready = append(ready, d.payer.added...)
+	added := d.payer.added
+	d.payer.added = nil
+	if d.policy.Load().Payments() < payments.Outcomes {
+		return ready, added
 	}
-	d.payer.added = d.payer.added[:0]
-	return ready
+	return append(ready, added...), nil
 }
 
 // describeRoot adds to the root of a request what is known of its payments.

@@ -3,6 +3,7 @@ package collector
 import (
 	"time"
 
+	"clntrace/collector/recorder"
 	"clntrace/collector/socket"
 	"clntrace/collector/stats"
 )
@@ -79,7 +80,23 @@ func (c *Collector) operations(q stats.Query) (rows []stats.Operation, more int)
 	if limit < len(rows) {
 		rows, more = rows[:limit], len(rows)-limit
 	}
+	c.addSlowest(rows)
 	return rows, more
+}
+
+// addSlowest says where the slowest span of each row can be looked at.
+func (c *Collector) addSlowest(rows []stats.Operation) {
+	r := c.recorder.Load()
+	if r == nil || len(rows) == 0 {
+		return
+	}
+	all := r.Slowest(c.now())
+	for i := range rows {
+		o := &rows[i]
+		if s, ok := all[recorder.Operation{Process: o.Process, Span: o.Span, Detail: o.Detail}]; ok {
+			o.Slowest = &stats.Slowest{TraceID: s.TraceID, StartedAt: s.StartedAt}
+		}
+	}
 }
 
 // counts adds to the ledger what the receiver has dropped or refused before

@@ -15,6 +15,7 @@ import (
 
 	"clntrace/collector"
 	"clntrace/collector/cln"
+	"clntrace/collector/recorder"
 	"clntrace/collector/stats"
 )
 
@@ -29,6 +30,7 @@ type fakeCollector struct {
 	nodes        chan collector.Node
 	shutdowns    chan struct{}
 	stats        func(stats.Query) stats.Report
+	traces       func(recorder.Query) (recorder.Answer, error)
 	refuse       error // of Reconfigure
 	preferred    atomic.Bool
 	events       chan cln.Event
@@ -45,6 +47,7 @@ func newFakeCollector() *fakeCollector {
 		nodes:     make(chan collector.Node, 16),
 		shutdowns: make(chan struct{}, 16),
 		events:    make(chan cln.Event, 4096),
+		traces:    func(recorder.Query) (recorder.Answer, error) { return recorder.List{}, nil },
 		stats:     func(stats.Query) stats.Report { return stats.Report{Version: "test", Status: stats.StatusOK} },
 	}
 }
@@ -72,6 +75,9 @@ func (c *fakeCollector) PreferReceiving() { c.preferred.Store(true) }
 
 func (c *fakeCollector) SetNode(n collector.Node)         { c.nodes <- n }
 func (c *fakeCollector) Stats(q stats.Query) stats.Report { return c.stats(q) }
+func (c *fakeCollector) Traces(q recorder.Query) (recorder.Answer, error) {
+	return c.traces(q)
+}
 func (c *fakeCollector) Shutdown(ctx context.Context) error {
 	c.shutdowns <- struct{}{}
 	return ctx.Err()

@@ -19,6 +19,7 @@ import (
 	"clntrace/collector"
 	"clntrace/collector/options"
 	"clntrace/collector/patient"
+	"clntrace/collector/recorder"
 	"clntrace/collector/stats"
 	"clntrace/collector/voice"
 )
@@ -35,6 +36,7 @@ type spanCollector interface {
 	PreferReceiving()
 	Reconfigure(cfg collector.Config, problems []string) error
 	Stats(q stats.Query) stats.Report
+	Traces(q recorder.Query) (recorder.Answer, error)
 	Shutdown(ctx context.Context) error
 }
 
@@ -215,7 +217,8 @@ func (p *plugin) methods() map[string]func(json.RawMessage) (any, error) {
 			p.end(errors.New("lightningd asked for it"))
 			return struct{}{}, nil
 		},
-		statsMethod: func(params json.RawMessage) (any, error) { return answerStats(p.spans, params) },
+		statsMethod:  func(params json.RawMessage) (any, error) { return answerStats(p.spans, params) },
+		tracesMethod: func(params json.RawMessage) (any, error) { return answerTraces(p.spans, params) },
 	}
 }
 

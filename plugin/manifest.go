@@ -39,12 +39,10 @@ type manifest struct {
 
 func newManifest() manifest {
 	m := manifest{
-		RPCMethods: []rpcMethod{{
-			Name:            statsMethod,
-			Usage:           statsUsage,
-			Description:     statsAbout,
-			LongDescription: statsHelp,
-		}},
+		RPCMethods: []rpcMethod{
+			{Name: statsMethod, Usage: statsUsage, Description: statsAbout, LongDescription: statsHelp},
+			{Name: tracesMethod, Usage: tracesUsage, Description: tracesAbout, LongDescription: tracesHelp},
+		},
 		Subscriptions: subscriptions(),
 		Dynamic:       true,
 		CanCheck:      true,

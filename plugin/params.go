@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"clntrace/collector/text"
@@ -65,4 +66,71 @@ func shownValue(raw json.RawMessage) string {
 		return s
 	}
 	return string(raw)
+}
+
+// setParams calls the setter of each parameter that is given. Each error names the
+// parameter, what it got and what is allowed.
+func setParams(method string, names []string, params json.RawMessage, setters map[string]func(string) error) error {
+	given, err := nameParams(method, names, params)
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		raw, ok := given[name]
+		if !ok || string(raw) == "null" {
+			continue // null stands for a parameter left out, to reach a later one by position
+		}
+		value, err := scalar(raw)
+		if err == nil {
+			err = setters[name](value)
+		}
+		if err != nil {
+			return paramErrorf("%s: %s: got '%s', %w", method, name, text.Quotable(shownValue(raw)), err)
+		}
+	}
+	return nil
+}
+
+// Bounds of parameters that several commands have.
+const (
+	defaultLimit = 20
+	maxLimit     = 100_000 // far above what the collector keeps
+	maxMatch     = 200     // bytes; the longest name and detail are shorter
+)
+
+func setLimit(limit *int, s string) error {
+	n, err := strconv.Atoi(s)
+	if err != nil || n < 0 || n > maxLimit {
+		return fmt.Errorf("must be a whole number from 0 to %d", maxLimit)
+	}
+	*limit = n
+	return nil
+}
+
+func setSort[K ~string](key *K, allowed []K, s string) error {
+	if *key = K(s); slices.Contains(allowed, *key) {
+		return nil
+	}
+	var names []string
+	for _, k := range allowed {
+		names = append(names, string(k))
+	}
+	return errors.New("must be one of " + strings.Join(names, ", "))
+}
+
+func setMatch(match *string, s string) error {
+	if len(s) > maxMatch {
+		return fmt.Errorf("must be text of at most %d bytes", maxMatch)
+	}
+	*match = s
+	return nil
+}
+
+func setFormat(table *bool, s string) error {
+	switch s {
+	case "json", "table":
+		*table = s == "table"
+		return nil
+	}
+	return errors.New("must be json or table")
 }

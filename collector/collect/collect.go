@@ -6,6 +6,7 @@
 package collect
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"flag"
@@ -20,6 +21,7 @@ import (
 
 	"clntrace/collector"
 	"clntrace/collector/options"
+	"clntrace/collector/recorder"
 	"clntrace/collector/stats"
 	"clntrace/collector/voice"
 )
@@ -28,7 +30,8 @@ import (
 func Help() string {
 	return "Usage: clntrace collect --socket=PATH [options]\n\n" +
 		"Receives spans at PATH and exports them, without lightningd. SIGUSR1 prints the\n" +
-		"statistics; SIGINT, SIGTERM and SIGHUP end it, after what is left has been sent.\n\n  --socket=string\n" +
+		"statistics, SIGUSR2 the slowest traces; SIGINT, SIGTERM and SIGHUP end it, after\n" +
+		"what is left has been sent.\n\n  --socket=string\n" +
 		"      The socket's path: what CLN_TRACE_SOCKET is in lightningd's environment\n" + options.Help(voice.Collect)
 }
 
@@ -38,6 +41,9 @@ var query = stats.Query{Limit: tableRows, Sort: stats.SortTotal}
 const (
 	// tableRows is how many operations the statistics show.
 	tableRows = 20
+	// traceRows is how many traces are listed, and traceTrees how many of them are
+	// drawn: with a signal nobody can say which.
+	traceRows, traceTrees = 20, 3
 	// flushTime is for writing the last tables, and again for the last log lines.
 	flushTime = time.Second
 )
@@ -62,8 +68,8 @@ func Main(version string, args []string) int {
 			logger.Warn(fmt.Sprintf("statistics were dropped %d times, because nobody read them", n))
 		})
 	signal.Ignore(syscall.SIGPIPE)
-	signals := make(chan os.Signal, 8) // buffered, so that pending SIGUSR1s do not make us miss a SIGTERM
-	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGUSR1)
+	signals := make(chan os.Signal, 8) // buffered, so that pending SIGUSR1s and SIGUSR2s do not make us miss a SIGTERM
+	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGUSR1, syscall.SIGUSR2)
 	if !signal.Ignored(syscall.SIGHUP) { // as nohup has it ignored
 		signal.Notify(signals, syscall.SIGHUP)
 	}
@@ -90,21 +96,27 @@ func Main(version string, args []string) int {
 type spanCollector interface {
 	SetNode(n collector.Node)
 	Stats(q stats.Query) stats.Report
+	Traces(q recorder.Query) (recorder.Answer, error)
 	Shutdown(ctx context.Context) error
 }
 
 var _ spanCollector = (*collector.Collector)(nil)
 
-// run receives until a signal other than SIGUSR1 comes. It prints the statistics
-// at each SIGUSR1 and at the end.
+// run receives until a signal comes that ends it. It prints the statistics at each
+// SIGUSR1 and at the end, and the slowest traces at each SIGUSR2.
 func run(spans spanCollector, logger *slog.Logger, stdout io.Writer, signals <-chan os.Signal) {
 	spans.SetNode(collector.Node{}) // there is nobody to ask, so spans need not wait
 	for s := range signals {
-		if s != syscall.SIGUSR1 {
-			logger.Info("stopping", "because", fmt.Sprintf("signal %v", s))
-			break
+		switch s {
+		case syscall.SIGUSR1:
+			printStats(spans.Stats(query), logger, stdout)
+			continue
+		case syscall.SIGUSR2:
+			printTraces(spans, logger, stdout)
+			continue
 		}
-		printStats(spans.Stats(query), logger, stdout)
+		logger.Info("stopping", "because", fmt.Sprintf("signal %v", s))
+		break
 	}
 	listening := spans.Stats(stats.Query{}).Socket.State == "listening"
 	collector.Stop(spans, logger)
@@ -113,6 +125,31 @@ func run(spans spanCollector, logger *slog.Logger, stdout io.Writer, signals <-c
 		report.Socket.State = "stopped listening"
 	}
 	printStats(report, logger, stdout)
+}
+
+// printTraces prints a list of the slowest traces, and draws the first of them.
+func printTraces(spans spanCollector, logger *slog.Logger, stdout io.Writer) {
+	answer, err := spans.Traces(recorder.Query{Limit: traceRows})
+	if err != nil {
+		logger.Info(err.Error())
+		return
+	}
+	answers := []recorder.Answer{answer}
+	if list, ok := answer.(recorder.List); ok {
+		for _, t := range list.Traces[:min(len(list.Traces), traceTrees)] {
+			if one, err := spans.Traces(recorder.Query{ID: t.TraceID}); err == nil { // else it is gone since
+				answers = append(answers, one)
+			}
+		}
+	}
+	for _, a := range answers {
+		var b bytes.Buffer
+		if err := a.WriteTable(&b); err != nil {
+			logger.Warn("printing the traces failed", "error", err)
+		}
+		b.WriteByte('\n')
+		_, _ = stdout.Write(b.Bytes()) // never fails
+	}
 }
 
 func printStats(report stats.Report, logger *slog.Logger, stdout io.Writer) {

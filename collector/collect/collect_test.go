@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"clntrace/collector"
+	"clntrace/collector/recorder"
 	"clntrace/collector/stats"
 	"clntrace/collector/voice"
 )
@@ -64,6 +65,7 @@ func TestCollect(t *testing.T) {
 	spans := new(fakeCollector)
 	signals := make(chan os.Signal, 8)
 	signals <- syscall.SIGUSR1
+	signals <- syscall.SIGUSR2
 	signals <- syscall.SIGUSR1
 	signals <- syscall.SIGTERM
 	var tables bytes.Buffer
@@ -74,6 +76,11 @@ func TestCollect(t *testing.T) {
 	// That it listens no more is as it should be then.
 	if text := tables.String(); strings.Count(text, "\nsocket   listening") != 2 || !strings.Contains(text, "\nsocket   stopped listening") {
 		t.Errorf("got\n%s", text)
+	}
+	for _, part := range []string{"aabbccdd", "Trace aabbccddeeff: xpay", "And 7 more."} {
+		if !strings.Contains(tables.String(), part) {
+			t.Errorf("SIGUSR2 does not print %q:\n%s", part, tables.String())
+		}
 	}
 }
 
@@ -92,6 +99,16 @@ func (c *fakeCollector) Stats(stats.Query) stats.Report {
 		state = "not listening"
 	}
 	return stats.Report{Socket: stats.Socket{State: state}}
+}
+func (c *fakeCollector) Traces(q recorder.Query) (recorder.Answer, error) {
+	kept := recorder.Summary{TraceID: "aabbccddeeff", Detail: "xpay"}
+	switch q.ID {
+	case "":
+		return recorder.List{Traces: []recorder.Summary{kept, {TraceID: "gone"}}, More: 7}, nil
+	case kept.TraceID:
+		return recorder.Single{Trace: &recorder.Trace{Summary: kept}}, nil
+	}
+	return nil, recorder.ErrNone
 }
 func (c *fakeCollector) Shutdown(context.Context) error { c.shutdowns++; return nil }
 

@@ -19,6 +19,7 @@ import (
 
 	"clntrace/collector"
 	"clntrace/collector/otlp"
+	"clntrace/collector/recorder"
 	"clntrace/collector/recording"
 	"clntrace/collector/socket"
 	"clntrace/collector/stats"
@@ -36,6 +37,8 @@ const (
 	smallTrace = 3
 	// operationRows is how much of the operations is shown.
 	operationRows = 12
+	// traceRows is how many of the kept traces are listed.
+	traceRows = 8
 )
 
 // demoNode is the node that the demo pretends the spans are from.
@@ -77,16 +80,32 @@ func run(ctx context.Context, o options) error {
 			return err
 		}
 	}
-	report, err := play(ctx, o, cfg, datagrams)
-	if report == nil {
+	shown, err := play(ctx, o, cfg, datagrams)
+	if shown == nil {
 		return err
 	}
 	if r != nil {
-		writeTraces(o.out, r.received())
+		err = errors.Join(err, writeReceived(o.out, r.received()))
 	}
 	fmt.Fprint(o.out, "What `lightning-cli tracestats format=table` shows (while the kernel's queue was\n"+
 		"full the demo's senders waited; lightningd does not):\n\n")
-	return errors.Join(err, report.WriteTable(o.out))
+	err = errors.Join(err, shown.report.WriteTable(o.out))
+	fmt.Fprint(o.out, "\nWhat `lightning-cli listtraces format=table` shows; with id=... one of them is a\ntree as above:\n\n")
+	return errors.Join(err, shown.traces.WriteTable(o.out))
+}
+
+// writeReceived draws what the demo's own receiver got.
+func writeReceived(w io.Writer, spans []span) error {
+	list := traces(spans)
+	small, err := writeTraces(w, list)
+	fmt.Fprintf(w, "And %d traces of %d spans or fewer; %d spans in %d traces arrived.\n\n", small, smallTrace, len(spans), len(list))
+	return err
+}
+
+// shown is what the collector says in the end.
+type shown struct {
+	report stats.Report
+	traces recorder.Answer
 }
 
 // recordings returns all datagrams, with times as if they were sent just now.
@@ -107,10 +126,10 @@ func recordings(now time.Time) ([]recording.Datagram, error) {
 	return all, nil
 }
 
-// play sends the datagrams through a collector and returns what it counted, or
+// play sends the datagrams through a collector and returns what it has to show, or
 // nil if not all could be sent. Its directory is removed before anything is
 // written, because the reader of the demo's output may leave at the first line.
-func play(ctx context.Context, o options, cfg collector.Config, datagrams []recording.Datagram) (report *stats.Report, err error) {
+func play(ctx context.Context, o options, cfg collector.Config, datagrams []recording.Datagram) (result *shown, err error) {
 	dir, err := os.MkdirTemp("", "clntrace-demo-")
 	if err != nil {
 		return nil, fmt.Errorf("making a directory for the demo: %w; set TMPDIR to a directory where you may write", err)
@@ -137,7 +156,8 @@ func play(ctx context.Context, o options, cfg collector.Config, datagrams []reco
 	}
 	all := c.Stats(stats.Query{Limit: operationRows})
 	all.Socket = listening // as a node's would still be
-	return &all, lost
+	kept, err := c.Traces(recorder.Query{Limit: traceRows})
+	return &shown{all, kept}, errors.Join(lost, err)
 }
 
 // play sends the datagrams and waits until c has them.
@@ -160,19 +180,4 @@ func (s *senders) play(ctx context.Context, c *collector.Collector, datagrams []
 			return fmt.Errorf("%d of %d spans have arrived: %w", got.Datagrams.Accepted, len(datagrams), context.Cause(ctx))
 		}
 	}
-}
-
-// writeTraces draws the traces that are worth drawing, and counts the others.
-func writeTraces(w io.Writer, spans []span) {
-	small, traces := 0, trees(spans)
-	for _, t := range traces {
-		if t.size() <= smallTrace {
-			small++
-			continue
-		}
-		fmt.Fprintf(w, "Trace %x, %d spans:\n\n", t.GetTraceId(), t.size())
-		writeTree(w, t)
-		fmt.Fprintln(w)
-	}
-	fmt.Fprintf(w, "And %d traces of %d spans or fewer; %d spans in %d traces arrived.\n\n", small, smallTrace, len(spans), len(traces))
 }

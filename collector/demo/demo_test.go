@@ -36,7 +36,8 @@ func TestRun(t *testing.T) {
 	}
 	for _, want := range []string{
 		"lightningd/startup", "plugins/init", // the start's tree
-		"── xpay ", "getroutes", // the payment's
+		": xpay in cln-xpay", "|-getroutes", // the payment's
+		"trace      took spans  err  what", " cln-xpay    xpay\n", // in the list of what is kept
 		"760 accepted", "782 exported", // 604 spans of the start, 156 of the payment, 22 roots of requests
 		"cln-xpay", "cln-askrene", "chanbackup", // from processes of their own names
 		"782 spans in",

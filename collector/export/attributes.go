@@ -42,9 +42,22 @@ func (s *readOnlySpan) describe(p *policy.Policy, database attribute.KeyValue) {
 	if s.in.Request != "" || s.in.Truncated || s.in.SentTraceID.IsValid() {
 		most = 9 // and for its relations
 	}
-	list := make([]attribute.KeyValue, 0, len(s.in.Tags)+most)
-	for i := range s.in.Tags {
-		tag := &s.in.Tags[i]
+	s.name = p.Name(s.in)
+	s.attributes = AppendAttributes(make([]attribute.KeyValue, 0, len(s.in.Tags)+most), s.in, p)
+	if cln.IsQuery(s.in.Name) && database.Valid() {
+		s.attributes = append(s.attributes, database)
+	}
+	if s.name != s.in.Name && !s.in.Synthetic {
+		s.attributes = append(s.attributes, keySpanName.String(s.in.Name))
+	}
+	s.reason = p.Reason(s.in.Payment)
+	s.links = links(s.in.Links)
+}
+
+// AppendAttributes appends the attributes of s, as p allows to show them.
+func AppendAttributes(list []attribute.KeyValue, s *correlate.Span, p *policy.Policy) []attribute.KeyValue {
+	for i := range s.Tags {
+		tag := &s.Tags[i]
 		switch {
 		case tag.Key == cln.TagError && (tag.Value == cln.True || tag.Value == cln.False): // the status
 		case tag.Key == cln.TagQuery:
@@ -54,54 +67,46 @@ func (s *readOnlySpan) describe(p *policy.Policy, database attribute.KeyValue) {
 		}
 	}
 	switch {
-	case cln.IsQuery(s.in.Name):
-		if s.in.Detail != "" {
-			list = append(list, semconv.DBQuerySummary(p.Detail(s.in)))
+	case cln.IsQuery(s.Name):
+		if s.Detail != "" {
+			list = append(list, semconv.DBQuerySummary(p.Detail(s)))
 		}
-		if database.Valid() {
-			list = append(list, database)
-		}
-	case s.in.Name == cln.SpanCommand, s.in.Name == cln.SpanBackend, s.in.Name == cln.SpanRequest, s.in.IsRoot():
-		list = appendRPC(list, p.Detail(s.in))
+	case s.Name == cln.SpanCommand, s.Name == cln.SpanBackend, s.Name == cln.SpanRequest, s.IsRoot():
+		list = appendRPC(list, p.Detail(s))
 	}
-	if s.name = p.Name(s.in); s.name != s.in.Name && !s.in.Synthetic {
-		list = append(list, keySpanName.String(s.in.Name))
-	}
-	list = s.describeRelations(list, p)
-	s.attributes, s.reason = p.AppendFacts(list, s.in.Payment)
-	s.links = links(s.in.Links)
+	return p.AppendFacts(appendRelations(list, s, p), s.Payment)
 }
 
-// describeRelations adds what the correlator has found out.
-func (s *readOnlySpan) describeRelations(list []attribute.KeyValue, p *policy.Policy) []attribute.KeyValue {
-	if s.in.Request != "" {
-		list = append(list, keyRequestRoot.String(p.Show(cln.TagID, s.in.Request)))
+// appendRelations appends what the correlator has found out.
+func appendRelations(list []attribute.KeyValue, s *correlate.Span, p *policy.Policy) []attribute.KeyValue {
+	if s.Request != "" {
+		list = append(list, keyRequestRoot.String(p.Show(cln.TagID, s.Request)))
 	}
-	if s.in.Synthetic {
+	if s.Paired {
+		list = append(list, keyRequestWait.Float64(s.Wait.Seconds()), keyRequestWork.Float64(s.Work.Seconds()))
+	}
+	if s.Synthetic {
 		list = append(list, keySynthetic.Bool(true))
 	}
-	if s.in.Height != 0 && p.Payments() >= payments.Outcomes {
-		list = append(list, keyBlockHeight.Int64(int64(s.in.Height)))
+	if s.Height != 0 && p.Payments() >= payments.Outcomes {
+		list = append(list, keyBlockHeight.Int64(int64(s.Height)))
 	}
-	if s.in.Payment != nil && s.in.Payment.Approximate {
+	if s.Payment != nil && s.Payment.Approximate {
 		list = append(list, keyApproximate.Bool(true))
 	}
-	if s.in.Incomplete {
+	if s.Incomplete {
 		list = append(list, keyIncomplete.Bool(true))
 	}
-	if s.in.SentTraceID.IsValid() {
-		list = append(list, keyTraceID.String(s.in.SentTraceID.String()))
+	if s.SentTraceID.IsValid() {
+		list = append(list, keyTraceID.String(s.SentTraceID.String()))
 	}
-	if s.in.SentID.IsValid() {
-		list = append(list, keySpanID.String(s.in.SentID.String()))
+	if s.SentID.IsValid() {
+		list = append(list, keySpanID.String(s.SentID.String()))
 	}
-	if s.in.Paired {
-		list = append(list, keyRequestWait.Float64(s.in.Wait.Seconds()), keyRequestWork.Float64(s.in.Work.Seconds()))
-	}
-	if s.in.Truncated {
+	if s.Truncated {
 		list = append(list, keyTruncated.Bool(true))
-		if s.in.ParentID.IsValid() {
-			list = append(list, keyParentSpanID.String(s.in.ParentID.String()))
+		if s.ParentID.IsValid() {
+			list = append(list, keyParentSpanID.String(s.ParentID.String()))
 		}
 	}
 	return list

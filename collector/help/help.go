@@ -29,7 +29,7 @@ All the rest:                clntrace help
 `
 
 const overview = `clntrace receives the trace spans of Core Lightning, exports them over OTLP and
-answers 'lightning-cli tracestats'.
+answers 'lightning-cli tracestats' and 'lightning-cli listtraces'.
 
 As a plugin:
   plugin=/path/to/clntrace                 in lightningd's config

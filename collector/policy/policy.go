@@ -131,6 +131,19 @@ func (p *Policy) Show(tag, value string) string {
 	return value
 }
 
+// HidesMore reports whether p hides the values of tags that than shows, or makes nothing
+// of payments any more.
+func (p *Policy) HidesMore(than *Policy) bool {
+	return p.Payments() == payments.Off && than.Payments() > payments.Off || slices.ContainsFunc(p.hidden(), func(tag string) bool { return !slices.Contains(than.hidden(), tag) })
+}
+
+func (p *Policy) hidden() []string {
+	if p == nil {
+		return nil
+	}
+	return p.redact
+}
+
 // Name returns the name under which s leaves: what it is about, as the semantic
 // conventions ask for (the RPC method, or verb and table of a statement), or, where that
 // is not known, is hidden or is not wanted, the name as sent. That of an added root is
@@ -166,12 +179,11 @@ func (p *Policy) OnNode() *Policy {
 	return &own
 }
 
-// AppendFacts appends the attributes of a payment or a forward that may be shown, and
-// returns the description of the span's status.
-func (p *Policy) AppendFacts(list []attribute.KeyValue, f *payments.Facts) (all []attribute.KeyValue, description string) {
+// AppendFacts appends the attributes of a payment or a forward that may be shown.
+func (p *Policy) AppendFacts(list []attribute.KeyValue, f *payments.Facts) []attribute.KeyValue {
 	mode := p.Payments()
 	if f == nil || mode < payments.Outcomes {
-		return list, ""
+		return list
 	}
 	for _, a := range f.Attributes {
 		switch {
@@ -182,10 +194,19 @@ func (p *Policy) AppendFacts(list []attribute.KeyValue, f *payments.Facts) (all 
 			list = append(list, a.KeyValue)
 		}
 	}
-	if p.hidesAny() { // the description may name what is hidden
+	return list
+}
+
+// Reason returns why a payment or a forward has failed, as it may be shown, or "".
+func (p *Policy) Reason(f *payments.Facts) string {
+	mode := p.Payments()
+	switch {
+	case f == nil, mode < payments.Outcomes:
+		return ""
+	case p.hidesAny(): // the description may name what is hidden
 		mode = payments.Outcomes
 	}
-	return list, f.Description(mode)
+	return f.Description(mode)
 }
 
 // hidesAny reports whether anything of payments is redacted.

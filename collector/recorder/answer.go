@@ -1,6 +1,9 @@
 package recorder
 
-import "time"
+import (
+	"io"
+	"time"
+)
 
 // List is what listtraces answers without an id, or if an id fits several traces.
 type List struct {
@@ -53,9 +56,15 @@ type Summary struct {
 	WaitsFor    string    `json:"waits_for,omitempty"` // only of what is open, where it is known
 }
 
-// Answer is what listtraces answers with an id.
-type Answer struct {
-	Trace Trace `json:"trace"`
+// Answer is what listtraces answers: a List or a Single. Its JSON form is a contract.
+type Answer interface {
+	// WriteTable writes it as text for a terminal of 80 columns. Its error is that of w.
+	WriteTable(w io.Writer) error
+}
+
+// Single is what listtraces answers with an id.
+type Single struct {
+	*Trace `json:"trace"`
 }
 
 // Trace is a trace with its spans, by their start.

@@ -23,6 +23,9 @@ const (
 	// maxAssembled is how many spans of a trace are held before the shortest go: more
 	// than maxSpans, so that they need not be sorted for each span.
 	maxAssembled = 2 * maxSpans
+	// fewSpans is up to how many spans a trace stays as it was assembled: what could be
+	// saved by storing it anew is less than that costs.
+	fewSpans = 4
 )
 
 // state is how far a trace has come.
@@ -281,14 +284,16 @@ func (r *Recorder) decide(h *held, now time.Time) {
 	r.bytes -= h.charged
 	r.waits -= h.charged
 	h.charged = 0
-	keep := r.all(h)
-	if len(keep) > maxSpans {
-		slices.SortStableFunc(keep, func(a, b int32) int { return h.rank(a, b) })
-		keep = keep[:maxSpans]
+	if len(h.spans) > fewSpans {
+		keep := r.all(h)
+		if len(keep) > maxSpans {
+			slices.SortStableFunc(keep, func(a, b int32) int { return h.rank(a, b) })
+			keep = keep[:maxSpans]
+		}
+		draft := h.body
+		r.compact(h, keep)
+		r.putDraft(draft)
 	}
-	draft := h.body
-	r.compact(h, keep)
-	r.putDraft(draft)
 	h.sum()
 	r.keep(h, now)
 }
@@ -321,6 +326,18 @@ func (r *Recorder) Tick(now time.Time) {
 		r.forget(h)
 	}
 	r.turn(now)
+	if r.bytes > r.limit {
+		r.makeRoom(now)
+	}
+}
+
+// Flush decides on the traces whose root has come, without a wait for what may follow.
+func (r *Recorder) Flush(now time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for r.settled.first != nil {
+		r.decide(r.settled.first, now)
+	}
 	if r.bytes > r.limit {
 		r.makeRoom(now)
 	}

@@ -48,7 +48,7 @@ type stored struct {
 // storedAttribute is an attribute; its value is a number, or the position of a text.
 type storedAttribute struct {
 	key   word
-	kind  attribute.Type
+	kind  uint8 // an attribute.Type
 	value uint64
 }
 
@@ -85,7 +85,7 @@ func (b *body) add(s *Span, attributes []attribute.KeyValue) {
 	n.name = b.put(s.Name, maxName, like.name)
 	n.detail = b.put(s.Detail, maxName, like.detail)
 	for i := range attributes[:min(len(attributes), maxAttributes)] {
-		b.putAttribute(&attributes[i])
+		b.putAttribute(&attributes[i], n.detail)
 	}
 	n.attrsLen = uint8(min(len(attributes), maxAttributes)) //nolint:gosec // at most maxAttributes
 	b.spans = append(b.spans, n)
@@ -149,10 +149,12 @@ func (b *body) get(w word) []byte {
 
 func (b *body) string(w word) string { return string(b.get(w)) }
 
-func (b *body) putAttribute(kv *attribute.KeyValue) {
-	a := storedAttribute{kind: kv.Value.Type()}
-	a.key = b.put(string(kv.Key), maxName, 0)
-	switch a.kind {
+// putAttribute stores kv. like is the text that its value may be: that of an attribute
+// often is the detail.
+func (b *body) putAttribute(kv *attribute.KeyValue, like word) {
+	kind := kv.Value.Type()
+	a := storedAttribute{key: b.put(string(kv.Key), maxName, 0), kind: uint8(kind)} //nolint:gosec // a dozen
+	switch kind {
 	case attribute.BOOL:
 		if kv.Value.AsBool() {
 			a.value = 1
@@ -164,9 +166,9 @@ func (b *body) putAttribute(kv *attribute.KeyValue) {
 	case attribute.STRINGSLICE:
 		a.value = uint64(b.put(strings.Join(kv.Value.AsStringSlice(), between), maxValue, 0))
 	case attribute.STRING:
-		a.value = uint64(b.put(kv.Value.AsString(), maxValue, 0))
+		a.value = uint64(b.put(kv.Value.AsString(), maxValue, like))
 	default:
-		a.kind = attribute.STRING
+		a.kind = uint8(attribute.STRING)
 		a.value = uint64(b.put(kv.Value.String(), maxValue, 0))
 	}
 	b.attrs = append(b.attrs, a)
@@ -179,7 +181,7 @@ func (b *body) attributes(n *stored) []storedAttribute {
 
 // value returns the value of a: a bool, int64, float64, string or []string.
 func (b *body) value(a storedAttribute) any {
-	switch a.kind {
+	switch attribute.Type(a.kind) {
 	case attribute.BOOL:
 		return a.value != 0
 	case attribute.INT64:
@@ -198,7 +200,7 @@ func (b *body) value(a storedAttribute) any {
 // textOf returns the text of the attribute key of n, or nil.
 func (b *body) textOf(n *stored, key string) []byte {
 	for _, a := range b.attributes(n) {
-		if a.kind == attribute.STRING && string(b.get(a.key)) == key {
+		if attribute.Type(a.kind) == attribute.STRING && string(b.get(a.key)) == key {
 			return b.get(word(a.value)) //nolint:gosec // as stored
 		}
 	}
@@ -229,7 +231,7 @@ func (b *body) take(from *body, keep []int32, words map[string]word) {
 		n.process, n.name, n.detail = move(n.process), move(n.name), move(n.detail)
 		for _, a := range list {
 			a.key = move(a.key)
-			if a.kind == attribute.STRING || a.kind == attribute.STRINGSLICE {
+			if t := attribute.Type(a.kind); t == attribute.STRING || t == attribute.STRINGSLICE {
 				a.value = uint64(move(word(a.value))) //nolint:gosec // as stored
 			}
 			b.attrs = append(b.attrs, a)

@@ -16,6 +16,9 @@ const (
 	// deepest is how wide the lines of a tree may be to the left of a name.
 	deepest   = 20
 	timeWidth = 6
+	// worthALine is the part of the time line that a request must take for a line
+	// about where it waited. The JSON form has that of all requests.
+	worthALine = 100
 )
 
 // WriteTable writes t as a tree, in ASCII, for a terminal of 80 columns: who did
@@ -35,9 +38,13 @@ func (t *Trace) WriteTable(w io.Writer) error {
 
 // head says what t is, when it was, and why it was kept.
 func (t *Trace) head() []string {
+	took := "took "
+	if t.Status == StatusOpen {
+		took = "open for "
+	}
 	about := []string{
 		"began " + t.StartedAt.UTC().Format("2006-01-02 15:04:05.000") + " UTC",
-		"took " + span(millis(t.DurationMS)),
+		took + span(millis(t.DurationMS)),
 		text.Number(t.Summary.Spans, "span", "spans"),
 	}
 	if t.Errors > 0 {
@@ -49,7 +56,11 @@ func (t *Trace) head() []string {
 	if len(t.Kept) > 0 {
 		about = append(about, "kept: "+strings.Join(t.Kept, ", "))
 	}
-	title := "Trace " + plain(t.TraceID) + ": " + plain(label(t.Span, t.Detail))
+	what := plain(label(t.Span, t.Detail))
+	if t.Status == StatusOpen {
+		what = "unfinished"
+	}
+	title := "Trace " + plain(t.TraceID) + ": " + what
 	if t.Process != "" {
 		title += " in " + plain(t.Process)
 	}
@@ -175,7 +186,7 @@ func (d *drawing) write(b *strings.Builder) {
 // line writes a row, and its remarks below.
 func (d *drawing) line(b *strings.Builder, r *row) {
 	name, remarks := r.text(), r.remarks()
-	if waited := r.waited(); waited != "" {
+	if waited := r.waited(); waited != "" && r.DurationUS >= (d.end-d.begin)/worthALine {
 		remarks = append([]string{waited}, remarks...)
 	}
 	fmt.Fprintf(b, "%-*s %-*s%*s %*s |%s|\n", d.tree, clip(r.prefix+name, d.tree), d.procs, clip(r.process, d.procs-1),

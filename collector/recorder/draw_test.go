@@ -52,28 +52,24 @@ func golden(t *testing.T, name, got string) {
 	}
 }
 
-// TestTablesOfRecordings compares the list, and the tree of the slowest trace, of two
-// recordings with what they were when somebody looked at them.
-func TestTablesOfRecordings(t *testing.T) {
-	for _, name := range []string{"startup", "xpay"} {
-		t.Run(name, func(t *testing.T) {
-			r := New(16 << 20)
-			now := play(r, correlated(t, recordings(t)[name]))
-			list := r.List(Query{Limit: 20}, nil, now)
-			list.Recorder.Bytes = 0 // differs between machines
-			tr, _, err := r.Find(list.Traces[0].TraceID[:8], now)
-			if err != nil {
-				t.Fatal(err)
-			}
-			golden(t, name, shown(t, func(b *strings.Builder) error {
-				if err := list.WriteTable(b); err != nil {
-					return err
-				}
-				b.WriteByte('\n')
-				return tr.WriteTable(b)
-			}))
-		})
+// TestTablesOfStart compares the list and the tree of a start with what they were when
+// somebody looked at them.
+func TestTablesOfStart(t *testing.T) {
+	r := New(16 << 20)
+	now := play(r, decoded(t, recordings(t)["startup"]))
+	list := r.List(Query{Limit: 20}, nil, now)
+	list.Recorder.Bytes = 0 // differs between machines
+	tr, _, err := r.Find(list.Traces[0].TraceID[:8], now)
+	if err != nil {
+		t.Fatal(err)
 	}
+	golden(t, "startup", shown(t, func(b *strings.Builder) error {
+		if err := list.WriteTable(b); err != nil {
+			return err
+		}
+		b.WriteByte('\n')
+		return tr.WriteTable(b)
+	}))
 }
 
 // payment is a payment in three parts, of which one failed, one succeeded and one is
@@ -155,7 +151,7 @@ func TestListTexts(t *testing.T) {
 		"not open": {List{Query: Query{Sort: SortOpen}}, "Nothing is open."},
 		"open": {
 			List{Traces: []Summary{{TraceID: "aabbccdd00", StartedAt: noon, DurationMS: 12_345, Process: "cln-xpay", Detail: "xpay", WaitsFor: "part 2"}}, Query: Query{Sort: SortOpen}},
-			"11-25 12:00:00 aabbccdd  12.3s             cln-xpay xpay, waits for part 2\n",
+			"11-25 12:00:00 aabbccdd  12.3s  cln-xpay xpay, waiting for part 2\n",
 		},
 		"evicted": {List{Recorder: Status{Evicted: 3}}, "; 3 had to make room"},
 		"hostile": {List{Traces: []Summary{hostile}, More: 3}, "And 3 more."},

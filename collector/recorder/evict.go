@@ -24,9 +24,12 @@ const (
 	// again, and maxSpares the number of those that wait for it.
 	maxSpare  = 2048 // bytes
 	maxSpares = 32
-	// maxDraft and maxDrafts are the same for traces of several spans.
-	maxDraft  = 16 << 10 // bytes
-	maxDrafts = 8
+	// maxDraft is the same for traces of several spans, and draftShare the part of the
+	// memory that waits for it.
+	maxDraft   = 16 << 10 // bytes
+	draftShare = 32
+	// draftText is room for the texts of two spans or three.
+	draftText = 512 // bytes
 )
 
 // What things take in memory, as the allocator rounds it up, besides what is
@@ -119,7 +122,12 @@ const mostInteresting = 4
 // the kinds that take most first, so that a kind whose traces are huge, or many kinds
 // made up by somebody, cost the failed and the slowest of the others nothing.
 func (r *Recorder) makeRoom(now time.Time) {
-	for r.waits > r.limit/waitingShare && r.forgetOldest() {
+	for r.waits > r.limit/waitingShare {
+		if h := r.settled.first; h != nil {
+			r.decide(h, now) // what it might still get can join it later
+		} else if !r.forgetOldest() {
+			break
+		}
 	}
 	if r.bytes <= r.limit {
 		return

@@ -244,7 +244,11 @@ func (r *Recorder) release(h *held) {
 	if h.indexed {
 		delete(r.byID, h.id)
 	}
-	r.putSpare(h)
+	if len(h.spans) == 1 {
+		r.putSpare(h)
+	} else {
+		r.putDraft(h.body)
+	}
 }
 
 func (r *Recorder) releaseAll(l *list) {

@@ -26,15 +26,16 @@ func (l List) WriteTable(w io.Writer) error {
 		width = max(width, len(plain(l.Traces[i].Process)))
 	}
 	width = min(width, widestProcess)
-	if len(l.Traces) > 0 {
-		took := "took"
-		if l.Query.Sort == SortOpen {
-			took = "so far"
-		}
-		fmt.Fprintf(&b, "%-14s %-8s %6s %5s %4s  what\n", "began (UTC)", "trace", took, "spans", "err")
+	open := l.Query.Sort == SortOpen && l.Query.ID == ""
+	switch {
+	case len(l.Traces) == 0:
+	case open:
+		fmt.Fprintf(&b, "%-14s %-8s %6s  what\n", "began (UTC)", "trace", "so far")
+	default:
+		fmt.Fprintf(&b, "%-14s %-8s %6s %5s %4s  what\n", "began (UTC)", "trace", "took", "spans", "err")
 	}
 	for i := range l.Traces {
-		b.WriteString(l.Traces[i].line(width) + "\n")
+		b.WriteString(l.Traces[i].line(width, open) + "\n")
 	}
 	for _, line := range wrap(l.foot(), tableWidth) {
 		b.WriteString(line + "\n")
@@ -43,18 +44,24 @@ func (l List) WriteTable(w io.Writer) error {
 	return err
 }
 
-// line is s in the list, where processes have that width.
-func (s *Summary) line(width int) string {
-	count := func(n int) string {
-		if n == 0 {
-			return ""
-		}
-		return short(n)
+// line is s in the list, where processes have that width. Of what is open the spans are
+// not counted yet.
+func (s *Summary) line(width int, open bool) string {
+	counts := ""
+	if !open {
+		counts = fmt.Sprintf(" %5s %4s", count(s.Spans), count(s.Errors))
 	}
-	line := fmt.Sprintf("%-14s %-8s %6s %5s %4s  %-*s %s", s.StartedAt.UTC().Format("01-02 15:04:05"), snip(plain(s.TraceID), idDigits),
-		span(millis(s.DurationMS)), count(s.Spans), count(s.Errors),
-		width, clip(plain(s.Process), width), s.what())
+	line := fmt.Sprintf("%-14s %-8s %6s%s  %-*s %s", s.StartedAt.UTC().Format("01-02 15:04:05"), snip(plain(s.TraceID), idDigits),
+		span(millis(s.DurationMS)), counts, width, clip(plain(s.Process), width), s.what())
 	return strings.TrimRight(clip(line, tableWidth), " ")
+}
+
+// count is n in a column, or nothing.
+func count(n int) string {
+	if n == 0 {
+		return ""
+	}
+	return short(n)
 }
 
 // what says what s is about, and why it failed or what it waits for.
@@ -64,7 +71,7 @@ func (s *Summary) what() string {
 	case s.ErrorType != "":
 		what += ": " + s.ErrorType
 	case s.WaitsFor != "":
-		what += ", waits for " + s.WaitsFor
+		what += ", waiting for " + s.WaitsFor
 	}
 	return plain(what)
 }

@@ -27,6 +27,9 @@ var SortKeys = []SortKey{SortSlowest, SortRecent, SortFailed, SortOpen}
 
 // Query says which traces are wanted.
 type Query struct {
+	// ID, if set, is the beginning of the id of one trace, or of the hash of its
+	// payment. The rest does not count then.
+	ID    string
 	Sort  SortKey
 	Match string // a part of process, name, detail, error or payment hash, in any case
 	Limit int    // traces at most
@@ -37,6 +40,21 @@ type Open interface {
 	// OpenTraces returns what is open at the time now, in any order, with the Status
 	// StatusOpen and the duration until now.
 	OpenTraces(now time.Time) []Summary
+}
+
+// Answer answers q. The error is ErrID or ErrNone.
+func (r *Recorder) Answer(q Query, open Open, now time.Time) (Answer, error) {
+	if q.ID == "" {
+		return r.List(q, open, now), nil
+	}
+	found, several, err := r.Find(q.ID, now)
+	switch {
+	case err != nil:
+		return nil, err
+	case found != nil:
+		return Single{found}, nil
+	}
+	return List{Traces: several, Recorder: r.Status(), Query: q}, nil
 }
 
 // List answers q. open tells what is open; nil: nobody knows.
@@ -136,19 +154,24 @@ func (s *Summary) matches(part string) bool {
 
 // Reasons why there is no trace for an id.
 var (
-	ErrID = errors.New("the beginning of a trace id or of a payment hash, in hexadecimal digits")
+	ErrID = errors.New("an id is the beginning of a trace id or of a payment hash, in hexadecimal digits")
 	// ErrNone means that the recorder does not hold the trace, or not any more.
 	ErrNone = errors.New("no trace that is kept has an id or a payment hash that begins so")
 )
 
+// IsPrefix reports whether s can be the beginning of a trace id or of a payment hash.
+func IsPrefix(s string) bool {
+	const longest = 64 // digits of a payment hash
+	return len(s) <= longest && isHex(strings.ToLower(s))
+}
+
 // Find returns the only trace whose id, or whose payment hash, begins with prefix.
 // If several do, it returns nil and the list of them. The error is ErrID or ErrNone.
 func (r *Recorder) Find(prefix string, now time.Time) (*Trace, []Summary, error) {
-	prefix = strings.ToLower(prefix)
-	const longest = 64 // digits of a payment hash
-	if len(prefix) > longest || !isHex(prefix) {
+	if !IsPrefix(prefix) {
 		return nil, nil, ErrID
 	}
+	prefix = strings.ToLower(prefix)
 	var found []Summary
 	r.eachKind(func(k *kind) {
 		k.label(now)
@@ -162,6 +185,9 @@ func (r *Recorder) Find(prefix string, now time.Time) (*Trace, []Summary, error)
 	})
 	slices.SortStableFunc(found, SortSlowest.compare)
 	if len(found) == 0 {
+		found = r.unfinished(prefix, now)
+	}
+	if len(found) == 0 {
 		return nil, nil, ErrNone
 	}
 	for _, other := range found[1:] {
@@ -173,6 +199,25 @@ func (r *Recorder) Find(prefix string, now time.Time) (*Trace, []Summary, error)
 		return t, nil, nil
 	}
 	return nil, nil, ErrNone // it was evicted in between
+}
+
+// unfinished returns the traces whose id begins with prefix and that are still being
+// assembled: what is running now.
+func (r *Recorder) unfinished(prefix string, now time.Time) (found []Summary) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for id, h := range r.byID {
+		if h.state == keptState || !strings.HasPrefix(id.String(), prefix) {
+			continue
+		}
+		first := slices.MinFunc(h.spans, func(a, b stored) int { return cmp.Compare(a.start, b.start) })
+		began := time.UnixMicro(first.start).UTC()
+		found = append(found, Summary{
+			TraceID: id.String(), StartedAt: began, DurationMS: float64(now.Sub(began).Microseconds()) / 1000,
+			Process: h.string(first.process), Status: StatusOpen,
+		})
+	}
+	return found
 }
 
 // trace returns everything that is held under the id of s.
@@ -189,13 +234,15 @@ func (r *Recorder) trace(s Summary) *Trace {
 		for h := range k.traces() {
 			if h.id == id && h.labels&isVisited == 0 {
 				h.labels |= isVisited
-				t.Spans = h.appendSpans(t.Spans, begin)
-				t.Summary.Spans += int(h.seen)
-				t.Errors += int(h.errors)
-				t.SpansLeftOut += int(h.leftOut)
+				t.add(h, begin)
 			}
 		}
 	})
+	r.mu.Lock()
+	if h := r.byID[id]; h != nil && h.state != keptState {
+		t.add(h, begin)
+	}
+	r.mu.Unlock()
 	if len(t.Spans) == 0 {
 		return nil
 	}
@@ -208,6 +255,18 @@ func (r *Recorder) trace(s Summary) *Trace {
 		t.Spans = t.Spans[:maxSpans]
 	}
 	return t
+}
+
+// add adds the spans of h.
+func (t *Trace) add(h *held, begin int64) {
+	t.Spans = h.appendSpans(t.Spans, begin)
+	t.Summary.Spans += int(h.seen)
+	t.SpansLeftOut += int(h.leftOut)
+	for i := range h.spans {
+		if h.spans[i].failed {
+			t.Errors++
+		}
+	}
 }
 
 func (h *held) appendSpans(list []TraceSpan, begin int64) []TraceSpan {
@@ -232,14 +291,21 @@ func (h *held) appendSpans(list []TraceSpan, begin int64) []TraceSpan {
 			}
 			s.Attributes[h.string(a.key)] = h.value(a)
 		}
-		s.read()
+		s.Read()
 		list = append(list, s)
 	}
 	return list
 }
 
-// read fills in what attributes say.
-func (s *TraceSpan) read() {
+// Read fills in what the attributes say: the detail, if there is none, the type of the
+// error, and the waits.
+func (s *TraceSpan) Read() {
+	if name := s.text(keySpanName); name != "" {
+		s.Span = name
+	}
+	if s.Detail == "" {
+		s.Detail = cmp.Or(s.text(keySummary), s.text(keyMethod))
+	}
 	if s.Status == StatusFailed {
 		s.ErrorType = s.text(keyErrorType)
 	}
@@ -262,10 +328,10 @@ func (s *TraceSpan) micros(key string) *int64 {
 	return &us
 }
 
-// Slowest is the trace of the slowest span of an operation.
+// Slowest is the slowest span of an operation.
 type Slowest struct {
-	TraceID   string    `json:"trace_id"`
-	StartedAt time.Time `json:"started_at"` // of the span
+	TraceID   string
+	StartedAt time.Time // of the span
 }
 
 // Operation is what spans of the same kind have in common. Its texts have at most 200

@@ -30,8 +30,9 @@ type Recorder struct {
 	gone    *simplelru.LRU[trace.TraceID, struct{}] // that were given up before their root came
 	noDrop  time.Time                               // until then no kind is old enough to make room
 
-	spares []*held // of one span each, to be used again
-	drafts []body  // of traces that have been decided on, to be used again
+	spares  []*held // of one span each, to be used again
+	drafts  []body  // of traces of several spans, to be used again
+	drafted int64   // bytes, those of drafts
 	// Of no meaning between calls:
 	attributes []attribute.KeyValue
 	words      map[string]word
@@ -58,7 +59,7 @@ func (r *Recorder) Clear() {
 	r.byID, r.kinds, r.order, r.other = fresh.byID, fresh.kinds, nil, nil
 	r.waiting, r.settled, r.spares, r.drafts, r.gone = queue{}, queue{}, nil, nil, fresh.gone
 	r.evicted += int64(r.kept)
-	r.bytes, r.waits, r.kept, r.spans = 0, 0, 0, 0
+	r.bytes, r.waits, r.drafted, r.kept, r.spans = 0, 0, 0, 0, 0
 }
 
 // Status says how full the recorder is.
@@ -125,7 +126,7 @@ func (r *Recorder) spare() *held {
 
 // putSpare keeps the memory of h, which is gone.
 func (r *Recorder) putSpare(h *held) {
-	if len(r.spares) < maxSpares && len(h.spans) == 1 && h.charged <= maxSpare {
+	if len(r.spares) < maxSpares && h.charged <= maxSpare {
 		r.spares = append(r.spares, h)
 		r.bytes += h.charged
 	}
@@ -135,19 +136,22 @@ func (r *Recorder) putSpare(h *held) {
 func (r *Recorder) draft() body {
 	last := len(r.drafts) - 1
 	if last < 0 {
-		return body{}
+		return body{spans: make([]stored, 0, fewSpans), attrs: make([]storedAttribute, 0, 2*fewSpans), text: make([]byte, 0, draftText)}
 	}
 	b := r.drafts[last]
 	r.drafts = r.drafts[:last]
 	r.bytes -= b.size()
+	r.drafted -= b.size()
 	b.reset()
 	return b
 }
 
-// putDraft keeps the memory of b, whose spans have been stored elsewhere.
+// putDraft keeps the memory of b, whose spans are stored elsewhere or gone.
 func (r *Recorder) putDraft(b body) {
-	if len(r.drafts) < maxDrafts && b.size() <= maxDraft {
+	size := b.size()
+	if size <= maxDraft && r.drafted+size <= r.limit/draftShare {
 		r.drafts = append(r.drafts, b)
-		r.bytes += b.size()
+		r.bytes += size
+		r.drafted += size
 	}
 }

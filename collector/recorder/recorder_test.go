@@ -522,3 +522,22 @@ func TestWholeOrAbsent(t *testing.T) {
 		t.Errorf("half a trace is shown: %v", err)
 	}
 }
+
+// TestFindWhatIsNotDecidedOn looks at a trace whose root has not come.
+func TestFindWhatIsNotDecidedOn(t *testing.T) {
+	f := newFeed(1 << 20)
+	id := f.traceID()
+	f.span(child(id, 2, 1, "inner", time.Millisecond), failed("lost"))
+	f.wait(time.Minute)
+	tr := f.find(t, id.String()[:8])
+	if tr.Status != StatusOpen || len(tr.Spans) != 1 || tr.Summary.Spans != 1 || tr.Errors != 1 || tr.DurationMS != 60_001 || tr.Span != "" {
+		t.Errorf("got %+v", tr)
+	}
+	const want = ": unfinished in lightningd\nbegan 2026-11-25 11:59:59.999 UTC, open for 1m00s, 1 span, 1 failed\n"
+	if got := shown(t, func(b *strings.Builder) error { return tr.WriteTable(b) }); !strings.Contains(got, want) {
+		t.Errorf("got\n%s", got)
+	}
+	if got := f.ids(Query{}); len(got) != 0 {
+		t.Errorf("it is listed as kept: %v", got)
+	}
+}

@@ -45,42 +45,48 @@ type came struct {
 	at time.Time
 }
 
-// correlated decodes and correlates a recording, with the time that it took.
-func correlated(t testing.TB, list []recording.Datagram) (spans []came) {
+// decoded decodes a recording: each span as it was sent, and when.
+func decoded(t testing.TB, list []recording.Datagram) (spans []came) {
 	t.Helper()
 	var decoder zipkin.Decoder
 	var details cln.Reader
-	c := correlate.New(correlate.Options{Run: correlate.Run{PID: 1, StartTime: 1}})
 	identities := make(map[int]*process.Identity)
-	var now, ticked time.Time
-	ready := func() {
-		for _, s := range c.Ready() {
-			spans = append(spans, came{s, now})
-		}
-	}
 	for _, d := range list {
-		if len(d.Payload) == 0 {
-			continue // a notification
-		}
 		s := new(correlate.Span)
-		if decoder.Decode(d.Payload, &s.Span) != nil {
+		// What is empty is a notification.
+		if len(d.Payload) == 0 || decoder.Decode(d.Payload, &s.Span) != nil {
 			continue
-		}
-		if now = s.End(); now.Sub(ticked) >= time.Second {
-			c.Expire(now)
-			ticked = now
 		}
 		if identities[d.PID] == nil {
 			identities[d.PID] = &process.Identity{PID: int32(d.PID), Name: d.Exe, Known: true}
 		}
 		s.Process = identities[d.PID]
-		s.Detail = details.Of(s.Name, &s.Span)
-		c.Add(s, now)
-		ready()
+		s.Detail = details.Of(s.Name, s)
+		spans = append(spans, came{s, s.End()})
+	}
+	return spans
+}
+
+// correlated decodes and correlates a recording, with the time that it took.
+func correlated(t testing.TB, list []recording.Datagram) (spans []came) {
+	t.Helper()
+	c := correlate.New(correlate.Options{Run: correlate.Run{PID: 1, StartTime: 1}})
+	var now, ticked time.Time
+	take := func(ready []*correlate.Span) {
+		for _, s := range ready {
+			spans = append(spans, came{s, now})
+		}
+	}
+	for _, s := range decoded(t, list) {
+		if now = s.at; now.Sub(ticked) >= time.Second {
+			c.Expire(now)
+			ticked = now
+		}
+		take(c.Correlate([]*correlate.Span{s.Span}, now))
 	}
 	now = now.Add(10 * time.Second)
 	c.Flush(now)
-	ready()
+	take(c.Ready())
 	return spans
 }
 

@@ -34,6 +34,9 @@ type Attributes interface {
 
 // Attributes that the recorder reads.
 const (
+	keySpanName      = "cln.span.name" // as sent, where the name is another
+	keySummary       = "db.query.summary"
+	keyMethod        = "rpc.method"
 	keyErrorType     = "error.type"
 	keyWait          = "cln.request.wait" // s
 	keyWork          = "cln.request.work" // s

@@ -125,6 +125,14 @@ type Operation struct {
 	WorkAvgUS   float64 `json:"work_avg_us,omitempty"`
 	AnswerAvgUS float64 `json:"answer_avg_us,omitempty"`
 	Paired      uint64  `json:"paired,omitempty"` // how many
+
+	Slowest *Slowest `json:"slowest,omitempty"` // of the spans whose traces are still kept
+}
+
+// Slowest is the slowest span of an operation.
+type Slowest struct {
+	TraceID   string    `json:"trace_id"`
+	StartedAt time.Time `json:"started_at"` // of the span
 }
 
 // SortKey orders the operations of a Report, largest first.
