@@ -140,7 +140,7 @@ func TestOpenRequestIsListed(t *testing.T) {
 	now := time.Now().UnixMicro()
 	request := `[{"id":"00000000000000b1","name":"jsonrpc","timestamp":%d,"duration":400,"localEndpoint":{"serviceName":"lightningd"},` +
 		`"tags":{"id":"cli:xpay#1/cln:xpay#2/cln-xpay:injectpaymentonion#1", "error":"true"},"traceId":"000000000000000000000000000000b1"}]`
-	begun := `[{"id":"00000000000000b2","name":"plugin/bitcoind","timestamp":%d,"duration":50,"localEndpoint":{"serviceName":"lightningd"},` +
+	begun := `[{"id":"00000000000000b2","name":"lightningd/jsonrpc","timestamp":%d,"duration":50,"localEndpoint":{"serviceName":"lightningd"},` +
 		`"tags":{"method":"injectpaymentonion"},"traceId":"000000000000000000000000000000b2"}]`
 	n.send(t, fmt.Sprintf(request, now), fmt.Sprintf(begun, now+700))
 	answer, err := n.Traces(recorder.Query{Sort: recorder.SortOpen, Limit: 10})

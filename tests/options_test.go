@@ -79,7 +79,7 @@ func TestManifest(t *testing.T) {
 	for _, method := range m.RPCMethods {
 		methods = append(methods, method.Name)
 	}
-	if !slices.Equal(methods, []string{"tracestats"}) {
+	if !slices.Equal(methods, []string{"tracestats", "listtraces"}) {
 		t.Errorf("methods %q", methods)
 	}
 }

@@ -169,13 +169,14 @@ func TestPrivacyOfPayments(t *testing.T) {
 		mode, redact string
 		exported     string // kinds that spans may hold
 		shown        string // kinds that tracestats may show
+		listed       string // kinds that listtraces may show; the root of a request, and with it nodes, comes later
 		forwards     bool
 	}{
-		{"off", "", "", "", false},
-		{"local", "", "", "channel", false},
-		{"outcomes", "", "", "channel", true},
-		{"all", "", "hash channel node amount", "channel", true},
-		{"all", "payment_hash,amount,channel,node", "", "", true},
+		{"off", "", "", "", "", false},
+		{"local", "", "", "channel", "hash channel amount", false},
+		{"outcomes", "", "", "channel", "hash channel amount", true},
+		{"all", "", "hash channel node amount", "channel", "hash channel amount", true},
+		{"all", "payment_hash,amount,channel,node", "", "", "", true},
 	} {
 		for _, spooled := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s/%s/spooled=%v", tt.mode, tt.redact, spooled), func(t *testing.T) {
@@ -207,6 +208,7 @@ func TestPrivacyOfPayments(t *testing.T) {
 					}
 					shown = append(shown, text...)
 				}
+				expect(t, "listtraces", traces(t, n), tt.listed)
 				endCleanly(t, n)
 				stored := files(t, filepath.Join(n.Dir, "clntrace-spool"))
 				if spooled == (len(stored) == 0) {
@@ -222,6 +224,33 @@ func TestPrivacyOfPayments(t *testing.T) {
 			})
 		}
 	}
+}
+
+// traces is all that listtraces tells, as JSON and as tables.
+func traces(t *testing.T, n *lightningdtest.Node) (all []byte) {
+	t.Helper()
+	text, err := n.Call("listtraces", object{"limit": 1000})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var list struct {
+		Traces []struct {
+			TraceID string `json:"trace_id"`
+		}
+	}
+	if err := json.Unmarshal(text, &list); err != nil {
+		t.Fatal(err)
+	}
+	for _, trace := range list.Traces {
+		for _, format := range []string{"json", "table"} {
+			text, err := n.Call("listtraces", object{"id": trace.TraceID, "format": format})
+			if err != nil {
+				t.Fatal(err)
+			}
+			all = append(all, text...)
+		}
+	}
+	return all
 }
 
 func operation(r report, span string) bool {

@@ -100,6 +100,16 @@ type operationRow struct {
 	P90US   float64 `json:"p90_us"`
 	P99US   float64 `json:"p99_us"`
 	MaxUS   uint64  `json:"max_us"`
+
+	Paired      uint64  `json:"paired"`
+	WaitAvgUS   float64 `json:"wait_avg_us"`
+	WaitP99US   float64 `json:"wait_p99_us"`
+	WorkAvgUS   float64 `json:"work_avg_us"`
+	AnswerAvgUS float64 `json:"answer_avg_us"`
+	Slowest     *struct {
+		TraceID   string    `json:"trace_id"`
+		StartedAt time.Time `json:"started_at"`
+	} `json:"slowest"`
 }
 
 // identities returns an error unless every datagram and every span of the
