@@ -38,8 +38,8 @@ type decoder struct {
 	details    cln.Reader
 	parents    *parents.Awaited
 	correlator *correlate.Correlator
-	payer      payer
 	recorded   *policy.Policy // by which the recorder was last given spans
+	payer      payer
 
 	begun     bool              // Start was called
 	held      []*correlate.Span // until then

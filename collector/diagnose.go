@@ -21,13 +21,13 @@ type facts struct {
 	config    Config
 	problems  []string      // sentences about options that cannot be used
 	outage    time.Time     // since when the endpoint takes no spans; zero: it does
+	rejected  time.Duration // since spans were last rejected; Export.RejectedAt says whether they were
 	silent    time.Duration // since the last span or, if none has come, since Open
 	spansCame bool
 	malformed error // what was wrong with the last datagram that was no span; nil: none
 	defect    error // the last one found; nil: none
 	metrics   metricsFacts
 	voice     voice.Voice
-	now       time.Time
 }
 
 // metricsFacts are the facts about OTLP metrics.
@@ -68,6 +68,13 @@ func (f *facts) status() stats.Status {
 		return stats.StatusBackendUnreachable
 	}
 	return stats.StatusOK
+}
+
+// rejecting reports whether the endpoint has rejected spans of late, though it may have
+// taken others since.
+func (f *facts) rejecting() bool {
+	const late = 5 * time.Minute
+	return !f.report.Export.RejectedAt.IsZero() && f.rejected < late
 }
 
 // diagnosis is what has been found so far.
@@ -227,26 +234,19 @@ func (d *diagnosis) disk() {
 	}
 }
 
-// rejections tells why the endpoint has rejected spans in the last hour.
+// rejections tells why the endpoint rejected spans in the last hour.
 func (d *diagnosis) rejections() {
-	e := &d.report.Export
+	e, n := &d.report.Export, d.report.Spans.RejectedByBackend
 	if e.RejectedAt.IsZero() {
 		return
 	}
-	n, last := d.report.Spans.RejectedByBackend, e.RejectedAt.UTC().Format("15:04:05 UTC")
+	last := e.RejectedAt.UTC().Format("15:04:05 UTC")
 	if e.Rejection != "" {
 		d.warn("%s rejected %s lost, last at %s: %s.", e.Endpoint, text.Number(n, "span, it is", "spans, they are"), last, e.Rejection)
 	} else {
 		d.warn("%s rejected before the endpoint or its headers last changed, at %s. The log says why.",
 			text.Number(n, "span is lost that was", "spans are lost that were"), last)
 	}
-}
-
-// rejecting reports whether the endpoint has rejected spans of late, though it may have
-// taken others since.
-func (f *facts) rejecting() bool {
-	const late = 5 * time.Minute
-	return !f.report.Export.RejectedAt.IsZero() && f.now.Sub(f.report.Export.RejectedAt) < late
 }
 
 // openLimit is how long a part of a payment, or a forward, is open that needs nobody's

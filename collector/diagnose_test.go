@@ -20,7 +20,6 @@ import (
 func healthy() facts {
 	return facts{
 		voice:     voice.Plugin,
-		now:       time.Date(2026, 11, 25, 13, 0, 0, 0, time.UTC),
 		link:      socket.Status{Listening: true, Path: "/run/t.sock", QueueLimit: 10},
 		config:    Config{Config: export.Config{Config: otlp.Config{Endpoint: otlp.DefaultEndpoint(otlp.ProtocolGRPC)}}},
 		report:    stats.Report{Export: stats.Export{Endpoint: "http://x:1", State: "connected"}},
@@ -92,17 +91,12 @@ var diagnoses = []struct {
 		[]string{"1 damaged file was set aside in /s."}},
 	{"rejected by the endpoint", func(f *facts) {
 		f.report.Spans.RejectedByBackend, f.report.Export.Rejection, f.report.Export.LastError = 6, "it wants credentials", "an outage since"
-		f.report.Export.RejectedAt = f.now.Add(-6 * time.Minute)
-	}, stats.StatusOK, []string{"http://x:1 rejected 6 spans, they are lost, last at 12:54:00 UTC: it wants credentials."}},
-	{"rejecting", func(f *facts) {
-		f.report.Spans.RejectedByBackend, f.report.Export.Rejection = 6, "it wants credentials"
-		f.report.Export.RejectedAt = f.now.Add(-4 * time.Minute)
-	}, stats.StatusDegraded, []string{"http://x:1 rejected 6 spans, they are lost, last at 12:56:00 UTC: it wants credentials."}},
-	{"rejected long ago", func(f *facts) { f.report.Spans.RejectedByBackend = 6 }, stats.StatusOK, nil},
+		f.report.Export.RejectedAt, f.rejected = time.Unix(1795324398, 0), time.Minute
+	}, stats.StatusDegraded, []string{"http://x:1 rejected 6 spans, they are lost, last at 05:13:18 UTC: it wants credentials."}},
 	{"rejected before a setconfig", func(f *facts) {
-		f.report.Spans.RejectedByBackend, f.report.Export.RejectedAt = 6, f.now.Add(-6*time.Minute)
-	}, stats.StatusOK,
-		[]string{"6 spans are lost that were rejected before the endpoint or its headers last changed, at 12:54:00 UTC."}},
+		f.report.Spans.RejectedByBackend, f.report.Export.RejectedAt, f.rejected = 6, time.Unix(1795324398, 0), 30*time.Minute
+	}, stats.StatusOK, []string{"6 spans are lost that were rejected before the endpoint or its headers last changed, at 05:13:18 UTC"}},
+	{"rejected long ago", func(f *facts) { f.report.Spans.RejectedByBackend = 6 }, stats.StatusOK, nil},
 	{"malformed", func(f *facts) { f.report.Datagrams.Malformed, f.malformed = 8, zipkin.ErrForm }, stats.StatusOK,
 		[]string{"8 datagrams were not spans *" + zipkin.ErrForm.Error() + "*/run/t.sock"}},
 	{"a defect", func(f *facts) { f.defect = errors.New("boom") }, stats.StatusOK, []string{"Spans ran into boom."}},

@@ -12,8 +12,8 @@ import (
 	"clntrace/collector/stats"
 )
 
-// command is a span of lightningd about a request of its own with that method, which
-// waits for nothing.
+// command is a span of lightningd about a request to its backend, of a trace of its
+// own.
 func command(id int, method string) string {
 	return fmt.Sprintf(`[{"id":"%016x","name":"plugin/bitcoind","timestamp":1795324398371053,"duration":501,`+
 		`"localEndpoint":{"serviceName":"lightningd"},"tags":{"method":"%s"},"traceId":"%032x"}]`, id, method, id)

@@ -25,6 +25,7 @@ func (c *Collector) facts(now time.Time) facts {
 	f := facts{voice: c.options.Voice, link: c.socketStatus(), spool: c.pipeline.Spool()}
 	f.report = c.report(f.link, now)
 	f.report.Export, f.outage = c.pipeline.Status()
+	f.rejected = now.Sub(f.report.Export.RejectedAt)
 	c.mu.Lock()
 	f.config, f.problems, f.metrics.unsent = c.cfg, c.problems, c.unsent
 	c.mu.Unlock()
@@ -35,7 +36,7 @@ func (c *Collector) facts(now time.Time) facts {
 	if at := c.seen.lastSpan.Load(); at != 0 {
 		last, f.spansCame = c.started.Add(time.Duration(at)), true
 	}
-	f.silent, f.now = now.Sub(last), now
+	f.silent = now.Sub(last)
 	if err := c.seen.lastMalformed.Load(); err != nil {
 		f.malformed = *err
 	}

@@ -59,7 +59,7 @@ func TestEndpointThatIsDownAndComesBack(t *testing.T) {
 			}
 			// One line when it starts, one when it is over.
 			about := mentions(strings.TrimPrefix(cfg.Options["clntrace-otlp-endpoint"], "http://"))
-			if lines := slices.DeleteFunc(messages(n), func(m string) bool { return !about(m) }); len(lines) != 2 {
+			if lines := logged(n, "unusual", about); len(lines) != 2 {
 				t.Errorf("%d lines about the endpoint, want 2: %q", len(lines), n.Logs())
 			}
 		})

@@ -47,9 +47,6 @@ func (s *readOnlySpan) describe(p *policy.Policy, database attribute.KeyValue) {
 	if cln.IsQuery(s.in.Name) && database.Valid() {
 		s.attributes = append(s.attributes, database)
 	}
-	if s.name != s.in.Name && !s.in.Synthetic {
-		s.attributes = append(s.attributes, keySpanName.String(s.in.Name))
-	}
 	s.reason = p.Reason(s.in.Payment)
 	s.links = links(s.in.Links)
 }
@@ -73,6 +70,9 @@ func AppendAttributes(list []attribute.KeyValue, s *correlate.Span, p *policy.Po
 		}
 	case s.Name == cln.SpanCommand, s.Name == cln.SpanBackend, s.Name == cln.SpanRequest, s.IsRoot():
 		list = appendRPC(list, p.Detail(s))
+	}
+	if name := p.Name(s); name != s.Name && !s.Synthetic {
+		list = append(list, keySpanName.String(s.Name))
 	}
 	return p.AppendFacts(appendRelations(list, s, p), s.Payment)
 }

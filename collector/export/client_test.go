@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -100,6 +101,37 @@ func TestFailuresSurviveTheSDK(t *testing.T) {
 			}
 			c.Close(t.Context())
 		}
+	}
+}
+
+// A load balancer forgets the connection and closes nothing: spans arrive all the same,
+// after two attempts that time out.
+func TestForgottenConnection(t *testing.T) {
+	for protocol, start := range map[otlp.Protocol]func(testing.TB, ...otlptest.Answer) *otlptest.Receiver{
+		otlp.ProtocolGRPC: otlptest.StartGRPC, otlp.ProtocolHTTP: otlptest.StartHTTP,
+	} {
+		t.Run(string(protocol), func(t *testing.T) {
+			t.Parallel()
+			r := start(t)
+			between := otlptest.NewRelay(t, strings.TrimPrefix(r.URL, "http://"))
+			cfg := config(mustParse(t, "http://"+between.Addr().String()))
+			cfg.Protocol, cfg.Timeout = protocol, 2*time.Second
+			p := newTestPipeline(t).start(cfg)
+			p.SetNode(Node{})
+			p.send(newSpan(1, "a"))
+			<-r.Arrived
+			between.Forget()
+			begin := time.Now()
+			p.send(newSpan(2, "b"))
+			<-r.Arrived
+			if took := time.Since(begin); took > 3*cfg.Timeout {
+				t.Errorf("took %v", took)
+			}
+			if left := p.shutdown(time.Minute); left != 0 {
+				t.Errorf("%d spans are left", left)
+			}
+			p.want(stats.Counts{Exported: 2})
+		})
 	}
 }
 

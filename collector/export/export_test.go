@@ -231,7 +231,7 @@ func TestAttributes(t *testing.T) {
 		status   string
 	}{
 		{"statement", withDetail(newSpan(1, "db_exec_prepared", "query", "UPDATE vars SET x=?"), "UPDATE vars"), "sqlite3",
-			"db.query.text=UPDATE vars SET x=? db.query.summary=UPDATE vars db.system.name=sqlite cln.span.name=db_exec_prepared", trace.SpanKindClient, "Unset"},
+			"db.query.text=UPDATE vars SET x=? db.query.summary=UPDATE vars cln.span.name=db_exec_prepared db.system.name=sqlite", trace.SpanKindClient, "Unset"},
 		{"statement of an unknown database", withDetail(newSpan(1, "db_query_prepared", "query", "SELECT"), "SELECT"), "",
 			"db.query.text=SELECT db.query.summary=SELECT cln.span.name=db_query_prepared", trace.SpanKindClient, "Unset"},
 		{"command", withDetail(newSpan(1, "lightningd/jsonrpc", "method", "getinfo"), "getinfo"), "",
@@ -239,8 +239,8 @@ func TestAttributes(t *testing.T) {
 		{"backend", withDetail(newSpan(1, "plugin/bitcoind", "method", "getchaininfo"), "getchaininfo"), "",
 			"method=getchaininfo rpc.system.name=jsonrpc rpc.method=getchaininfo cln.span.name=plugin/bitcoind", trace.SpanKindClient, "Unset"},
 		{"request that failed", grouped, "",
-			"id=cli:pay#1/cln:pay#2/pay:x#3 rpc.system.name=jsonrpc rpc.method=x cln.request.root=cli:pay#1 " +
-				"cln.trace_id=01000000000000000000000000000000 cln.span_id=0200000000000000 cln.span.name=jsonrpc", trace.SpanKindClient, "Error"},
+			"id=cli:pay#1/cln:pay#2/pay:x#3 rpc.system.name=jsonrpc rpc.method=x cln.span.name=jsonrpc cln.request.root=cli:pay#1 " +
+				"cln.trace_id=01000000000000000000000000000000 cln.span_id=0200000000000000", trace.SpanKindClient, "Error"},
 		{"request that did not", newSpan(1, "jsonrpc", "id", "x", "error", "false"), "",
 			"id=x rpc.system.name=jsonrpc", trace.SpanKindClient, "Unset"},
 		{"an error that is no truth value", newSpan(1, "jsonrpc", "error", "perhaps"), "",
@@ -248,11 +248,11 @@ func TestAttributes(t *testing.T) {
 		{"truncated", truncated, "",
 			"id=cut… rpc.system.name=jsonrpc cln.truncated=true cln.parent.span_id=0900000000000000", trace.SpanKindClient, "Unset"},
 		{"request that was paired", pairedSpan, "",
-			"id=cli:pay#1/cln:pay#2/pay:x#3 rpc.system.name=jsonrpc rpc.method=x cln.request.wait=0.000156 cln.request.work=0.000353 cln.span.name=jsonrpc", trace.SpanKindClient, "Unset"},
+			"id=cli:pay#1/cln:pay#2/pay:x#3 rpc.system.name=jsonrpc rpc.method=x cln.span.name=jsonrpc cln.request.wait=0.000156 cln.request.work=0.000353", trace.SpanKindClient, "Unset"},
 		{"root of what is open", open, "",
 			"rpc.system.name=jsonrpc rpc.method=pay cln.request.root=cli:pay#1 cln.synthetic=true cln.incomplete=true", trace.SpanKindServer, "Unset"},
 		{"work that has moved", moved, "",
-			"method=x rpc.system.name=jsonrpc rpc.method=x cln.trace_id=07000000000000000000000000000000 cln.span.name=lightningd/jsonrpc", trace.SpanKindServer, "Unset"},
+			"method=x rpc.system.name=jsonrpc rpc.method=x cln.span.name=lightningd/jsonrpc cln.trace_id=07000000000000000000000000000000", trace.SpanKindServer, "Unset"},
 		{"synthesized", root, "",
 			"rpc.system.name=jsonrpc rpc.method=pay cln.request.root=cli:pay#1 cln.synthetic=true", trace.SpanKindServer, "Unset"},
 		{"other", newSpan(1, "payment_continue", "modifier", "retry"), "", "modifier=retry", trace.SpanKindInternal, "Unset"},

@@ -1,9 +1,7 @@
 package options
 
 import (
-	"cmp"
 	"errors"
-	"net"
 	"slices"
 	"strconv"
 	"strings"
@@ -99,19 +97,6 @@ var metricsSwitch = []variable{
 	}},
 }
 
-// prometheus are the variables for a scrape. They count if that is asked for.
-var prometheus = []variable{
-	{name: "OTEL_EXPORTER_PROMETHEUS_PORT", about: "with its host, if metrics are exported to `prometheus`", read: scrape},
-	{name: "OTEL_EXPORTER_PROMETHEUS_HOST", about: "with its port, if metrics are exported to `prometheus`", read: scrape},
-	{name: metricsExporter, about: "`localhost:9464` if it lists `prometheus`", read: scrape},
-}
-
-func scrape(_ string, getenv func(string) string) (string, bool, error) {
-	host := cmp.Or(getenv("OTEL_EXPORTER_PROMETHEUS_HOST"), "localhost")
-	port := cmp.Or(getenv("OTEL_EXPORTER_PROMETHEUS_PORT"), "9464")
-	return net.JoinHostPort(host, port), lists(getenv(metricsExporter), "prometheus"), nil
-}
-
 func lists(value, entry string) bool {
 	return slices.ContainsFunc(strings.Split(value, ","), func(e string) bool { return strings.TrimSpace(e) == entry })
 }
@@ -129,7 +114,7 @@ var deaf = []struct{ names, why string }{
 	{"OTEL_PROPAGATORS", "lightningd makes the ids"},
 	{"OTEL_LOG_LEVEL", "the log has no level of its own"},
 	{"OTEL_LOGS_EXPORTER", noLogs}, {"OTEL_EXPORTER_OTLP_LOGS_*", noLogs}, {"OTEL_BLRP_*", noLogs}, {"OTEL_LOGRECORD_*", noLogs},
-	{"OTEL_EXPORTER_ZIPKIN_*", otlpOnly}, {"OTEL_EXPORTER_JAEGER_*", otlpOnly},
+	{"OTEL_EXPORTER_PROMETHEUS_*", otlpOnly}, {"OTEL_EXPORTER_ZIPKIN_*", otlpOnly}, {"OTEL_EXPORTER_JAEGER_*", otlpOnly},
 	{"OTEL_EXPORTER_OTLP_SPAN_INSECURE", "the specification has renamed it to OTEL_EXPORTER_OTLP_TRACES_INSECURE"},
 	{"OTEL_CONFIG_FILE", noFile}, {"OTEL_EXPERIMENTAL_CONFIG_FILE", noFile},
 	{"OTEL_ENTITIES", "resources are the processes that send"},
@@ -170,15 +155,13 @@ func deafTo(name, value string, getenv func(string) string) string {
 // otherValues says what is to be said of a value that is of no consequence.
 func otherValues(name, value string) string {
 	switch name {
-	case "OTEL_EXPORTER_PROMETHEUS_HOST", "OTEL_EXPORTER_PROMETHEUS_PORT":
-		return metricsExporter + " does not list prometheus"
 	case tracesExporter, metricsExporter:
 		others := slices.DeleteFunc(strings.Split(value, ","), func(e string) bool {
 			e = strings.TrimSpace(e)
 			return e == "otlp" || e == "none"
 		})
 		if len(others) > 0 {
-			return "spans go over OTLP only, metrics over OTLP and to Prometheus"
+			return otlpOnly
 		}
 	case sampler:
 		return "only always_on, always_off and traceidratio are known"

@@ -66,7 +66,7 @@ var noConnection = []string{"connection refused", "no such host", "zero addresse
 
 // brokenOff are signs of a connection that the other side closed at once, or on
 // which it spoke first. The wording depends on when net/http notices.
-var brokenOff = []string{"connection reset by peer", "broken pipe", "EOF", "use of closed network connection", "malformed HTTP response", "readLoopPeekFailLocked", "client conn could not be established"}
+var brokenOff = []string{"connection reset by peer", "broken pipe", "EOF", "use of closed network connection", "malformed HTTP response", "readLoopPeekFailLocked", "client conn could not be established", "server closed idle connection"}
 
 // timedOut are signs of an answer that did not come.
 var timedOut = []string{"DeadlineExceeded", "deadline exceeded", "Client.Timeout", "handshake timeout", "i/o timeout", "request canceled"}

@@ -14,6 +14,10 @@ import (
 // would try each for two minutes.
 const dialTimeout = 10 * time.Second
 
+// resendFor is how long the kernel resends what nobody acknowledges. It matters where
+// attempts may take longer than this; the kernel's own limit is a quarter of an hour.
+const resendFor = 20 * time.Second
+
 // sockets are the open connections to an endpoint, kept so that they can be given up
 // when they are dead and nobody says so: behind a NAT or a load balancer that has
 // forgotten them, or when the other side's machine is gone. Over HTTP/2, which gRPC
@@ -45,6 +49,7 @@ func (s *socket) Close() error {
 }
 
 func (s *sockets) keep(c net.Conn) net.Conn {
+	boundResending(c)
 	kept := &socket{c, s}
 	s.mu.Lock()
 	defer s.mu.Unlock()

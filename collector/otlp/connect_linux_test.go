@@ -131,3 +131,23 @@ func TestNamesThatAreHardToReach(t *testing.T) {
 		})
 	}
 }
+
+// The kernel does not resend for a quarter of an hour.
+func TestResendingIsBounded(t *testing.T) {
+	c, err := new(sockets).dial(t.Context(), "tcp", otlptest.Listen(t).Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	raw, err := c.(*socket).Conn.(*net.TCPConn).SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var limit int
+	if err := errors.Join(raw.Control(func(fd uintptr) { limit, err = unix.GetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT) }), err); err != nil {
+		t.Fatal(err)
+	}
+	if want := int(resendFor.Milliseconds()); limit != want {
+		t.Errorf("the limit is %d ms, want %d", limit, want)
+	}
+}
