@@ -15,7 +15,6 @@
 //	stats      counts it
 //	metrics    counts it for OTLP metrics, if they are wanted
 //	correlate  finds the spans that belong to it
-//	recorder   keeps its trace, if that is slow, failed or new enough, to be looked at
 //	export     sends it to an OTLP endpoint
 //	spool      keeps it on disk while the endpoint is away
 //

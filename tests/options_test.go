@@ -44,9 +44,6 @@ func TestManifest(t *testing.T) {
 		"clntrace-batch-delay":         {"string", false, `"1s"`},
 		"clntrace-spool-dir":           {"string", false, ""},
 		"clntrace-spool-size":          {"int", false, "64"},
-		"clntrace-span-names":          {"string", false, `"semantic"`},
-		"clntrace-payments":            {"string", true, `"local"`},
-		"clntrace-recorder-size":       {"int", false, "16"},
 		"clntrace-allow-uids":          {"string", false, ""},
 		"clntrace-metrics":             {"flag", false, ""},
 	}

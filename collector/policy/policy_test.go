@@ -7,7 +7,6 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"clntrace/collector/correlate"
-	"clntrace/collector/process"
 	"clntrace/collector/zipkin"
 )
 
@@ -94,56 +93,5 @@ func TestRedactionReachesWhatIsDerived(t *testing.T) {
 	}
 	if got := p.Show("step", "9"); got != "9" {
 		t.Errorf("a tag that is not redacted is shown as %q", got)
-	}
-}
-
-func TestNames(t *testing.T) {
-	semantic, asSent := New(Config{SampleRatio: 1}), New(Config{SampleRatio: 1, NamesAsSent: true})
-	hidden := New(Config{SampleRatio: 1, RedactTags: []string{"id", "query", "method"}})
-	for _, tc := range []struct{ span, detail, want string }{
-		{"jsonrpc", "getroutes", "getroutes"},
-		{"lightningd/jsonrpc", "getroutes", "getroutes"},
-		{"plugin/bitcoind", "getchaininfo", "getchaininfo"},
-		{"db_exec_prepared", "UPDATE channels", "UPDATE channels"},
-		{"jsonrpc", "", "jsonrpc"},
-		{"extend_tip", "", "extend_tip"},
-	} {
-		s := newSpan(1, tc.span)
-		s.Detail = tc.detail
-		if got := semantic.Name(s); got != tc.want {
-			t.Errorf("%s %s leaves as %s, want %s", tc.span, tc.detail, got, tc.want)
-		}
-		for _, p := range []*Policy{asSent, hidden} {
-			if got := p.Name(s); got != tc.span {
-				t.Errorf("%s %s leaves as %s, want the name as sent", tc.span, tc.detail, got)
-			}
-		}
-	}
-}
-
-func TestPatternsMatchWhatUsersSee(t *testing.T) {
-	span := func(sender, name, detail string, synthetic bool) *correlate.Span {
-		s := newSpan(1, name)
-		s.Process, s.Detail, s.Synthetic = &process.Identity{Name: sender}, detail, synthetic
-		return s
-	}
-	for _, tc := range []struct {
-		pattern string
-		span    *correlate.Span
-		want    Verdict
-	}{
-		{"lightningd/jsonrpc", span("lightningd", "lightningd/jsonrpc", "getinfo", false), Filtered},
-		{"getinfo", span("lightningd", "lightningd/jsonrpc", "getinfo", false), Filtered},
-		{"jsonrpc getinfo", span("lightningd", "lightningd/jsonrpc", "getinfo", false), Filtered},
-		{"jsonrpc getinfo", span("pay", "jsonrpc", "getinfo", false), Filtered},
-		{"SELECT *", span("lightningd", "db_query_prepared", "SELECT vars", false), Filtered},
-		{"UPDATE *", span("lightningd", "db_query_prepared", "SELECT vars", false), Leaves},
-		{"request xpay", span("cln-xpay", "xpay", "xpay", true), Filtered},
-		{"request pay", span("cln-xpay", "xpay", "xpay", true), Leaves},
-	} {
-		p := New(Config{SampleRatio: 1, DropSpans: []string{tc.pattern}})
-		if got := p.Verdict(tc.span); got != tc.want {
-			t.Errorf("with %s dropped, %s %s gets %d, want %d", tc.pattern, tc.span.Name, tc.span.Detail, got, tc.want)
-		}
 	}
 }

@@ -8,6 +8,15 @@ import (
 // sender, in bytes: the cache line of most processors.
 const chargeStep = 64
 
+// charges says how much of its sender's buffer a queued datagram takes. With a long
+// queue, a sender is refused because its buffer is full long before the queue is.
+// The kernel charges more than the payload, and not the same in all versions, so
+// we measure it.
+type charges struct {
+	buffer int // of a sender, bytes; 0: unknown
+	steps  [maxDatagram/chargeStep + 1]int
+}
+
 // measureCharges measures what the kernel charges, with a pair of sockets of our
 // own. A sender's buffer has the size that net.core.wmem_default had when the
 // sender made its socket; we assume that it has not changed since.

@@ -7,8 +7,6 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
-
-	"clntrace/collector/voice"
 )
 
 // inNamespace runs f where the kernel's queue has that limit: as root, in a
@@ -45,9 +43,9 @@ func inNamespace(t *testing.T, limit string, f func()) {
 func TestFullBufferOfASenderIsNoticed(t *testing.T) {
 	for _, size := range []int{1, 300, 600, 2047} {
 		for _, tc := range []struct {
-			what       string
-			less       int
-			senderFull uint64
+			what    string
+			less    int
+			crowded uint64
 		}{{"full", 0, 1}, {"one less", 1, 0}} {
 			inNamespace(t, "512", func() {
 				most := fill(t, size, 1<<20, 0)
@@ -55,7 +53,7 @@ func TestFullBufferOfASenderIsNoticed(t *testing.T) {
 					t.Errorf("%d datagrams of %d bytes are within a sender's buffer, and fill the queue", most, size)
 					return
 				}
-				fill(t, size, most-tc.less, tc.senderFull)
+				fill(t, size, most-tc.less, tc.crowded)
 			})
 		}
 	}
@@ -64,9 +62,9 @@ func TestFullBufferOfASenderIsNoticed(t *testing.T) {
 // fill sends up to most datagrams of size bytes to a socket that nobody reads,
 // and returns how many it took. When they are read a sender's buffer must have
 // been found full that often, unless most is as many as can be.
-func fill(t *testing.T, size, most int, senderFull uint64) (sent int) {
+func fill(t *testing.T, size, most int, crowded uint64) (sent int) {
 	path := filepath.Join(tempDir(t), "t")
-	s, err := bind(path, false, voice.Plugin)
+	s, err := bind(path, false)
 	if err != nil {
 		t.Error(err)
 		return 0
@@ -76,8 +74,8 @@ func fill(t *testing.T, size, most int, senderFull uint64) (sent int) {
 	}
 	queue, p := newRing(), new(pressure)
 	s.readAtOnce(queue, p)
-	if got := p.senderFull.Load(); most < 1<<20 && (got != senderFull || p.queueFull.Load() != 0) {
-		t.Errorf("%d of %d bytes: a sender's buffer was full %d times, want %d, and the queue %d times", sent, size, got, senderFull, p.queueFull.Load())
+	if got := p.crowded.Load(); most < 1<<20 && (got != crowded || p.full.Load() != 0) {
+		t.Errorf("%d of %d bytes: a sender's buffer was full %d times, want %d, and the queue %d times", sent, size, got, crowded, p.full.Load())
 	}
 	return sent
 }

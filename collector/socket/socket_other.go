@@ -12,20 +12,9 @@ import (
 )
 
 // This is for trying out clntrace on systems other than Linux: datagrams are
-// received one by one, and their senders are unknown. Only Linux has priorities for
-// single threads.
+// received one by one, and their senders are unknown.
 
 const batchLen = 1
-
-// chargeStep makes charges hold next to nothing: what a sender's buffer holds is
-// unknown, because the senders of datagrams are.
-const chargeStep = maxDatagram
-
-func measureCharges() *charges { return new(charges) }
-
-func threadID() int { return 0 }
-
-func stepBack(int) error { return nil }
 
 func queueLimit() int { return 0 }
 
