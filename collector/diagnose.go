@@ -259,9 +259,9 @@ func (d *diagnosis) openPayments() {
 	if p == nil || p.OldestOpenSeconds <= int64(openLimit/time.Second) {
 		return
 	}
-	d.warn("%s and %s open, one of them for %d minutes: a node on the way, or the receiver, neither settles nor fails it. "+
+	d.warn("Open: %s and %s, one of them for %d minutes: a node on the way, or the receiver, neither settles nor fails it. "+
 		"If that node does not come back, the channel closes when the HTLC times out: lightning-cli listhtlcs tells in which one it is.",
-		text.Number(p.Open, "part of a payment", "parts of payments"), text.Number(p.ForwardsOpen, "forward is", "forwards are"), p.OldestOpenSeconds/60)
+		text.Number(p.Open, "part of a payment", "parts of payments"), text.Number(p.ForwardsOpen, "forward", "forwards"), p.OldestOpenSeconds/60)
 }
 
 // decoding tells of datagrams that are not spans, and of our own defects.

@@ -9,6 +9,7 @@ import (
 
 	"clntrace/collector/export"
 	"clntrace/collector/otlp"
+	"clntrace/collector/payments"
 	"clntrace/collector/socket"
 	"clntrace/collector/spool"
 	"clntrace/collector/stats"
@@ -56,6 +57,10 @@ var diagnoses = []struct {
 	{"a sender's buffer", func(f *facts) {
 		f.link.QueueLimit, f.link.SenderFull, f.link.SenderBuffer = 512, 3, 212992
 	}, stats.StatusOK, []string{"(net.core.wmem_default, 212992 bytes) was full 3 times, *queue of 513: *sysctl -w net.core.wmem_default=1048576' *restart the node"}},
+	{"payments that are open, not long", func(f *facts) { f.report.Payments = &payments.State{Open: 3, OldestOpenSeconds: 600} }, stats.StatusOK, nil},
+	{"payments that are open", func(f *facts) {
+		f.report.Payments = &payments.State{Open: 3, ForwardsOpen: 1, OldestOpenSeconds: 4000}
+	}, stats.StatusOK, []string{"Open: 3 parts of payments and 1 forward, one of them for 66 minutes: *listhtlcs"}},
 	{"missing parents", func(f *facts) { f.report.Spans.MissingParents = 32 }, stats.StatusOK,
 		[]string{"32 spans name a parent *queue is small (11): raise net.unix.max_dgram_qlen to 512"}},
 	{"missing parents, large queue", func(f *facts) { f.report.Spans.MissingParents, f.link.QueueLimit = 1, 512 }, stats.StatusOK,

@@ -2,11 +2,14 @@ package policy
 
 import (
 	"encoding/binary"
+	"fmt"
 	"testing"
 
+	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/trace"
 
 	"clntrace/collector/correlate"
+	"clntrace/collector/payments"
 	"clntrace/collector/process"
 	"clntrace/collector/zipkin"
 )
@@ -145,5 +148,45 @@ func TestPatternsMatchWhatUsersSee(t *testing.T) {
 		if got := p.Verdict(tc.span); got != tc.want {
 			t.Errorf("with %s dropped, %s %s gets %d, want %d", tc.pattern, tc.span.Name, tc.span.Detail, got, tc.want)
 		}
+	}
+}
+
+// What is said of a payment, in each mode, on the node, and with tags redacted.
+func TestFacts(t *testing.T) {
+	facts := &payments.Facts{
+		Kind: payments.KindPart, ErrorType: "failed", Reason: "no way over 103x1x0",
+		Attributes: []payments.Attribute{
+			{KeyValue: attribute.Int("hops", 2), Class: payments.Outcome}, {KeyValue: attribute.String("hash", "ab"), Class: payments.Hash},
+			{KeyValue: attribute.Int64("msat", 7), Class: payments.Amount}, {KeyValue: attribute.String("route", "103x1x0"), Class: payments.Route},
+			{KeyValue: attribute.String("node", "02ab"), Class: payments.Peer},
+		},
+	}
+	for _, tt := range []struct {
+		mode   payments.Mode
+		redact []string
+		want   string
+		reason string
+	}{
+		{payments.Off, nil, "", ""},
+		{payments.Local, nil, "", ""},
+		{payments.Outcomes, nil, "hops=2 ", "failed"},
+		{payments.All, nil, "hops=2 hash=ab msat=7 route=103x1x0 node=02ab ", "no way over 103x1x0"},
+		{payments.All, []string{"payment_hash", "amount"}, "hops=2 hash=[redacted] msat=[redacted] route=103x1x0 node=02ab ", "failed"},
+		{payments.All, []string{"channel", "node"}, "hops=2 hash=ab msat=7 route=[redacted] node=[redacted] ", "failed"},
+	} {
+		p := New(Config{SampleRatio: 1, Payments: tt.mode, RedactTags: tt.redact})
+		shown := ""
+		for _, a := range p.AppendFacts(nil, facts) {
+			shown += fmt.Sprintf("%s=%s ", a.Key, a.Value.String())
+		}
+		if got := p.Reason(facts); shown != tt.want || got != tt.reason {
+			t.Errorf("%v, %v redacted: %s, %s", tt.mode, tt.redact, shown, got)
+		}
+		if n := len(p.OnNode().AppendFacts(nil, facts)); (n == 5) != (tt.mode > payments.Off) {
+			t.Errorf("%v: %d attributes on the node", tt.mode, n)
+		}
+	}
+	if off, on := New(Config{}), New(Config{Payments: payments.Local}); !off.HidesMore(on) || on.HidesMore(off) {
+		t.Error("what was recorded of payments would stay when they are off")
 	}
 }
