@@ -219,9 +219,8 @@ func (d *decoder) count(counts stats.Counts, observations []stats.Observation, n
 // leave is the end of the street, for spans that wait for nothing any more.
 func (d *decoder) leave(ready []*correlate.Span, now time.Time) {
 	d.settlePayments(now, false)
-	ready, local := d.afterPayments(ready)
+	ready = d.afterPayments(ready, now)
 	d.safely(func() { d.record(ready, now) })
-	d.safely(func() { d.record(local, now) })
 	var counts stats.Counts
 	counts.Repaired, d.correlator.Repaired = d.correlator.Repaired, 0
 	ready = d.admitAdded(ready, &counts)

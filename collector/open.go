@@ -1,6 +1,7 @@
 package collector
 
 import (
+	"fmt"
 	"strings"
 	"time"
 
@@ -16,7 +17,7 @@ type openTraces struct{ *Collector }
 
 var _ recorder.Open = openTraces{}
 
-// maxOpen bounds the parts and forwards that are listed.
+// maxOpen bounds the parts of payments and the forwards that are listed as open.
 const maxOpen = 1000
 
 // OpenTraces returns the requests, the parts of payments and the forwards that are
@@ -27,30 +28,39 @@ func (o openTraces) OpenTraces(now time.Time) (list []recorder.Summary) {
 			list = append(list, o.openRequest(q, now))
 		}
 	})
-	p := o.policy.Load()
-	if p.Payments() == payments.Off {
+	if o.paymentState(now) == nil {
 		return list
 	}
 	o.payments.mu.Lock()
-	defer o.payments.mu.Unlock()
-	for _, part := range o.payments.tracker.Open(maxOpen) {
-		list = append(list, openPayment(part, p, now))
+	open := o.payments.tracker.Open(maxOpen)
+	o.payments.mu.Unlock()
+	for _, p := range open {
+		list = append(list, openPayment(o.policy.Load(), p, now))
 	}
 	return list
 }
 
 // openPayment is a part of a payment, or a forward, with what may be shown of it.
-func openPayment(o payments.Open, p *policy.Policy, now time.Time) recorder.Summary {
-	over := make([]string, len(o.Channels))
-	for i, c := range o.Channels {
-		over[i] = p.ShowChannel(c)
-	}
+func openPayment(p *policy.Policy, open payments.Open, now time.Time) recorder.Summary {
 	s := recorder.Summary{
-		StartedAt: o.Since.UTC(), DurationMS: float64(now.Sub(o.Since).Microseconds()) / 1000,
-		Process: o.Program, Span: string(o.Kind), Detail: strings.Join(over, ", "), Status: recorder.StatusOpen,
+		StartedAt: open.Since.UTC(), DurationMS: float64(now.Sub(open.Since).Microseconds()) / 1000,
+		Process: open.Program, Span: string(open.Kind), Status: recorder.StatusOpen,
 	}
-	if o.Hash != (cln.Hash{}) {
-		s.PaymentHash = p.Show(string(payments.Hash), o.Hash.String())
+	if open.Hash != (cln.Hash{}) {
+		s.PaymentHash = p.Show(string(payments.Hash), open.Hash.String())
+	}
+	var channels []string
+	for _, c := range open.Channels {
+		channels = append(channels, p.ShowChannel(c))
+	}
+	switch {
+	case open.Kind == payments.KindPart:
+		s.Detail = fmt.Sprint(open.Part)
+		if len(channels) > 0 {
+			s.Detail += " over " + strings.Join(channels, ", ")
+		}
+	case len(channels) > 0:
+		s.Detail = "from " + strings.Join(channels, " to ")
 	}
 	return s
 }
@@ -72,7 +82,7 @@ func (c *Collector) openRequest(q correlate.OpenRequest, now time.Time) recorder
 	began := time.UnixMicro(q.Start)
 	return recorder.Summary{
 		TraceID: q.TraceID.String(), StartedAt: began.UTC(), DurationMS: float64(now.Sub(began).Microseconds()) / 1000,
-		Process: q.Process.Name, Span: requestSpan, Detail: p.Show(cln.TagID, q.Method), Status: recorder.StatusOpen,
+		Process: q.Process.Name, Span: cln.SpanWhole, Detail: p.Show(cln.TagID, q.Method), Status: recorder.StatusOpen,
 		WaitsFor: p.Show(cln.TagMethod, q.WaitsFor),
 	}
 }

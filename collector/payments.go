@@ -122,8 +122,8 @@ func (d *decoder) join(j payments.Joined) {
 
 // afterPayments takes out of ready what waits for a notification, adds what has waited
 // for one and what was made of notifications, and adds to roots what is known of their
-// payments. local is what was made of notifications and does not leave the node.
-func (d *decoder) afterPayments(ready []*correlate.Span) (all, local []*correlate.Span) {
+// payments. What was made of notifications and is for the node alone is recorded.
+func (d *decoder) afterPayments(ready []*correlate.Span, now time.Time) []*correlate.Span {
 	ready = slices.DeleteFunc(ready, func(s *correlate.Span) bool {
 		_, waits := d.payer.waiting[s]
 		if waits {
@@ -138,12 +138,13 @@ func (d *decoder) afterPayments(ready []*correlate.Span) (all, local []*correlat
 	}
 	ready = append(ready, d.payer.came...)
 	d.payer.came = d.payer.came[:0]
-	added := d.payer.added
-	d.payer.added = nil
-	if d.policy.Load().Payments() < payments.Outcomes {
-		return ready, added
+	if d.policy.Load().Payments() >= payments.Outcomes {
+		ready = append(ready, d.payer.added...)
+	} else {
+		d.safely(func() { d.record(d.payer.added, now) })
 	}
-	return append(ready, added...), nil
+	d.payer.added = d.payer.added[:0]
+	return ready
 }
 
 // describeRoot adds to the root of a request what is known of its payments.

@@ -5,7 +5,9 @@ import (
 	"time"
 
 	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/trace"
 
+	"clntrace/collector/cln"
 	"clntrace/collector/correlate"
 	"clntrace/collector/export"
 	"clntrace/collector/policy"
@@ -26,8 +28,8 @@ func (c *Collector) Traces(q recorder.Query) (recorder.Answer, error) {
 }
 
 // record passes spans on to the recorder, if there is one: what leaves the process,
-// and what does not because it is filtered or sampled out.
-func (d *decoder) record(ready []*correlate.Span, now time.Time) {
+// and what does not because it is filtered or sampled out, or shown on the node alone.
+func (d *decoder) record(spans []*correlate.Span, now time.Time) {
 	r := d.recorder.Load()
 	if r == nil {
 		return
@@ -37,14 +39,11 @@ func (d *decoder) record(ready []*correlate.Span, now time.Time) {
 		r.Clear() // of what was added since Reconfigure did that
 	}
 	d.recorded = shown.policy
-	for _, s := range ready {
+	for _, s := range spans {
 		in := shown.of(s)
 		r.Add(&in, now)
 	}
 }
-
-// requestSpan is what the root of a request is called in the list of operations.
-const requestSpan = "request"
 
 // shownSpan is a span with what may be shown of it.
 type shownSpan struct {
@@ -58,18 +57,19 @@ func (w *shownSpan) of(s *correlate.Span) recorder.Span {
 	in := recorder.Span{
 		TraceID: s.TraceID, ID: s.ID, Parent: s.ParentID, Process: s.Process.Name, PID: s.Process.PID,
 		Name: s.Name, Detail: w.policy.Detail(s), Start: s.Timestamp, Duration: s.Duration,
-		Failed: s.Failed(), Added: s.Synthetic && !s.ParentID.IsValid(), Attributes: w,
+		Failed: s.Failed(), Attributes: w,
 	}
 	if s.IsRoot() {
-		in.Name = requestSpan
+		in.Name, in.Added = cln.SpanWhole, true
 	}
 	if s.Truncated { // its parent is in a trace that nobody knows
-		in.Parent = [8]byte{}
+		in.Parent = trace.SpanID{}
 	}
 	return in
 }
 
 // Append appends the attributes of the span.
 func (w *shownSpan) Append(list []attribute.KeyValue) []attribute.KeyValue {
-	return export.AppendAttributes(list, w.Span, w.policy)
+	list, _ = w.policy.AppendFacts(export.AppendAttributes(list, w.Span, w.policy), w.Payment)
+	return list
 }

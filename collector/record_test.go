@@ -7,14 +7,16 @@ import (
 	"testing"
 	"time"
 
+	"clntrace/collector/cln"
+	"clntrace/collector/payments"
 	"clntrace/collector/recorder"
 	"clntrace/collector/recording"
 	"clntrace/collector/stats"
 )
 
-// command is a span of lightningd about a request to its backend, of a trace of its
-// own.
-func command(id int, method string) string {
+// backend is a span of lightningd about a request to the bitcoin backend with that
+// method, of a trace of its own.
+func backend(id int, method string) string {
 	return fmt.Sprintf(`[{"id":"%016x","name":"plugin/bitcoind","timestamp":1795324398371053,"duration":501,`+
 		`"localEndpoint":{"serviceName":"lightningd"},"tags":{"method":"%s"},"traceId":"%032x"}]`, id, method, id)
 }
@@ -48,7 +50,7 @@ func TestRecorderKeepsWhatDoesNotLeave(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			n := open(t, Options{})
 			n.start(t, "off", change)
-			n.send(t, command(1, "getinfo"))
+			n.send(t, backend(1, "getinfo"))
 			if got := n.recorded(t); !strings.Contains(got, "getinfo") {
 				t.Errorf("got %s", got)
 			}
@@ -62,7 +64,7 @@ func TestRecorderHidesWhatIsRedacted(t *testing.T) {
 	const secret = "s3cret"
 	n := open(t, Options{})
 	n.start(t, "off", nil)
-	n.send(t, command(1, secret))
+	n.send(t, backend(1, secret))
 	if got := n.recorded(t); !strings.Contains(got, secret) {
 		t.Fatalf("it is not recorded at all: %s", got)
 	}
@@ -74,7 +76,7 @@ func TestRecorderHidesWhatIsRedacted(t *testing.T) {
 	if got := n.recorded(t); got != "" {
 		t.Errorf("what was recorded before is still there: %s", got)
 	}
-	n.send(t, command(2, secret))
+	n.send(t, backend(2, secret))
 	if got := n.recorded(t); strings.Contains(got, secret) || !strings.Contains(got, "[redacted]") {
 		t.Errorf("got %s", got)
 	}
@@ -83,7 +85,7 @@ func TestRecorderHidesWhatIsRedacted(t *testing.T) {
 func TestNoRecorder(t *testing.T) {
 	n := open(t, Options{})
 	n.start(t, "off", func(c *Config) { c.RecorderSize = 0 })
-	n.send(t, command(1, "getinfo"))
+	n.send(t, backend(1, "getinfo"))
 	const want = "no trace is kept, because clntrace-recorder-size is 0"
 	if _, err := n.Traces(recorder.Query{}); err == nil || err.Error() != want {
 		t.Errorf("got %v, want %s", err, want)
@@ -156,5 +158,68 @@ func TestOpenRequestIsListed(t *testing.T) {
 	}
 	if answer, err := n.Traces(recorder.Query{Sort: recorder.SortOpen, Limit: 10}); err != nil || len(answer.(recorder.List).Traces) != 0 {
 		t.Errorf("after the end: %+v, %v", answer, err)
+	}
+}
+
+// TestForwardIsRecorded tells of a forward that failed, which nothing is exported of by
+// default, and looks for it while it is open and then.
+func TestForwardIsRecorded(t *testing.T) {
+	for name, tc := range map[string]struct {
+		mode   payments.Mode
+		redact []string
+		shown  string // part of what is shown of the channels; empty: nothing is shown at all
+	}{
+		"local":    {payments.Local, nil, "103x1x0"},
+		"redacted": {payments.Local, []string{string(payments.Route), string(payments.Hash)}, "[redacted]"},
+		"off":      {payments.Off, nil, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			n := open(t, Options{Notified: true})
+			n.start(t, "off", func(c *Config) { c.Payments, c.RedactTags = tc.mode, tc.redact })
+			const in, out = cln.Channel(103<<40 | 1<<16), cln.Channel(104<<40 | 2<<16 | 1)
+			now := time.Now()
+			forward := cln.Forward{
+				Hash: cln.Hash{0xab, 0xcd}, In: in, Out: out, InHTLC: 7, InMsat: 1001, OutMsat: 1000, FeeMsat: 1,
+				Status: cln.ForwardOffered, Received: now.Add(-2 * time.Second).UnixNano(), Created: 1,
+			}
+			n.Notify(forward, now)
+			listed := func(sort recorder.SortKey) string {
+				answer, err := n.Traces(recorder.Query{Sort: sort, Match: "forward", Limit: 10})
+				if err != nil {
+					t.Fatal(err)
+				}
+				return fmt.Sprintf("%+v", answer.(recorder.List).Traces)
+			}
+			if tc.shown == "" {
+				forward.Status, forward.Reason, forward.Resolved, forward.Updated = cln.ForwardFailed, "WIRE_TEMPORARY_CHANNEL_FAILURE", now.UnixNano(), 1
+				n.Notify(forward, now)
+				if err := n.Shutdown(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+				if got := n.recorded(t) + listed(recorder.SortOpen); strings.Contains(got, "forward") {
+					t.Errorf("got %s", got)
+				}
+				return
+			}
+			n.wait(t, "the forward to be open", func(stats.Report) bool { return listed(recorder.SortOpen) != "[]" })
+			if got := listed(recorder.SortOpen); !strings.Contains(got, tc.shown) || strings.Contains(got, "103x1x0") != (tc.redact == nil) {
+				t.Errorf("open: %s", got)
+			}
+			forward.Status, forward.Reason, forward.Resolved = cln.ForwardFailed, "WIRE_TEMPORARY_CHANNEL_FAILURE", now.UnixNano()
+			forward.Created, forward.Updated = 0, 1
+			n.Notify(forward, time.Now())
+			n.wait(t, "the forward to be recorded", func(stats.Report) bool { return listed(recorder.SortFailed) != "[]" })
+			got := n.recorded(t)
+			hash := "abcd" + strings.Repeat("0", 60)
+			for _, part := range []string{"forward", "temporary_channel_failure", tc.shown} {
+				if !strings.Contains(got, part) {
+					t.Errorf("%q is not in %s", part, got)
+				}
+			}
+			if strings.Contains(got, "103x1x0") != (tc.redact == nil) || strings.Contains(got, hash) != (tc.redact == nil) {
+				t.Errorf("got %s", got)
+			}
+		})
 	}
 }

@@ -42,17 +42,26 @@ func (s *readOnlySpan) describe(p *policy.Policy, database attribute.KeyValue) {
 	if s.in.Request != "" || s.in.Truncated || s.in.SentTraceID.IsValid() {
 		most = 9 // and for its relations
 	}
-	s.name = p.Name(s.in)
-	s.attributes = AppendAttributes(make([]attribute.KeyValue, 0, len(s.in.Tags)+most), s.in, p)
+	list := appendSubject(make([]attribute.KeyValue, 0, len(s.in.Tags)+most), s.in, p)
 	if cln.IsQuery(s.in.Name) && database.Valid() {
-		s.attributes = append(s.attributes, database)
+		list = append(list, database)
 	}
-	s.reason = p.Reason(s.in.Payment)
+	if s.name = p.Name(s.in); s.name != s.in.Name && !s.in.Synthetic {
+		list = append(list, keySpanName.String(s.in.Name))
+	}
+	s.attributes = appendRelations(list, s.in, p)
+	s.attributes, s.reason = p.AppendFacts(s.attributes, s.in.Payment)
 	s.links = links(s.in.Links)
 }
 
-// AppendAttributes appends the attributes of s, as p allows to show them.
+// AppendAttributes appends the attributes of s that do not depend on the node, as p
+// allows to show them.
 func AppendAttributes(list []attribute.KeyValue, s *correlate.Span, p *policy.Policy) []attribute.KeyValue {
+	return appendRelations(appendSubject(list, s, p), s, p)
+}
+
+// appendSubject appends the tags of s, and what they say it is about.
+func appendSubject(list []attribute.KeyValue, s *correlate.Span, p *policy.Policy) []attribute.KeyValue {
 	for i := range s.Tags {
 		tag := &s.Tags[i]
 		switch {
@@ -71,10 +80,7 @@ func AppendAttributes(list []attribute.KeyValue, s *correlate.Span, p *policy.Po
 	case s.Name == cln.SpanCommand, s.Name == cln.SpanBackend, s.Name == cln.SpanRequest, s.IsRoot():
 		list = appendRPC(list, p.Detail(s))
 	}
-	if name := p.Name(s); name != s.Name && !s.Synthetic {
-		list = append(list, keySpanName.String(s.Name))
-	}
-	return p.AppendFacts(appendRelations(list, s, p), s.Payment)
+	return list
 }
 
 // appendRelations appends what the correlator has found out.

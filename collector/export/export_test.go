@@ -231,7 +231,7 @@ func TestAttributes(t *testing.T) {
 		status   string
 	}{
 		{"statement", withDetail(newSpan(1, "db_exec_prepared", "query", "UPDATE vars SET x=?"), "UPDATE vars"), "sqlite3",
-			"db.query.text=UPDATE vars SET x=? db.query.summary=UPDATE vars cln.span.name=db_exec_prepared db.system.name=sqlite", trace.SpanKindClient, "Unset"},
+			"db.query.text=UPDATE vars SET x=? db.query.summary=UPDATE vars db.system.name=sqlite cln.span.name=db_exec_prepared", trace.SpanKindClient, "Unset"},
 		{"statement of an unknown database", withDetail(newSpan(1, "db_query_prepared", "query", "SELECT"), "SELECT"), "",
 			"db.query.text=SELECT db.query.summary=SELECT cln.span.name=db_query_prepared", trace.SpanKindClient, "Unset"},
 		{"command", withDetail(newSpan(1, "lightningd/jsonrpc", "method", "getinfo"), "getinfo"), "",

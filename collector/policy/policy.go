@@ -131,10 +131,13 @@ func (p *Policy) Show(tag, value string) string {
 	return value
 }
 
-// HidesMore reports whether p hides the values of tags that than shows, or makes nothing
-// of payments any more.
+// HidesMore reports whether p hides the values of tags, or all of payments, that than
+// shows on the node.
 func (p *Policy) HidesMore(than *Policy) bool {
-	return p.Payments() == payments.Off && than.Payments() > payments.Off || slices.ContainsFunc(p.hidden(), func(tag string) bool { return !slices.Contains(than.hidden(), tag) })
+	if p.Payments() == payments.Off && than.Payments() != payments.Off {
+		return true
+	}
+	return slices.ContainsFunc(p.hidden(), func(tag string) bool { return !slices.Contains(than.hidden(), tag) })
 }
 
 func (p *Policy) hidden() []string {
@@ -179,11 +182,12 @@ func (p *Policy) OnNode() *Policy {
 	return &own
 }
 
-// AppendFacts appends the attributes of a payment or a forward that may be shown.
-func (p *Policy) AppendFacts(list []attribute.KeyValue, f *payments.Facts) []attribute.KeyValue {
+// AppendFacts appends the attributes of a payment or a forward that may be shown, and
+// returns the description of the span's status.
+func (p *Policy) AppendFacts(list []attribute.KeyValue, f *payments.Facts) (all []attribute.KeyValue, description string) {
 	mode := p.Payments()
 	if f == nil || mode < payments.Outcomes {
-		return list
+		return list, ""
 	}
 	for _, a := range f.Attributes {
 		switch {
@@ -194,19 +198,10 @@ func (p *Policy) AppendFacts(list []attribute.KeyValue, f *payments.Facts) []att
 			list = append(list, a.KeyValue)
 		}
 	}
-	return list
-}
-
-// Reason returns why a payment or a forward has failed, as it may be shown, or "".
-func (p *Policy) Reason(f *payments.Facts) string {
-	mode := p.Payments()
-	switch {
-	case f == nil, mode < payments.Outcomes:
-		return ""
-	case p.hidesAny(): // the description may name what is hidden
+	if p.hidesAny() { // the description may name what is hidden
 		mode = payments.Outcomes
 	}
-	return f.Description(mode)
+	return list, f.Description(mode)
 }
 
 // hidesAny reports whether anything of payments is redacted.

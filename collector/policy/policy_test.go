@@ -176,14 +176,15 @@ func TestFacts(t *testing.T) {
 	} {
 		p := New(Config{SampleRatio: 1, Payments: tt.mode, RedactTags: tt.redact})
 		shown := ""
-		for _, a := range p.AppendFacts(nil, facts) {
+		list, reason := p.AppendFacts(nil, facts)
+		for _, a := range list {
 			shown += fmt.Sprintf("%s=%s ", a.Key, a.Value.String())
 		}
-		if got := p.Reason(facts); shown != tt.want || got != tt.reason {
-			t.Errorf("%v, %v redacted: %s, %s", tt.mode, tt.redact, shown, got)
+		if shown != tt.want || reason != tt.reason {
+			t.Errorf("%v, %v redacted: %s, %s", tt.mode, tt.redact, shown, reason)
 		}
-		if n := len(p.OnNode().AppendFacts(nil, facts)); (n == 5) != (tt.mode > payments.Off) {
-			t.Errorf("%v: %d attributes on the node", tt.mode, n)
+		if own, _ := p.OnNode().AppendFacts(nil, facts); (len(own) == 5) != (tt.mode > payments.Off) {
+			t.Errorf("%v: %d attributes on the node", tt.mode, len(own))
 		}
 	}
 	if off, on := New(Config{}), New(Config{Payments: payments.Local}); !off.HidesMore(on) || on.HidesMore(off) {

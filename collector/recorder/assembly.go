@@ -133,7 +133,7 @@ func (r *Recorder) assemble(h *held, s *Span, now time.Time) {
 		q.remove(h)
 		to.push(h)
 	}
-	if s.Added {
+	if s.Added && !s.Parent.IsValid() {
 		r.decide(h, now)
 		return
 	}

@@ -106,13 +106,10 @@ func label(name, detail string) string {
 	switch {
 	case detail == "" || detail == name:
 		return name
-	case cln.IsQuery(name), name == cln.SpanRequest, name == cln.SpanCommand, name == spanRoot, name == "":
+	case cln.IsQuery(name), name == cln.SpanRequest, name == cln.SpanCommand, name == cln.SpanWhole, name == "":
 		return detail
 	case name == cln.SpanBackend:
 		return "bitcoind " + detail
 	}
 	return name + " " + detail
 }
-
-// spanRoot is the name of the roots that clntrace adds.
-const spanRoot = "request"

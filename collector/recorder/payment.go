@@ -36,9 +36,9 @@ func (s *TraceSpan) why() string {
 	if s.Status != StatusFailed {
 		return ""
 	}
-	const nothing = "failed"
+	const nothing = "failed" // also the type where nobody knows why
 	reason := nothing
-	if s.ErrorType != "" {
+	if s.ErrorType != "" && s.ErrorType != nothing {
 		reason += ": " + plain(s.ErrorType)
 	}
 	switch hop, ok := s.Attributes[keyFailedHop].(int64); {

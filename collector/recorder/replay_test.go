@@ -34,7 +34,7 @@ func narrow(s *correlate.Span, d *described) Span {
 		Attributes: d,
 	}
 	if s.Synthetic {
-		out.Name = spanRoot
+		out.Name = cln.SpanWhole
 	}
 	return out
 }
