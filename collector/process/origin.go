@@ -32,11 +32,14 @@ func (r *Resolver) Child(parent int32, name string) *Identity {
 			continue
 		}
 		start, by, err := r.stat(int32(pid))
-		if err != nil || by != parent || r.executable(int32(pid)) != name {
+		if err != nil || by != parent {
+			continue
+		}
+		if runs, _ := r.executable(int32(pid)); runs != name {
 			continue
 		}
 		if found == nil || start > found.StartTime {
-			found = r.identify(int32(pid), start, by, name)
+			found, _ = r.identify(int32(pid), start, by, name)
 		}
 	}
 	return found

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -75,7 +76,7 @@ func clearPath(path string, v voice.Voice) error {
 	case info.Mode().Type() != fs.ModeSocket:
 		return notASocket(path, info, v)
 	}
-	switch err := probe(path); {
+	switch err := tryConnect(path); {
 	case errors.Is(err, unix.ECONNREFUSED): // stale
 	case errors.Is(err, fs.ErrNotExist):
 		return nil
@@ -176,17 +177,19 @@ type boundSocket struct {
 	queueLimit int
 
 	wakeRead, wakeWrite *os.File
+	stopped             atomic.Bool // says the same where nothing can wait for a pipe
 	done                chan struct{}
 }
 
 // read moves datagrams into queue until close.
 func (s *boundSocket) read(queue *ring, pressure *pressure) {
 	defer close(s.done)
-	newReader(s.fd, int(s.wakeRead.Fd()), s.queueLimit, queue, pressure).run()
+	newReader(s.fd, int(s.wakeRead.Fd()), s.queueLimit, &s.stopped, queue, pressure).run()
 }
 
 // close reads what is left and closes the socket.
 func (s *boundSocket) close() {
+	s.stopped.Store(true)
 	_ = s.wakeWrite.Close() // which the reading thread notices
 	<-s.done
 	_ = s.wakeRead.Close()

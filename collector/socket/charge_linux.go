@@ -8,6 +8,14 @@ import (
 // sender, in bytes: the cache line of most processors.
 const chargeStep = 64
 
+// chargesOfKernel measures the charges, if that is allowed.
+func chargesOfKernel() *charges {
+	if !charging.Allowed() {
+		return new(charges)
+	}
+	return measureCharges()
+}
+
 // measureCharges measures what the kernel charges, with a pair of sockets of our
 // own. A sender's buffer has the size that net.core.wmem_default had when the
 // sender made its socket; we assume that it has not changed since.

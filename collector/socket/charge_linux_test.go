@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -50,21 +51,21 @@ func TestFullBufferOfASenderIsNoticed(t *testing.T) {
 			senderFull uint64
 		}{{"full", 0, 1}, {"one less", 1, 0}} {
 			inNamespace(t, "512", func() {
-				most := fill(t, size, 1<<20, 0)
+				most := overfill(t, size, 1<<20, 0)
 				if most > 512 {
 					t.Errorf("%d datagrams of %d bytes are within a sender's buffer, and fill the queue", most, size)
 					return
 				}
-				fill(t, size, most-tc.less, tc.senderFull)
+				overfill(t, size, most-tc.less, tc.senderFull)
 			})
 		}
 	}
 }
 
-// fill sends up to most datagrams of size bytes to a socket that nobody reads,
+// overfill sends up to most datagrams of size bytes to a socket that nobody reads,
 // and returns how many it took. When they are read a sender's buffer must have
 // been found full that often, unless most is as many as can be.
-func fill(t *testing.T, size, most int, senderFull uint64) (sent int) {
+func overfill(t *testing.T, size, most int, senderFull uint64) (sent int) {
 	path := filepath.Join(tempDir(t), "t")
 	s, err := bind(path, false, voice.Plugin)
 	if err != nil {
@@ -93,4 +94,22 @@ func TestChargesAreAskedFor(t *testing.T) {
 		}
 	}
 	t.Logf("a sender's buffer of %d bytes holds %d spans of 300 bytes and %d of 2047", c.buffer, c.buffer/c.of(300)+1, c.buffer/c.of(2047)+1)
+}
+
+// Where /proc does not show the kernel's limit it is measured, also where senders'
+// buffers end before the queue does.
+func TestQueueLimitIsMeasured(t *testing.T) {
+	for _, limit := range []string{"1", "10", "511", "512", "2000"} {
+		inNamespace(t, limit, func() {
+			if got := strconv.Itoa(measureLimit()); got != limit {
+				t.Errorf("the limit is %s, measured was %s", limit, got)
+			}
+		})
+	}
+	shown := limitFile
+	defer func() { limitFile = shown }()
+	limitFile = "/nonexistent"
+	if got, want := queueLimit(), measureLimit(); got != want || got == 0 {
+		t.Errorf("the limit is %d, want %d", got, want)
+	}
 }

@@ -29,10 +29,11 @@ const (
 // pressure is what the reading thread tells others of its load. It outlives the
 // socket.
 type pressure struct {
-	queueFull  atomic.Uint64 // drains that found the kernel's queue at its limit
-	senderFull atomic.Uint64 // drains that found a sender's buffer full
-	buffer     atomic.Int64  // of a sender, bytes; 0: unknown
-	flooded    atomic.Bool   // now
+	queueFull  atomic.Uint64         // drains that found the kernel's queue at its limit
+	senderFull atomic.Uint64         // drains that found a sender's buffer full
+	buffer     atomic.Int64          // of a sender, bytes; 0: unknown
+	flooded    atomic.Bool           // now
+	failure    atomic.Pointer[error] // why nothing can be read now; nil: it can
 }
 
 // load judges how busy a socket is, from how many datagrams its drains find. Only
@@ -51,7 +52,7 @@ type load struct {
 }
 
 func newLoad(limit int, p *pressure) *load {
-	c := measureCharges()
+	c := chargesOfKernel()
 	p.buffer.Store(int64(c.buffer))
 	return &load{pressure: p, limit: limit, charges: c, fewest: c.fewest()}
 }

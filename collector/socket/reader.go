@@ -1,6 +1,7 @@
 package socket
 
 import (
+	"sync/atomic"
 	"time"
 )
 
@@ -20,6 +21,8 @@ const (
 type batcher interface {
 	// receive returns how many there are, 0 when the queue is empty.
 	receive() (int, error)
+	// most is how many it returns at once, so that fewer mean that the queue is empty.
+	most() int
 	// datagram returns the i-th of them, valid until the next receive.
 	datagram(i int) Datagram
 }
@@ -33,9 +36,9 @@ type reader struct {
 	wait    *waiter
 }
 
-func newReader(fd, wake, limit int, queue *ring, p *pressure) *reader {
+func newReader(fd, wake, limit int, stopped *atomic.Bool, queue *ring, p *pressure) *reader {
 	l := newLoad(limit, p)
-	return &reader{batcher: newBatcher(fd), queue: queue, load: l, wait: newWaiter(fd, wake, queue, l)}
+	return &reader{batcher: newBatcher(fd), queue: queue, load: l, wait: newWaiter(fd, wake, stopped, queue, l)}
 }
 
 // run reads until the other end of wake is closed, and then what is left.
@@ -59,8 +62,12 @@ func (r *reader) drain(deadline time.Time) (drained int) {
 	for {
 		n, err := r.batcher.receive()
 		if err != nil {
+			r.load.failure.Store(&err)
 			time.Sleep(errorPause)
 			return drained
+		}
+		if r.load.failure.Load() != nil {
+			r.load.failure.Store(nil)
 		}
 		if n == 0 {
 			return drained
@@ -70,7 +77,7 @@ func (r *reader) drain(deadline time.Time) (drained int) {
 		r.load.observe(drained, n, r.batcher.datagram, now)
 		drained += n
 		r.queue.put(n, r.batcher.datagram, now)
-		if n < batchLen || now.After(deadline) {
+		if n < r.batcher.most() || now.After(deadline) {
 			return drained
 		}
 	}

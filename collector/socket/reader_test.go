@@ -27,6 +27,8 @@ func (s *script) receive() (int, error) {
 	return 0, errScript
 }
 
+func (s *script) most() int { return batchLen }
+
 func (s *script) datagram(int) Datagram { return Datagram{Payload: []byte("x")} }
 
 // scripted reads from s instead of a socket.

@@ -76,6 +76,7 @@ type Receiver struct {
 // Open binds a socket at path. If that fails, Status says why, in the words of v, and
 // the Receiver tries again every checkInterval.
 func Open(path string, log *slog.Logger, v voice.Voice) *Receiver {
+	probeReceiving()
 	r := &Receiver{
 		path: path, log: log, voice: v, queue: newRing(),
 		reading: make(chan func()), thread: make(chan int, 1),
@@ -131,6 +132,8 @@ func (r *Receiver) Status() Status {
 	}
 	if r.problem != nil {
 		s.Problem = r.problem.Error()
+	} else if failure := r.pressure.failure.Load(); failure != nil {
+		s.Problem = fmt.Sprintf("reading from the trace socket %s: %v; if a seccomp filter forbids it, allow recvmsg, and if memory is short, free some", r.path, *failure)
 	}
 	if r.shut != nil {
 		s.Closed = r.shut.Error()

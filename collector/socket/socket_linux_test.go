@@ -68,7 +68,7 @@ func TestQueueLimitIsTheKernels(t *testing.T) {
 // readAtOnce reads what is in the kernel's queue and closes the socket. Unlike
 // read it takes all in one drain, however long the machine keeps it waiting.
 func (s *boundSocket) readAtOnce(queue *ring, p *pressure) {
-	newReader(s.fd, int(s.wakeRead.Fd()), s.queueLimit, queue, p).drain(time.Now().Add(patience))
+	newReader(s.fd, int(s.wakeRead.Fd()), s.queueLimit, &s.stopped, queue, p).drain(time.Now().Add(patience))
 	go s.read(queue, p)
 	s.close()
 }

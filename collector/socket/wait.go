@@ -3,6 +3,7 @@ package socket
 import (
 	"errors"
 	"math"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -30,23 +31,28 @@ const (
 	// it sleeps can keep it for longer than the queue takes to fill.
 	awakeTime = 200 * time.Microsecond
 
+	// lookPause is the time between two looks where poll fails: at a node's highest
+	// peak, more than a queue of 10 holds comes in it, but most of the time less.
+	lookPause = time.Millisecond
+
 	forever time.Duration = math.MaxInt64
 )
 
 // waiter waits for datagrams. Only the reading thread uses it.
 type waiter struct {
-	polled [2]unix.PollFd // the socket; the end of a pipe that is closed to stop us
-	queue  *ring
-	load   *load
+	polled  [2]unix.PollFd // the socket; the end of a pipe that is closed to stop us
+	stopped *atomic.Bool   // we are to stop
+	queue   *ring
+	load    *load
 
 	last  time.Time     // when a datagram was last read
 	slept time.Duration // how long we last waited for one
 	some  bool          // the last drain brought datagrams, but not many
 }
 
-func newWaiter(fd, wake int, queue *ring, l *load) *waiter {
+func newWaiter(fd, wake int, stopped *atomic.Bool, queue *ring, l *load) *waiter {
 	return &waiter{
-		queue: queue, load: l, slept: time.Hour,
+		stopped: stopped, queue: queue, load: l, slept: time.Hour,
 		polled: [2]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}, {Fd: int32(wake), Events: unix.POLLIN}},
 	}
 }
@@ -61,7 +67,9 @@ func (w *waiter) await() (closing bool) {
 	for start := time.Now(); ; {
 		n, err := w.sleep()
 		if err != nil && !errors.Is(err, unix.EINTR) {
-			time.Sleep(errorPause)
+			// Without a way to wait, look often.
+			time.Sleep(lookPause)
+			return w.stopped.Load()
 		}
 		if n > 0 {
 			w.slept = time.Since(start)
@@ -107,9 +115,9 @@ func (w *waiter) sleep() (n int, err error) {
 	case dozing:
 		return doze(w.polled[:], wait)
 	case wait < forever:
-		return unix.Poll(w.polled[:], int(wait/time.Millisecond)+1)
+		return poll(w.polled[:], int(wait/time.Millisecond)+1)
 	}
-	return unix.Poll(w.polled[:], -1)
+	return poll(w.polled[:], -1)
 }
 
 // handOver wakes the decoder if datagrams have waited long enough for others, and

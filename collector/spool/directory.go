@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"clntrace/collector/probe"
 	"clntrace/collector/text"
 	"clntrace/collector/voice"
 )
@@ -114,6 +115,9 @@ func checkOwner(info fs.FileInfo, v voice.Voice) error {
 
 // takeLock keeps any other clntrace out, until close or the end of this process.
 func (d *directory) takeLock(v voice.Voice) error {
+	if !flock.Allowed() {
+		return unlockable(unix.EPERM, v)
+	}
 	lock, err := d.root.OpenFile(lockName, os.O_CREATE|os.O_RDWR, fileMode)
 	if err != nil {
 		return err
@@ -129,10 +133,17 @@ func (d *directory) takeLock(v voice.Voice) error {
 		if errors.Is(err, unix.EWOULDBLOCK) {
 			return fmt.Errorf("%w; give each its own with %s", errInUse, v.Option(dirOption))
 		}
-		return os.NewSyscallError("flock", err)
+		return unlockable(err, v)
 	}
 	d.lock = lock
 	return nil
+}
+
+// flock is not to be had on some network file systems, and in some seccomp filters.
+var flock = probe.New("flock", func() { _ = unix.Flock(-1, unix.LOCK_UN) })
+
+func unlockable(err error, v voice.Voice) error {
+	return fmt.Errorf("it cannot be locked (flock: %w), as on some network file systems or under a seccomp filter; set %s to a local disk or allow flock", err, v.Option(dirOption))
 }
 
 // close releases the directory for others.
