@@ -60,7 +60,7 @@ func Main(version string, args []string) int {
 		return 2
 	}
 	lines, tables := newOutput(), newOutput()
-	logger := spokenLog(lines)
+	logger := slog.New(slog.NewTextHandler(lines, nil))
 	// A line about a line that could not be written could not be written either.
 	go lines.copyTo(os.Stderr, func(error) {}, func(n uint64) { logger.Warn(fmt.Sprintf("%d log lines were dropped, because nobody read them", n)) })
 	go tables.copyTo(os.Stdout, func(err error) { logger.Warn("printing the statistics failed", "error", err) },
@@ -153,10 +153,6 @@ func printTraces(spans spanCollector, logger *slog.Logger, stdout io.Writer) {
 }
 
 func printStats(report stats.Report, logger *slog.Logger, stdout io.Writer) {
-	for i, warning := range report.Warnings {
-		report.Warnings[i] = spoken(warning)
-	}
-	report.Export.LastError = spoken(report.Export.LastError)
 	if err := report.WriteTable(stdout); err != nil {
 		logger.Warn("printing the statistics failed", "error", err)
 	}

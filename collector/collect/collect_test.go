@@ -133,7 +133,7 @@ func TestCollectSpeaksOfItsOwnOptions(t *testing.T) {
 				t.Fatal(err)
 			}
 			var log, tables bytes.Buffer
-			logger := spokenLog(&log)
+			logger := slog.New(slog.NewTextHandler(&log, nil))
 			spans := collector.Open(collector.Options{SocketPath: parsed.socket, Voice: voice.Collect, Logger: logger})
 			spans.Start(parsed.config, nil)
 			signals := make(chan os.Signal, 1)

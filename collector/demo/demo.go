@@ -140,8 +140,8 @@ func play(ctx context.Context, o options, cfg collector.Config, datagrams []reco
 		return nil, fmt.Errorf("%s is too long for a socket; set TMPDIR to a directory with a shorter path", path)
 	}
 	c := collector.Open(collector.Options{
-		SocketPath: path, Version: o.version,
-		Logger: slog.New(slog.NewTextHandler(o.log, &slog.HandlerOptions{Level: slog.LevelWarn})), Voice: voice.Demo,
+		SocketPath: path, Version: o.version, Voice: voice.Demo,
+		Logger: slog.New(slog.NewTextHandler(o.log, &slog.HandlerOptions{Level: slog.LevelWarn})),
 	})
 	c.Start(cfg, nil)
 	c.SetNode(demoNode)
