@@ -10,7 +10,6 @@ import (
 	"log/slog"
 	"strconv"
 	"sync"
-	"time"
 
 	"clntrace/collector/text"
 )
@@ -19,16 +18,6 @@ import (
 // ones stay in lightningd's pipe, so that a lightningd that does not read answers
 // cannot make us pile up its requests.
 const maxInFlight = 64
-
-// maxTurn is how long the next request waits for the answer to the one before. Ours
-// take far less, and lightningd waits 120 s for the ones that matter most.
-const maxTurn = 30 * time.Second
-
-// Codes of JSON-RPC's errors.
-const (
-	parseError     = -32700
-	invalidRequest = -32600
-)
 
 // wire stands between lightningd and glightning.
 //
@@ -44,41 +33,28 @@ const (
 type wire struct {
 	log  *slog.Logger
 	slot chan struct{} // one token for each request in flight
-	next chan turn     // requests that wait for their turn; has room for every slot
+	next chan []byte   // requests that wait for their turn; has room for every slot
+	done chan struct{} // a token when the current request has been answered
 	gone chan struct{} // closed when lightningd has closed its end of our output
-
-	// notices gets the notifications that are for the collector; nil: there are none.
-	notices notices
 
 	out  io.Writer
 	sent sync.Mutex // held while one message is written
 
 	mu      sync.Mutex
-	pending map[string]request // by alias
+	pending map[string][]byte // raw id by alias
 	aliases uint64
 	idle    chan struct{} // closed when pending is empty; nil while nobody waits for that
-}
-
-// request is one that has not been answered.
-type request struct {
-	id       []byte        // raw
-	answered chan struct{} // closed when it has been
-}
-
-// turn is a request that waits to be passed on.
-type turn struct {
-	text     []byte
-	answered <-chan struct{} // closed when it has been
 }
 
 func newWire(out io.Writer, log *slog.Logger) *wire {
 	return &wire{
 		log:     log,
 		slot:    make(chan struct{}, maxInFlight),
-		next:    make(chan turn, maxInFlight),
+		next:    make(chan []byte, maxInFlight),
+		done:    make(chan struct{}, 1),
 		gone:    make(chan struct{}),
 		out:     out,
-		pending: make(map[string]request),
+		pending: make(map[string][]byte),
 	}
 }
 
@@ -113,20 +89,15 @@ func (w *wire) inbound(from io.Reader, to io.Writer) error {
 
 // turns passes requests on, one at a time, until next is closed.
 func (w *wire) turns(to io.Writer) {
-	for t := range w.next {
-		if _, err := to.Write(t.text); err != nil {
+	for request := range w.next {
+		if _, err := to.Write(request); err != nil {
 			return // glightning is gone: we are stopping, and nobody waits for an answer
 		}
-		late := time.NewTimer(maxTurn)
 		select {
-		case <-t.answered:
-		case <-late.C:
-			w.log.Error(fmt.Sprintf("a request has not been answered within %v; those after it wait no longer", maxTurn))
+		case <-w.done:
 		case <-w.gone:
-			late.Stop()
 			return
 		}
-		late.Stop()
 	}
 }
 
@@ -146,42 +117,34 @@ func (l *lockedWriter) Write(p []byte) (int, error) {
 func (w *wire) admit(f frame, to io.Writer) error {
 	m := members(f.body)
 	id, isRequest := m["id"]
-	if !isRequest && takeNotification(w.notices, m, f) {
-		return nil
-	}
 	if f.dropped > 0 {
-		w.refuse(id, parseError, fmt.Sprintf("the request is larger than %d bytes", maxRequest))
-		return nil
-	}
-	if method := m["method"]; len(method) == 0 || method[0] != '"' { // glightning would not answer
-		w.refuse(id, invalidRequest, "the request has no method that is a string")
+		w.refuse(id, fmt.Sprintf("the request is larger than %d bytes", maxRequest))
 		return nil
 	}
 	var alias string
-	var answered <-chan struct{}
 	if isRequest {
-		if alias, answered = w.take(id); alias == "" {
+		if alias = w.take(id); alias == "" {
 			return nil // nobody would read the answer
 		}
 	}
-	message := rewrap(m, alias)
-	if !json.Valid(message) {
+	text := rewrap(m, alias)
+	if !json.Valid(text) {
 		m["params"] = quoteBare(m["params"])
-		message = rewrap(m, alias)
+		text = rewrap(m, alias)
 	}
-	if !json.Valid(message) {
-		w.refuse(id, parseError, "the request is not valid JSON")
+	if !json.Valid(text) {
+		w.refuse(id, "the request is not valid JSON")
 		if isRequest {
 			w.release(alias)
 		}
 		return nil
 	}
-	message = append(message, "\n\n"...)
+	text = append(text, "\n\n"...)
 	if isRequest {
-		w.next <- turn{message, answered} // never blocks: it has room for every slot
+		w.next <- text // never blocks: it has room for every slot
 		return nil
 	}
-	_, err := to.Write(message)
+	_, err := to.Write(text)
 	return err
 }
 
@@ -232,7 +195,7 @@ func (w *wire) reply(line []byte) {
 	m := members(line)
 	alias := string(bytes.Trim(m["id"], `"`))
 	w.mu.Lock()
-	r, ok := w.pending[alias]
+	id, ok := w.pending[alias]
 	w.mu.Unlock()
 	if !ok {
 		w.log.Debug("an answer without a request was dropped", "answer", text.Quotable(string(line)))
@@ -242,8 +205,12 @@ func (w *wire) reply(line []byte) {
 	if _, failed := m["error"]; failed {
 		part = "error"
 	}
-	w.send(answer(part, unescapePlain(recode(m[part])), r.id))
+	w.send(answer(part, unescapePlain(recode(m[part])), id))
 	w.release(alias)
+	select {
+	case w.done <- struct{}{}:
+	default: // turns has stopped waiting
+	}
 }
 
 // recode gives an error about parameters JSON-RPC's code for such errors.
@@ -256,12 +223,12 @@ func recode(value []byte) []byte {
 	return append(fmt.Appendf(nil, `{"code":%d,"message":"`, invalidParams), text...)
 }
 
-// refuse answers a request that is not passed on, with a code of JSON-RPC. A message
-// without an id cannot be answered.
-func (w *wire) refuse(id []byte, code int, why string) {
+// refuse answers a request that is not passed on. A message without an id cannot
+// be answered.
+func (w *wire) refuse(id []byte, why string) {
 	w.log.Warn("a message was refused", "why", why)
 	if id != nil {
-		w.send(answer("error", fmt.Appendf(nil, `{"code":%d,"message":"clntrace: %s"}`, code, why), id))
+		w.send(answer("error", fmt.Appendf(nil, `{"code":-32700,"message":"clntrace: %s"}`, why), id))
 	}
 }
 
@@ -297,29 +264,26 @@ func (w *wire) send(message []byte) {
 	}
 }
 
-// take waits until there is a free slot, records a request's raw id and returns its
-// alias, and a channel that is closed when it has been answered. The alias is empty if
-// lightningd can no longer read answers.
-func (w *wire) take(id []byte) (alias string, answered <-chan struct{}) {
+// take waits until there is a free slot, records a request's raw id and returns
+// its alias. The alias is empty if lightningd can no longer read answers.
+func (w *wire) take(id []byte) string {
 	select {
 	case w.slot <- struct{}{}:
 	case <-w.gone:
-		return "", nil
+		return ""
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.aliases++
-	alias = strconv.FormatUint(w.aliases, 10)
-	r := request{bytes.Clone(id), make(chan struct{})}
-	w.pending[alias] = r
-	return alias, r.answered
+	alias := strconv.FormatUint(w.aliases, 10)
+	w.pending[alias] = bytes.Clone(id)
+	return alias
 }
 
 // release forgets a request that has been answered.
 func (w *wire) release(alias string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	close(w.pending[alias].answered)
 	delete(w.pending, alias)
 	<-w.slot
 	if len(w.pending) == 0 && w.idle != nil {

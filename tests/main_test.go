@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"clntrace/tests/lightningdtest"
 )
@@ -35,3 +36,7 @@ func buildPrograms(dir string) (err error) {
 	}
 	return nil
 }
+
+// patience is how long a test waits for what must come. It is never used up
+// when all is well, so it may be generous to a busy machine.
+const patience = time.Minute

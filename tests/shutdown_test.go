@@ -9,7 +9,6 @@ import (
 	"clntrace/tests/lightningdtest"
 	"clntrace/tests/otlptest"
 	"clntrace/tests/recording"
-	"clntrace/tests/wait"
 )
 
 // ends are the three ways in which lightningd ends a plugin.
@@ -29,7 +28,7 @@ var ends = []struct {
 // times.
 const (
 	healthyEnd = 4 * time.Second
-	deadEnd    = wait.Limit / 2
+	deadEnd    = patience / 2
 	endless    = "1m"
 )
 

@@ -10,12 +10,10 @@ import (
 	"os/signal"
 	"syscall"
 
-	"clntrace/collector/help"
-	"clntrace/collector/otlp"
+	"clntrace/collector/export"
 )
 
-// Help is the text of demo --help.
-const Help = `Usage: clntrace demo [--otlp-endpoint=URL]
+const usage = `Usage: clntrace demo [--otlp-endpoint=URL]
 
 Replays a recorded start of lightningd and a payment, and prints the traces.
 With --otlp-endpoint they go to that OTLP gRPC endpoint instead.
@@ -27,17 +25,24 @@ func Main(version string, args []string) int {
 	o := options{version: version, out: os.Stdout, log: os.Stderr, patience: patience, exportTime: exportTime}
 	flags := flag.NewFlagSet("demo", flag.ContinueOnError)
 	flags.SetOutput(io.Discard)
-	endpoint := flags.String("otlp-endpoint", "", "")
-	err := help.ParseFlags(flags, args)
-	if err == nil && *endpoint != "" {
-		o.endpoint, err = parseEndpoint(*endpoint)
+	flags.Func("otlp-endpoint", "", func(s string) error {
+		endpoint, err := export.ParseEndpoint(s)
+		if err == nil && endpoint.HasPath() {
+			err = errors.New("it has a path, and gRPC has none; allowed is http://host:port")
+		}
+		o.endpoint = &endpoint
+		return err
+	})
+	err := flags.Parse(args)
+	if err == nil && flags.NArg() > 0 {
+		err = fmt.Errorf("%q is not an option", flags.Arg(0))
 	}
 	switch {
 	case errors.Is(err, flag.ErrHelp):
-		fmt.Print(Help)
+		fmt.Print(usage)
 		return 0
 	case err != nil:
-		fmt.Fprintf(os.Stderr, "clntrace demo: %v\n", err)
+		fmt.Fprintf(os.Stderr, "clntrace demo: %v\n\n%s", err, usage)
 		return 2
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
@@ -47,17 +52,4 @@ func Main(version string, args []string) int {
 		return 1
 	}
 	return 0
-}
-
-// parseEndpoint reads the endpoint, which must be one for gRPC.
-func parseEndpoint(s string) (*otlp.Endpoint, error) {
-	endpoint, err := otlp.ParseEndpoint(s)
-	if err == nil && endpoint.HasPath() {
-		err = errors.New("it has a path, and gRPC has none; it must be http://host:port")
-	}
-	if err != nil {
-		// Without the value: it may hold a password.
-		return nil, fmt.Errorf("--otlp-endpoint: %w; see 'clntrace help demo'", err)
-	}
-	return &endpoint, nil
 }

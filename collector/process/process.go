@@ -16,7 +16,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/hashicorp/golang-lru/v2/simplelru"
@@ -50,18 +49,12 @@ const (
 type entry struct {
 	identity *Identity
 	checked  time.Time
-	// failed says that /proc could not be read for want of something that may be
-	// there the next time, such as file descriptors.
-	failed bool
 }
 
 // Resolver resolves pids and caches the results. It is not safe for concurrent use.
 type Resolver struct {
-	proc string // where procfs is mounted
-	// These are those of package os, but in tests.
-	readFile func(string) ([]byte, error)
-	readlink func(string) (string, error)
-	entries  *simplelru.LRU[key, *entry]
+	proc    string // where procfs is mounted
+	entries *simplelru.LRU[key, *entry]
 }
 
 // key is a pid or, where that is unknown, the datagram's service name.
@@ -76,7 +69,7 @@ func NewResolver(dir string) *Resolver {
 	if err != nil {
 		panic(err) // only for a size below 1
 	}
-	return &Resolver{proc: dir, entries: entries, readFile: os.ReadFile, readlink: os.Readlink}
+	return &Resolver{proc: dir, entries: entries}
 }
 
 // Resolve returns the process that has pid at the time now. Its name is fallback
@@ -93,35 +86,27 @@ func (r *Resolver) Resolve(pid int32, fallback string, now time.Time) *Identity 
 	}
 	start, parent, err := r.stat(pid)
 	switch {
-	case ok && (err != nil || start == e.identity.StartTime && !e.failed):
+	case ok && (err != nil || start == e.identity.StartTime):
 		e.checked = now
 	default:
-		id, nameErr := r.identify(pid, start, parent, fallback)
-		e = &entry{id, now, passing(err) || passing(nameErr)}
+		e = &entry{r.identify(pid, start, parent, fallback), now}
 		r.entries.Add(k, e)
 	}
 	return e.identity
 }
 
-// passing reports whether an error may be gone the next time.
-func passing(err error) bool {
-	return errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) || errors.Is(err, syscall.ENOMEM)
-}
-
-// identify looks a process up. The error, if any, is that of finding out its name.
-func (r *Resolver) identify(pid int32, start uint64, parent int32, fallback string) (*Identity, error) {
+func (r *Resolver) identify(pid int32, start uint64, parent int32, fallback string) *Identity {
 	id := &Identity{PID: max(pid, 0), Name: fallback, StartTime: start}
 	if start == 0 {
-		return id, nil
+		return id
 	}
-	name, err := r.executable(pid)
-	if name != "" {
+	if name := r.executable(pid); name != "" {
 		id.Name, id.Known = text.Clean(name), true // a file's name can be any bytes
 	}
 	if parentStart, err := r.StartTime(parent); err == nil {
 		id.ParentPID, id.ParentStartTime = parent, parentStart
 	}
-	return id, err
+	return id
 }
 
 var errStat = errors.New("unexpected form of /proc/PID/stat")
@@ -137,7 +122,7 @@ func (r *Resolver) stat(pid int32) (start uint64, parent int32, err error) {
 	if pid <= 0 {
 		return 0, 0, os.ErrNotExist
 	}
-	stat, err := r.readFile(r.path(pid, "stat"))
+	stat, err := os.ReadFile(r.path(pid, "stat"))
 	if err != nil {
 		return 0, 0, err
 	}
@@ -158,33 +143,28 @@ func (r *Resolver) stat(pid int32) (start uint64, parent int32, err error) {
 	return start, int32(by), nil
 }
 
-// executable returns the base name of the program that pid runs, or "" and why that
-// cannot be told.
-func (r *Resolver) executable(pid int32) (string, error) {
-	exe, err := r.readlink(r.path(pid, "exe"))
-	if err == nil {
+// executable returns the base name of the program that pid runs, or "".
+func (r *Resolver) executable(pid int32) string {
+	if exe, err := os.Readlink(r.path(pid, "exe")); err == nil {
 		// The kernel marks a file that an upgrade has replaced.
-		return filepath.Base(strings.TrimSuffix(exe, " (deleted)")), nil
-	}
-	if passing(err) {
-		return "", err
+		return filepath.Base(strings.TrimSuffix(exe, " (deleted)"))
 	}
 	// exe needs the right to trace the process; comm and cmdline do not, but
 	// comm is cut at 15 bytes and cmdline can be empty or anything.
-	comm, err := r.readFile(r.path(pid, "comm"))
+	comm, err := os.ReadFile(r.path(pid, "comm"))
 	if err != nil {
-		return "", err
+		return ""
 	}
 	name := strings.TrimSuffix(string(comm), "\n")
 	const commLen = 15
 	if len(name) == commLen {
-		cmdline, _ := r.readFile(r.path(pid, "cmdline"))
+		cmdline, _ := os.ReadFile(r.path(pid, "cmdline"))
 		arg0, _, _ := bytes.Cut(cmdline, []byte{0})
 		if base := filepath.Base(string(arg0)); strings.HasPrefix(base, name) {
-			return base, nil
+			return base
 		}
 	}
-	return name, nil
+	return name
 }
 
 func (r *Resolver) path(pid int32, file string) string {

@@ -9,8 +9,6 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
-
-	"clntrace/collector/voice"
 )
 
 const inTheWay = "precious"
@@ -24,37 +22,37 @@ func TestWhatIsInTheWayIsLeftAloneAndNamed(t *testing.T) {
 		{"file", func(t *testing.T, _, path string) string {
 			must(t, os.WriteFile(path, []byte(inTheWay), 0o600))
 			return ""
-		}, []string{"a file"}},
+		}, []string{"a file", "remove it"}},
 		{"empty file", func(t *testing.T, _, path string) string {
 			must(t, os.WriteFile(path, nil, 0o600))
 			return ""
-		}, []string{"a file"}},
+		}, []string{"a file", "remove it"}},
 		{"directory", func(t *testing.T, _, path string) string {
 			must(t, os.Mkdir(path, 0o700))
 			return ""
-		}, []string{"a directory"}},
+		}, []string{"a directory", "remove it"}},
 		{"pipe", func(t *testing.T, _, path string) string {
 			must(t, unix.Mkfifo(path, 0o600))
 			return ""
-		}, []string{"a pipe"}},
+		}, []string{"a pipe", "remove it"}},
 		{"link to nothing", func(t *testing.T, _, path string) string {
 			must(t, os.Symlink("nowhere", path))
 			return ""
-		}, []string{"a symbolic link"}},
+		}, []string{"a symbolic link", "remove it"}},
 		{"link to a file", func(t *testing.T, dir, path string) string {
 			must(t, os.WriteFile(filepath.Join(dir, "file"), []byte(inTheWay), 0o600))
 			must(t, os.Symlink("file", path))
 			return ""
-		}, []string{"a symbolic link"}},
+		}, []string{"a symbolic link", "remove it"}},
 		{"link to a stale socket", func(t *testing.T, dir, path string) string {
 			listenAt(t, filepath.Join(dir, "stale"), unix.SOCK_DGRAM)()
 			must(t, os.Symlink("stale", path))
 			return ""
-		}, []string{"a symbolic link"}},
+		}, []string{"a symbolic link", "remove it"}},
 		{"link to itself", func(t *testing.T, _, path string) string {
 			must(t, os.Symlink(path, path))
 			return ""
-		}, []string{"a symbolic link"}},
+		}, []string{"a symbolic link", "remove it"}},
 		{"another receiver", func(t *testing.T, _, path string) string {
 			listenAt(t, path, unix.SOCK_DGRAM)
 			return ""
@@ -109,39 +107,18 @@ func TestWhatIsInTheWayIsLeftAloneAndNamed(t *testing.T) {
 	}
 }
 
+// A device is not to be removed on our advice.
 func TestDeviceInTheWay(t *testing.T) {
-	_, err := bind(os.DevNull, false, voice.Plugin)
-	if err == nil || !strings.Contains(err.Error(), "(a device); "+voice.Plugin.Elsewhere) {
+	_, err := bind(os.DevNull, false)
+	if err == nil || !strings.Contains(err.Error(), "(a device); "+Elsewhere) {
 		t.Errorf("got %v", err)
-	}
-}
-
-func TestHopeless(t *testing.T) {
-	dir := tempDir(t)
-	file, stale := filepath.Join(dir, "file"), filepath.Join(dir, "stale")
-	must(t, os.WriteFile(file, nil, 0o600))
-	listenAt(t, stale, unix.SOCK_DGRAM)()
-	for _, tc := range []struct{ path, says string }{
-		{filepath.Join(dir, "t"), ""},
-		{filepath.Join(dir, "missing", "t"), ""}, // somebody may make it
-		{stale, ""},
-		{file, "is not a socket (a file); start collect with another --socket"},
-		{dir, "is not a socket (a directory)"},
-		{os.DevNull, "is not a socket (a device)"},
-		{filepath.Join(file, "t"), "is not a directory"},
-		{"/" + strings.Repeat("x", MaxPath), "the path in --socket has 108 bytes"},
-	} {
-		err := Hopeless(tc.path, voice.Collect)
-		if (err == nil) != (tc.says == "") || err != nil && !strings.Contains(err.Error(), tc.says) {
-			t.Errorf("%s: got %v, want %q", tc.path, err, tc.says)
-		}
 	}
 }
 
 func TestLiveIsAnErrorToTellApart(t *testing.T) {
 	path := filepath.Join(tempDir(t), "t")
 	listenAt(t, path, unix.SOCK_DGRAM)
-	if _, err := bind(path, false, voice.Plugin); !errors.Is(err, errLive) {
+	if _, err := bind(path, false); !errors.Is(err, errLive) {
 		t.Errorf("got %v, want %v", err, errLive)
 	}
 }
@@ -266,7 +243,7 @@ func TestFailedBindLeavesNoDescriptor(t *testing.T) {
 	before := next()
 	for _, path := range []string{live, dir, filepath.Join(dir, "missing", "t"), strings.Repeat("x", 108)} {
 		for range 3 {
-			if s, err := bind(path, false, voice.Plugin); err == nil {
+			if s, err := bind(path, false); err == nil {
 				t.Fatalf("bound %s: %+v", path, s)
 			}
 		}

@@ -13,8 +13,6 @@ import (
 
 	"go.uber.org/goleak"
 	"golang.org/x/sys/unix"
-
-	"clntrace/collector/voice"
 )
 
 // sendTo, set in the environment, makes the test binary a sender.
@@ -106,7 +104,7 @@ func (l *logged) expect(t *testing.T, parts ...string) {
 func open(tb testing.TB, path string) (*Receiver, *logged) {
 	tb.Helper()
 	log := new(logged)
-	r := Open(path, slog.New(log), voice.Plugin)
+	r := Open(path, slog.New(log))
 	tb.Cleanup(r.Close)
 	return r, log
 }

@@ -6,20 +6,18 @@ import (
 	"runtime"
 	"sync"
 	"time"
-
-	"clntrace/collector/voice"
 )
 
 const (
 	// checkInterval is how often a Receiver checks that its socket is still in
-	// place, and tries again if it could not bind. Users are told 10 s.
+	// place, and tries again if it could not bind.
 	checkInterval = 5 * time.Second
-	// syncTime bounds Sync. What comes in handOverTime at the highest peak of
+	// settleTime bounds Settle. What comes in handOverTime at the highest peak of
 	// a real node takes a millisecond to decode.
-	syncTime = 5 * time.Millisecond
-	// drainTime bounds how long a socket that is being closed is read: a hundred
-	// times what a full queue takes. Its file is gone by then, so that only a sender
-	// that stays connected, as lightningd does not, can still send to it.
+	settleTime = 5 * time.Millisecond
+	// drainTime bounds how long a socket that is being closed is read. Its file is
+	// gone by then, so that only a sender that stays connected, as lightningd does
+	// not, can still send to it.
 	drainTime = 200 * time.Millisecond
 )
 
@@ -40,9 +38,6 @@ type Status struct {
 	// Dropped counts datagrams that were received and for which the ring had no
 	// room, and DroppedBytes their bytes.
 	Dropped, DroppedBytes uint64
-	// Rate is how many datagrams of users who may send came a second, in the last
-	// minute, whether or not they have been taken.
-	Rate float64
 	// Refused counts datagrams of users who may not send, and RefusedBytes their
 	// bytes.
 	Refused, RefusedBytes uint64
@@ -54,7 +49,6 @@ type Status struct {
 type Receiver struct {
 	path     string
 	log      *slog.Logger
-	voice    voice.Voice
 	queue    *ring
 	pressure pressure
 
@@ -73,12 +67,11 @@ type Receiver struct {
 	closeOnce sync.Once
 }
 
-// Open binds a socket at path. If that fails, Status says why, in the words of v, and
-// the Receiver tries again every checkInterval.
-func Open(path string, log *slog.Logger, v voice.Voice) *Receiver {
-	probeReceiving()
+// Open binds a socket at path. If that fails, Status says why, and the Receiver
+// tries again every checkInterval.
+func Open(path string, log *slog.Logger) *Receiver {
 	r := &Receiver{
-		path: path, log: log, voice: v, queue: newRing(),
+		path: path, log: log, queue: newRing(),
 		reading: make(chan func()), thread: make(chan int, 1),
 		closing: make(chan struct{}), closed: make(chan struct{}),
 	}
@@ -101,16 +94,12 @@ func (r *Receiver) Take(into []Datagram, most int) (list []Datagram, open bool) 
 // Release gives back the room of all datagrams taken, which become invalid.
 func (r *Receiver) Release() { r.queue.release() }
 
-// Discard counts what has not been taken as Dropped, after Close. Like Take it is for
-// one goroutine.
-func (r *Receiver) Discard() { r.queue.discard() }
-
-// Sync waits until all datagrams received by now have been taken and released,
-// which otherwise can take handOverTime longer. It waits at most syncTime, and not
+// Settle waits until all datagrams received by now have been taken and released,
+// which otherwise can take handOverTime longer. It waits at most settleTime, and not
 // at all in a flood, when there is no end to them.
-func (r *Receiver) Sync() {
+func (r *Receiver) Settle() {
 	if !r.Flooded() {
-		r.queue.sync(syncTime)
+		r.queue.settle(settleTime)
 	}
 }
 
@@ -124,16 +113,13 @@ func (r *Receiver) Status() Status {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	s := Status{
-		Rate: r.queue.rate.perSecond(time.Now()),
-		Path: r.path, Listening: r.socket != nil, QueueLimit: r.limit, QueueFull: r.pressure.queueFull.Load(),
-		SenderFull: r.pressure.senderFull.Load(), SenderBuffer: int(r.pressure.buffer.Load()),
-		Dropped: r.queue.dropped.Load(), DroppedBytes: r.queue.droppedBytes.Load(),
-		Refused: r.queue.refused.Load(), RefusedBytes: r.queue.refusedBytes.Load(),
+		Path: r.path, Listening: r.socket != nil, QueueLimit: r.limit, QueueFull: r.pressure.full.Load(),
+		SenderFull: r.pressure.crowded.Load(), SenderBuffer: int(r.pressure.buffer.Load()),
+		Dropped: r.queue.dropped.Load(), DroppedBytes: r.queue.lost.Load(),
+		Refused: r.queue.refused.Load(), RefusedBytes: r.queue.declined.Load(),
 	}
 	if r.problem != nil {
 		s.Problem = r.problem.Error()
-	} else if failure := r.pressure.failure.Load(); failure != nil {
-		s.Problem = fmt.Sprintf("reading from the trace socket %s: %v; if a seccomp filter forbids it, allow recvmsg, and if memory is short, free some", r.path, *failure)
 	}
 	if r.shut != nil {
 		s.Closed = r.shut.Error()
@@ -230,7 +216,7 @@ func (r *Receiver) check() {
 		r.socket, lost = nil, true
 	}
 	before := r.problem
-	s, err := bind(r.path, r.public, r.voice)
+	s, err := bind(r.path, r.public)
 	r.shut = nil // bind opens a public socket to all, or fails
 	if err == nil {
 		r.socket, r.limit = s, s.queueLimit

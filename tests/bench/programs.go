@@ -43,8 +43,7 @@ func (b *bench) build(ctx context.Context) error {
 			err = b.goBuild(ctx, bench, &p.floor, "floor")
 		case collectorKey:
 			if err = b.goBuild(ctx, bench, &p.forwarder, "forwarder"); err == nil {
-				p.otelcol = filepath.Join(b.dir, "otelcol")
-				err = goBuild(ctx, filepath.Join(bench, ".."), p.otelcol, "./otelcol")
+				err = b.goBuild(ctx, bench, &p.otelcol, "otelcol")
 			}
 		case pythonKey:
 			b.findPython(ctx, bench)

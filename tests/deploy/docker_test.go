@@ -180,7 +180,11 @@ func TestComposeOfTheSidecar(t *testing.T) {
 		t.Errorf("read-only: %v, drops %v", sidecar.ReadOnly, sidecar.CapDrop)
 	}
 	stage := loadStages(t)[sidecar.Build.Target]
-	checkCollects(t, slices.Concat(entrypoint(stage), sidecar.Command), int64(sidecar.MemLimit))
+	c := container{argv: slices.Concat(entrypoint(stage), sidecar.Command), program: entrypoint(stage)[0], memory: int64(sidecar.MemLimit)}
+	for _, v := range sidecar.Volumes {
+		c.directories = append(c.directories, v.Target)
+	}
+	checkSidecar(t, c)
 }
 
 // composeSocket is where lightningd sends, which must be in a volume of its own.

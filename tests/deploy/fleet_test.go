@@ -24,7 +24,6 @@ import (
 	"clntrace/tests/lightningdtest"
 	"clntrace/tests/otlptest"
 	"clntrace/tests/recording"
-	"clntrace/tests/wait"
 )
 
 // decisionWait is the sampling tier's in the tests: much longer than the 5 s
@@ -63,7 +62,7 @@ func startCollector(t *testing.T, program, config string, env ...string) otelcol
 		log.Close()
 	})
 	t.Cleanup(stop)
-	wait.For(t, config+" to listen", func() bool {
+	waitFor(t, config+" to listen", func() bool {
 		conn, err := net.Dial("tcp", address)
 		if err == nil {
 			conn.Close()
@@ -125,7 +124,7 @@ func pay(t *testing.T, endpoint string) (spansEach int) {
 			t.Errorf("%v: %s", err, log.String())
 		}
 	})
-	wait.For(t, "the socket", func() bool { _, err := os.Stat(socket); return err == nil })
+	waitFor(t, "the socket", func() bool { _, err := os.Stat(socket); return err == nil })
 	senders := lightningdtest.SendersTo(t, sender, socket)
 	for n := range payments {
 		datagrams := payment(t, n, func(s *recording.Span) {

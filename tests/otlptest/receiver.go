@@ -23,9 +23,11 @@ import (
 	"go.opentelemetry.io/collector/receiver"
 	"go.opentelemetry.io/collector/receiver/otlpreceiver"
 	"go.opentelemetry.io/collector/receiver/receivertest"
-
-	"clntrace/tests/wait"
 )
+
+// patience is how long a test waits for what must come. It is never used up
+// when all is well, so it may be generous to a busy machine.
+const patience = time.Minute
 
 // Request is one export request.
 type Request struct {
@@ -127,7 +129,7 @@ func (r *Receiver) Start(t testing.TB) {
 	}
 	// A process that the test is just starting has, for a moment, this one's
 	// listeners, also one that was closed meanwhile.
-	deadline := time.Now().Add(wait.Limit)
+	deadline := time.Now().Add(patience)
 	for {
 		ctx, cancel := context.WithCancel(context.Background())
 		started, err := r.start(ctx)

@@ -5,8 +5,6 @@ import (
 	"time"
 
 	"go.opentelemetry.io/collector/pdata/pmetric"
-
-	"clntrace/tests/wait"
 )
 
 // Spans are those accepted so far, in the order of arrival.
@@ -34,7 +32,7 @@ func (r *Receiver) Metrics() []pmetric.Metrics {
 // ends if they do not.
 func (r *Receiver) Wait(t testing.TB, what string, done func([]Span) bool) []Span {
 	t.Helper()
-	timeout := time.After(wait.Limit)
+	timeout := time.After(patience)
 	for {
 		r.mu.Lock()
 		spans, changed := append([]Span(nil), r.spans...), r.changed
@@ -45,7 +43,7 @@ func (r *Receiver) Wait(t testing.TB, what string, done func([]Span) bool) []Spa
 		select {
 		case <-changed:
 		case <-timeout:
-			t.Fatalf("waited %v for %s; %d spans came", wait.Limit, what, len(spans))
+			t.Fatalf("waited %v for %s; %d spans came", patience, what, len(spans))
 		}
 	}
 }
@@ -59,7 +57,7 @@ func (r *Receiver) WaitSpans(t testing.TB, n int) []Span {
 // WaitRequests waits for the n-th request, accepted or not.
 func (r *Receiver) WaitRequests(t testing.TB, n int) []Request {
 	t.Helper()
-	timeout := time.After(wait.Limit)
+	timeout := time.After(patience)
 	for {
 		r.mu.Lock()
 		requests, changed := append([]Request(nil), r.requests...), r.changed
@@ -70,7 +68,7 @@ func (r *Receiver) WaitRequests(t testing.TB, n int) []Request {
 		select {
 		case <-changed:
 		case <-timeout:
-			t.Fatalf("waited %v for request %d; %d came", wait.Limit, n, len(requests))
+			t.Fatalf("waited %v for request %d; %d came", patience, n, len(requests))
 		}
 	}
 }
