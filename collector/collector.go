@@ -13,7 +13,9 @@ import (
 	"clntrace/collector/export"
 	"clntrace/collector/memory"
 	"clntrace/collector/metrics"
+	"clntrace/collector/otlp"
 	"clntrace/collector/policy"
+	"clntrace/collector/recorder"
 	"clntrace/collector/socket"
 	"clntrace/collector/stats"
 	"clntrace/collector/text"
@@ -31,9 +33,12 @@ type Options struct {
 	Lightningd int
 	// TraceParent is the value of CLN_TRACEPARENT: a parent whose span never comes.
 	TraceParent string
-	Version     string // of clntrace
-	Logger      *slog.Logger
-	Voice       voice.Voice // in which the log and the warnings of Stats speak
+	// Notified says that lightningd's notifications come through Notify.
+	Notified bool
+	Version  string // of clntrace
+	// Voice names options and commands in warnings and in the log.
+	Voice  voice.Voice
+	Logger *slog.Logger
 }
 
 // Node identifies the node whose spans these are. Empty fields are unknown.
@@ -46,15 +51,22 @@ type Collector struct {
 	started  time.Time
 	now      func() time.Time // for Stats
 	receiver *socket.Receiver // nil: there is no SocketPath
+	intake   intake           // of notifications
+	payments tracked
 	room     *memory.Room
 	policy   atomic.Pointer[policy.Policy] // nil before Start
 	ledger   *stats.Ledger
 	table    *stats.Operations
+	recorder atomic.Pointer[recorder.Recorder] // nil: no trace is to be kept, or not started
 	pipeline *export.Pipeline
 	metrics  atomic.Pointer[metrics.Metrics] // nil: not wanted, or not started
 	begin    chan struct{}                   // closed by Start
 	decoding chan struct{}                   // closed when the decoder has ended
+	asked    chan func(*decoder)             // what only the decoder knows
 	seen     seen                            // by the decoder
+	hurry    chan struct{}                   // closed by endDecoding: the decoder must not go on
+
+	endDecoding func()
 
 	mu       sync.Mutex
 	cfg      Config
@@ -70,17 +82,19 @@ func Open(o Options) *Collector {
 		options: o, log: o.Logger, started: time.Now(), now: time.Now,
 		room:   memory.NewRoom(export.DefaultQueueSize, export.SpanOverhead),
 		ledger: new(stats.Ledger), table: stats.NewOperations(),
-		begin: make(chan struct{}), decoding: make(chan struct{}),
+		begin: make(chan struct{}), decoding: make(chan struct{}), asked: make(chan func(*decoder)), hurry: make(chan struct{}),
+		intake: newIntake(), payments: newTracked(),
 	}
+	c.endDecoding = sync.OnceFunc(func() { close(c.hurry) })
 	c.allow(nil)
 	if o.SocketProblem == "" {
-		c.receiver = socket.Open(o.SocketPath, o.Logger)
+		c.receiver = socket.Open(o.SocketPath, o.Logger, o.Voice)
 	} else {
 		o.Logger.Warn("no span can be received: " + o.SocketProblem)
 	}
 	c.pipeline = export.NewPipeline(export.Options{
 		Ledger: c.ledger, Room: c.room, Policy: c.policy.Load,
-		Logger: o.Logger, Version: o.Version, Yield: c.yield,
+		Logger: o.Logger, Version: o.Version, Yield: c.yield, Voice: o.Voice,
 	})
 	go c.decode()
 	return c
@@ -116,11 +130,14 @@ func (c *Collector) Start(cfg Config, problems []string) {
 		c.log.Error(err.Error())
 	}
 	c.room.SetLimit(c.cfg.QueueSize)
-	c.policy.Store(c.cfg.policy())
+	c.policy.Store(policyOf(c.cfg))
+	if c.cfg.RecorderSize > 0 {
+		c.recorder.Store(recorder.New(int64(c.cfg.RecorderSize) << 20))
+	}
 	c.startMetrics()
 	close(c.begin)
 	if c.socketStatus().Listening { // if not, that has been logged
-		c.log.Info("clntrace " + c.options.Version + ": listening for spans on " + c.options.SocketPath + "; " + c.options.Voice.Statistics + " tells how it goes")
+		c.log.Info(c.introduction())
 	}
 }
 
@@ -131,7 +148,7 @@ const UntilCorrected = "Nothing is exported until the options are corrected, and
 // node: the faulty option may have been meant to hold something back.
 func usable(cfg Config, problems []string) Config {
 	if len(problems) > 0 {
-		cfg.Endpoint = export.OffEndpoint
+		cfg.Endpoint = otlp.OffEndpoint
 	}
 	return cfg
 }
@@ -152,12 +169,14 @@ func (c *Collector) PreferReceiving() {
 func (c *Collector) SetNode(n Node) {
 	c.pipeline.SetNode(n)
 	if m := c.metrics.Load(); m != nil {
-		m.SetNode(n)
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		m.SetResource(c.ownResource(n))
 	}
 }
 
 // Reconfigure applies the fields of cfg that can change at run time: Endpoint,
-// Headers, SampleRatio, DropSpans and RedactTags. problems are as in Start. An
+// Headers, SampleRatio, DropSpans, RedactTags and Payments. problems are as in Start. An
 // error says what cannot be used, and means that nothing has changed.
 func (c *Collector) Reconfigure(cfg Config, problems []string) error {
 	c.mu.Lock()
@@ -170,7 +189,11 @@ func (c *Collector) Reconfigure(cfg Config, problems []string) error {
 		}
 	}
 	c.cfg, c.problems = cfg, problems
-	c.policy.Store(cfg.policy())
+	before := c.policy.Load()
+	c.policy.Store(policyOf(cfg))
+	if r := c.recorder.Load(); r != nil && c.policy.Load().HidesMore(before) {
+		r.Clear()
+	}
 	if connection {
 		c.moveMetrics()
 	}
@@ -182,7 +205,7 @@ func (c *Collector) Reconfigure(cfg Config, problems []string) error {
 func (c *Collector) Shutdown(ctx context.Context) error {
 	if c.receiver != nil {
 		c.receiver.Close()
-		<-c.decoding
+		c.awaitDecoder(ctx)
 	}
 	left := c.pipeline.Shutdown(ctx)
 	if m := c.metrics.Load(); m != nil {
@@ -192,4 +215,26 @@ func (c *Collector) Shutdown(ctx context.Context) error {
 		return fmt.Errorf("%s could be neither delivered nor kept on disk in time", text.Number(left, "span is lost: it", "spans are lost: they"))
 	}
 	return nil
+}
+
+// awaitDecoder waits until the decoder has decoded all that came, but at most for half
+// of the time that ctx leaves: the other half is for the export and for the spool. What
+// is not decoded by then is counted as dropped.
+func (c *Collector) awaitDecoder(ctx context.Context) {
+	if deadline, ok := ctx.Deadline(); ok {
+		timer := time.AfterFunc(time.Until(deadline)/2, c.endDecoding)
+		defer timer.Stop()
+	}
+	<-c.decoding
+}
+
+// hurried reports whether the decoder must not go on. Then it discards what is left.
+func (c *Collector) hurried() bool {
+	select {
+	case <-c.hurry:
+		c.receiver.Discard()
+		return true
+	default:
+		return false
+	}
 }

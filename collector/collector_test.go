@@ -1,6 +1,7 @@
 package collector
 
 import (
+	"context"
 	"log/slog"
 	"net"
 	"path/filepath"
@@ -8,10 +9,11 @@ import (
 	"testing"
 	"time"
 
-	"clntrace/collector/export"
+	"clntrace/collector/otlp"
 	"clntrace/collector/recording"
 	"clntrace/collector/socket"
 	"clntrace/collector/stats"
+	"clntrace/collector/voice"
 )
 
 // TestRedactionReachesWhatCameBeforeStart sends before the options are known.
@@ -32,7 +34,7 @@ func TestRedactionReachesWhatCameBeforeStart(t *testing.T) {
 		t.Fatal(err)
 	}
 	cfg := DefaultConfig()
-	cfg.Endpoint, cfg.SpoolSize, cfg.RedactTags = export.OffEndpoint, 0, []string{"method"}
+	cfg.Endpoint, cfg.SpoolSize, cfg.RedactTags = otlp.OffEndpoint, 0, []string{"method"}
 	for c.Stats(stats.Query{}).Datagrams.Accepted == 0 {
 		runtime.Gosched()
 	}
@@ -69,13 +71,48 @@ func TestStartAndShutdownAtOnce(t *testing.T) {
 			t.Fatal(err)
 		}
 		cfg := DefaultConfig()
-		cfg.Endpoint, cfg.SpoolSize = export.OffEndpoint, 0
+		cfg.Endpoint, cfg.SpoolSize = otlp.OffEndpoint, 0
 		c.Start(cfg, nil)
 		err = c.Shutdown(t.Context())
 		r := c.Stats(stats.Query{})
 		if s := r.Spans; err != nil || r.Datagrams.Accepted != uint64(len(datagrams)) || s.Pending != 0 || s.Filtered != r.Datagrams.Accepted+s.Synthesized {
 			t.Fatalf("%v; of %d datagrams: %+v, %+v", err, len(datagrams), r.Datagrams, s)
 		}
+	}
+}
+
+// TestShutdownDoesNotOutlastItsDeadline has a decoder that is too slow. Shutdown does
+// not wait until it has decoded everything, and every datagram is counted all the same.
+func TestShutdownDoesNotOutlastItsDeadline(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "t")
+	n := open(t, Options{SocketPath: path})
+	n.mu.Lock() // for which the decoder waits
+	close(n.begin)
+	conn, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Net: "unixgram", Name: path})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	const sent = 3000
+	for i := range sent {
+		if _, err := conn.Write([]byte(extendTip(i + 1))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	go func() {
+		<-n.hurry
+		n.mu.Unlock()
+	}()
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	_ = n.Shutdown(ctx)
+	r := n.Stats(stats.Query{})
+	if d := r.Datagrams; d.Received != sent || d.Accepted != sent {
+		t.Errorf("of %d datagrams: %+v", sent, d)
+	}
+	// The decoder may have taken some before it began to wait.
+	if dropped := r.Spans.DroppedQueueFull; dropped == 0 {
+		t.Errorf("all of %d were decoded", sent)
 	}
 }
 
@@ -111,7 +148,7 @@ func TestDefectAtTheEndDoesNotKeepIt(t *testing.T) {
 	n := open(t, Options{SocketProblem: "it is bound below"})
 	<-n.decoding // nobody else takes what comes
 	path := filepath.Join(t.TempDir(), "t")
-	n.receiver = socket.Open(path, n.log)
+	n.receiver = socket.Open(path, n.log, voice.Plugin)
 	conn, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Net: "unixgram", Name: path})
 	if err != nil {
 		t.Fatal(err)

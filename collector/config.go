@@ -1,40 +1,22 @@
 package collector
 
 import (
-	"time"
-
-	"clntrace/collector/export"
+	"clntrace/collector/cln"
+	"clntrace/collector/options"
 	"clntrace/collector/policy"
 )
 
 // Config is everything that an operator can set. The zero Config is not usable;
 // start from DefaultConfig.
-type Config struct {
-	export.Config
-
-	AllowUIDs []uint32 // further users whose datagrams are accepted
-	Metrics   bool     // also send OTLP metrics
-}
+type Config = options.Config
 
 // DefaultConfig returns the configuration that applies if nothing is set.
-func DefaultConfig() Config {
-	return Config{Config: export.Config{
-		Endpoint:      export.DefaultEndpoint(export.ProtocolGRPC),
-		Protocol:      export.ProtocolGRPC,
-		Timeout:       10 * time.Second,
-		Compression:   export.CompressionNone,
-		GroupRequests: true,
-		SampleRatio:   1,
-		QueueSize:     export.DefaultQueueSize,
-		BatchSize:     2048,
-		BatchDelay:    time.Second,
-		SpoolSize:     64,
-	}}
-}
+func DefaultConfig() Config { return options.Defaults() }
 
-// policy is what c says about which spans may leave, and what of them may be shown.
-func (c Config) policy() *policy.Policy {
+// policyOf is what c says about which spans may leave, and what of them may be shown.
+func policyOf(c Config) *policy.Policy {
 	return policy.New(policy.Config{
 		Off: c.Endpoint.Off(), SampleRatio: c.SampleRatio, DropSpans: c.DropSpans, RedactTags: c.RedactTags,
+		NamesAsSent: c.SpanNames == cln.SpanNamesAsSent, Payments: c.Payments,
 	})
 }

@@ -20,8 +20,9 @@ import (
 )
 
 const (
-	// tickInterval is how often the decoder looks for waits that are over.
-	tickInterval = time.Second
+	// tickInterval is how often the decoder looks for waits that are over. Some of them
+	// may take 1 s at most.
+	tickInterval = 100 * time.Millisecond
 	// batchLen is how many datagrams are decoded at once: few enough to return their
 	// room in the ring soon, and enough to share the cost of booking and submitting.
 	batchLen = 512
@@ -37,6 +38,8 @@ type decoder struct {
 	details    cln.Reader
 	parents    *parents.Awaited
 	correlator *correlate.Correlator
+	recorded   *policy.Policy // by which the recorder was last given spans
+	payer      payer
 
 	begun     bool              // Start was called
 	held      []*correlate.Span // until then
@@ -61,6 +64,10 @@ func newDecoder(c *Collector) *decoder {
 		o.Run = correlate.Run{PID: node, StartTime: start}
 	}
 	o.Defect = c.noteDefect
+	o.Payments, o.Related = requestPayments{c}, d.related
+	d.payer = newPayer(node)
+	o.Origin, o.Child = process.Origin(), d.processes.Child
+	o.Sampled = func(id trace.TraceID) bool { return c.policy.Load().Samples(id) }
 	d.parents, d.correlator = parents.New(o.KnownParent), correlate.New(o)
 	return d
 }
@@ -74,16 +81,21 @@ func (c *Collector) decode() {
 	d := newDecoder(c)
 	ticker := time.NewTicker(tickInterval)
 	defer ticker.Stop()
-	begin := c.begin
-	for open := true; open; {
+	begin, notices := c.begin, (chan notified)(nil) // which wait until we know what to make of them
+	for open := true; open && !c.hurried(); {
 		select {
+		case <-c.hurry:
 		case <-c.receiver.Ready():
 			d.safely(func() { open = d.take() })
 		case now := <-ticker.C:
 			d.safely(func() { d.tick(now) })
+		case answer := <-c.asked:
+			d.safely(func() { answer(d) })
 		case <-begin:
-			begin = nil // once
+			begin, notices = nil, d.intake.waiting // once
 			d.safely(func() { d.release(time.Now()) })
+		case n := <-notices:
+			d.safely(func() { d.notice(n) })
 		}
 	}
 	select {
@@ -206,13 +218,55 @@ func (d *decoder) count(counts stats.Counts, observations []stats.Observation, n
 
 // leave is the end of the street, for spans that wait for nothing any more.
 func (d *decoder) leave(ready []*correlate.Span, now time.Time) {
+	d.settlePayments(now, false)
+	ready = d.afterPayments(ready, now)
+	d.safely(func() { d.record(ready, now) })
 	var counts stats.Counts
 	counts.Repaired, d.correlator.Repaired = d.correlator.Repaired, 0
 	ready = d.admitAdded(ready, &counts)
+	d.countPairs(ready)
+	d.countRequests(d.correlator.Whole())
 	leaving := d.dismiss(ready, &counts)
 	d.count(counts, nil, now) // before any of them can have been exported
 	if len(leaving) > 0 {
 		d.pipeline.Submit(leaving)
+	}
+}
+
+// countRequests tells the statistics and the metrics of requests as a whole.
+func (d *decoder) countRequests(whole []correlate.Whole) {
+	if len(whole) == 0 {
+		return
+	}
+	shown := d.policy.Load()
+	observations := make([]stats.Observation, len(whole))
+	for i, r := range whole {
+		observations[i] = stats.Observation{
+			Process: r.Process, Span: cln.SpanWhole, Detail: shown.Show(cln.TagID, r.Method),
+			Duration: r.Duration, Failed: r.Failed,
+		}
+	}
+	d.table.ObserveDerived(observations)
+	if m := d.metrics.Load(); m != nil {
+		m.Observe(observations)
+	}
+}
+
+// countPairs tells the statistics which requests have been paired. Before Start it is
+// not known what may be shown, but nothing is correlated then either.
+func (d *decoder) countPairs(ready []*correlate.Span) {
+	var pairs []stats.Pairing
+	shown := d.policy.Load()
+	for _, s := range ready {
+		if s.Paired {
+			pairs = append(pairs, stats.Pairing{
+				Process: s.Process, Span: s.Name, Detail: shown.Detail(s), Wait: s.Wait, Work: s.Work,
+				Answer: time.Duration(s.Duration)*time.Microsecond - s.Wait - s.Work,
+			})
+		}
+	}
+	if len(pairs) > 0 {
+		d.table.ObservePairs(pairs)
 	}
 }
 
@@ -274,13 +328,22 @@ func (d *decoder) tick(now time.Time) {
 		d.correlator.Expire(now)
 		d.leave(d.correlator.Ready(), now)
 	}
+	if r := d.recorder.Load(); r != nil {
+		r.Tick(now)
+	}
 }
 
 // finish ends all waits, at shutdown.
 func (d *decoder) finish(now time.Time) {
 	if d.begun {
-		d.correlator.Flush(now)
-		d.leave(d.correlator.Ready(), now)
+		d.noticed()
+		d.correlator.Flush(now) // before payments are, so that their requests are known to be open
+		ready := d.correlator.Ready()
+		d.settlePayments(now, true)
+		d.leave(ready, now)
+	}
+	if r := d.recorder.Load(); r != nil {
+		r.Flush(now)
 	}
 }
 

@@ -21,6 +21,7 @@ type facts struct {
 	config    Config
 	problems  []string      // sentences about options that cannot be used
 	outage    time.Time     // since when the endpoint takes no spans; zero: it does
+	rejected  time.Duration // since spans were last rejected; Export.RejectedAt says whether they were
 	silent    time.Duration // since the last span or, if none has come, since Open
 	spansCame bool
 	malformed error // what was wrong with the last datagram that was no span; nil: none
@@ -48,7 +49,8 @@ func diagnose(f facts) (stats.Status, []string) {
 	d.otherUsers()
 	d.memory()
 	d.disk()
-	d.refusals()
+	d.rejections()
+	d.openPayments()
 	d.decoding()
 	d.metricsSent()
 	if f.config.Endpoint.PlaintextRemote() {
@@ -60,12 +62,19 @@ func diagnose(f facts) (stats.Status, []string) {
 // status sums up.
 func (f *facts) status() stats.Status {
 	switch {
-	case f.link.Problem != "", len(f.problems) > 0, f.report.Export.State == export.StateRefusing:
+	case f.link.Problem != "", len(f.problems) > 0, f.report.Export.State == export.StateRefusing, f.rejecting():
 		return stats.StatusDegraded
 	case !f.outage.IsZero():
 		return stats.StatusBackendUnreachable
 	}
 	return stats.StatusOK
+}
+
+// rejecting reports whether the endpoint has rejected spans of late, though it may have
+// taken others since.
+func (f *facts) rejecting() bool {
+	const late = 5 * time.Minute
+	return !f.report.Export.RejectedAt.IsZero() && f.rejected < late
 }
 
 // diagnosis is what has been found so far.
@@ -94,7 +103,7 @@ func (d *diagnosis) advice(format string, options ...string) string {
 func (d *diagnosis) outageOfSpans() {
 	if !d.outage.IsZero() {
 		d.warn("%s has not taken spans since %s: %s. Spans wait while there is room.",
-			d.report.Export.Endpoint, d.outage.UTC().Format(time.RFC3339), d.config.ExplainOutage(d.report.Export.LastError))
+			d.report.Export.Endpoint, d.outage.UTC().Format(time.RFC3339), d.report.Export.Outage)
 	}
 }
 
@@ -225,15 +234,34 @@ func (d *diagnosis) disk() {
 	}
 }
 
-// refusals tells why the endpoint refused spans for good.
-func (d *diagnosis) refusals() {
-	e := &d.report.Export
-	switch n := d.report.Spans.RejectedByBackend; {
-	case n > 0 && e.Refusal != "":
-		d.warn("%s refused %s lost: %s.", e.Endpoint, text.Number(n, "span for good, it is", "spans for good, they are"), d.config.ExplainRefusal(e.Refusal))
-	case n > 0:
-		d.warn("%s refused for good before the endpoint or its headers last changed. The log says why.", text.Number(n, "span is lost that was", "spans are lost that were"))
+// rejections tells why the endpoint rejected spans in the last hour.
+func (d *diagnosis) rejections() {
+	e, n := &d.report.Export, d.report.Spans.RejectedByBackend
+	if e.RejectedAt.IsZero() {
+		return
 	}
+	last := e.RejectedAt.UTC().Format("15:04:05 UTC")
+	if e.Rejection != "" {
+		d.warn("%s rejected %s lost, last at %s: %s.", e.Endpoint, text.Number(n, "span, it is", "spans, they are"), last, e.Rejection)
+	} else {
+		d.warn("%s rejected before the endpoint or its headers last changed, at %s. The log says why.",
+			text.Number(n, "span is lost that was", "spans are lost that were"), last)
+	}
+}
+
+// openLimit is how long a part of a payment, or a forward, is open that needs nobody's
+// attention.
+const openLimit = 10 * time.Minute
+
+// openPayments tells of parts and forwards whose HTLC nobody settles or fails.
+func (d *diagnosis) openPayments() {
+	p := d.report.Payments
+	if p == nil || p.OldestOpenSeconds <= int64(openLimit/time.Second) {
+		return
+	}
+	d.warn("Open: %s and %s, one of them for %d minutes: a node on the way, or the receiver, neither settles nor fails it. "+
+		"If that node does not come back, the channel closes when the HTLC times out: lightning-cli listhtlcs tells in which one it is.",
+		text.Number(p.Open, "part of a payment", "parts of payments"), text.Number(p.ForwardsOpen, "forward", "forwards"), p.OldestOpenSeconds/60)
 }
 
 // decoding tells of datagrams that are not spans, and of our own defects.
@@ -255,7 +283,7 @@ func (d *diagnosis) metricsSent() {
 			d.metrics.unsent, d.voice.Configuration, d.voice.Restart, option)
 	}
 	if since := d.metrics.outage; !since.IsZero() && d.outage.IsZero() {
-		d.warn("%s has not taken metrics since %s: %s. Spans are not affected. Start the endpoint; if it takes only spans, send to an OpenTelemetry Collector or remove %s.",
+		d.warn("%s has not taken metrics since %s: %s. Spans are not affected. If it takes only spans, send to an OpenTelemetry Collector or remove %s.",
 			d.report.Export.Endpoint, since.UTC().Format(time.RFC3339), d.metrics.reason, option)
 	}
 }

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"clntrace/collector/export"
+	"clntrace/collector/otlp"
+	"clntrace/collector/payments"
 	"clntrace/collector/socket"
 	"clntrace/collector/spool"
 	"clntrace/collector/stats"
@@ -20,7 +22,7 @@ func healthy() facts {
 	return facts{
 		voice:     voice.Plugin,
 		link:      socket.Status{Listening: true, Path: "/run/t.sock", QueueLimit: 10},
-		config:    Config{Config: export.Config{Endpoint: export.DefaultEndpoint(export.ProtocolGRPC)}},
+		config:    Config{Config: export.Config{Config: otlp.Config{Endpoint: otlp.DefaultEndpoint(otlp.ProtocolGRPC)}}},
 		report:    stats.Report{Export: stats.Export{Endpoint: "http://x:1", State: "connected"}},
 		spansCame: true,
 	}
@@ -37,7 +39,7 @@ var diagnoses = []struct {
 	{"options", func(f *facts) { f.problems = []string{"a is wrong", "b is wrong."} }, stats.StatusDegraded,
 		[]string{"a is wrong.", "b is wrong. " + UntilCorrected + "."}},
 	{"an outage", func(f *facts) {
-		f.outage, f.report.Export.LastError = time.Unix(1795324398, 0), "connection refused"
+		f.outage, f.report.Export.Outage = time.Unix(1795324398, 0), "connection refused"
 	}, stats.StatusBackendUnreachable, []string{"http://x:1 has not taken spans since 2026-11-22T05:13:18Z: *connection refused*Spans wait while there is room."}},
 	{"an endpoint that refuses", func(f *facts) {
 		f.outage, f.report.Export.State = time.Unix(1795324398, 0), export.StateRefusing
@@ -55,6 +57,10 @@ var diagnoses = []struct {
 	{"a sender's buffer", func(f *facts) {
 		f.link.QueueLimit, f.link.SenderFull, f.link.SenderBuffer = 512, 3, 212992
 	}, stats.StatusOK, []string{"(net.core.wmem_default, 212992 bytes) was full 3 times, *queue of 513: *sysctl -w net.core.wmem_default=1048576' *restart the node"}},
+	{"payments that are open, not long", func(f *facts) { f.report.Payments = &payments.State{Open: 3, OldestOpenSeconds: 600} }, stats.StatusOK, nil},
+	{"payments that are open", func(f *facts) {
+		f.report.Payments = &payments.State{Open: 3, ForwardsOpen: 1, OldestOpenSeconds: 4000}
+	}, stats.StatusOK, []string{"Open: 3 parts of payments and 1 forward, one of them for 66 minutes: *listhtlcs"}},
 	{"missing parents", func(f *facts) { f.report.Spans.MissingParents = 32 }, stats.StatusOK,
 		[]string{"32 spans name a parent *queue is small (11): raise net.unix.max_dgram_qlen to 512"}},
 	{"missing parents, large queue", func(f *facts) { f.report.Spans.MissingParents, f.link.QueueLimit = 1, 512 }, stats.StatusOK,
@@ -88,11 +94,14 @@ var diagnoses = []struct {
 	}, stats.StatusOK, []string{"2 spans are lost from the spool: *Raise OPTION(spool-size); see the log."}},
 	{"damaged files", func(f *facts) { f.spool = spool.Status{Limit: 1 << 20, Damaged: 1, Dir: "/s"} }, stats.StatusOK,
 		[]string{"1 damaged file was set aside in /s."}},
-	{"refused by the endpoint", func(f *facts) {
-		f.report.Spans.RejectedByBackend, f.report.Export.Refusal, f.report.Export.LastError = 6, "HTTP 401 Unauthorized", "an outage since"
-	}, stats.StatusOK, []string{"http://x:1 refused 6 spans for good, they are lost: *wants credentials*HTTP 401"}},
-	{"refused before a setconfig", func(f *facts) { f.report.Spans.RejectedByBackend = 6 }, stats.StatusOK,
-		[]string{"6 spans are lost that were refused for good before the endpoint or its headers last changed"}},
+	{"rejected by the endpoint", func(f *facts) {
+		f.report.Spans.RejectedByBackend, f.report.Export.Rejection, f.report.Export.LastError = 6, "it wants credentials", "an outage since"
+		f.report.Export.RejectedAt, f.rejected = time.Unix(1795324398, 0), time.Minute
+	}, stats.StatusDegraded, []string{"http://x:1 rejected 6 spans, they are lost, last at 05:13:18 UTC: it wants credentials."}},
+	{"rejected before a setconfig", func(f *facts) {
+		f.report.Spans.RejectedByBackend, f.report.Export.RejectedAt, f.rejected = 6, time.Unix(1795324398, 0), 30*time.Minute
+	}, stats.StatusOK, []string{"6 spans are lost that were rejected before the endpoint or its headers last changed, at 05:13:18 UTC"}},
+	{"rejected long ago", func(f *facts) { f.report.Spans.RejectedByBackend = 6 }, stats.StatusOK, nil},
 	{"malformed", func(f *facts) { f.report.Datagrams.Malformed, f.malformed = 8, zipkin.ErrForm }, stats.StatusOK,
 		[]string{"8 datagrams were not spans *" + zipkin.ErrForm.Error() + "*/run/t.sock"}},
 	{"a defect", func(f *facts) { f.defect = errors.New("boom") }, stats.StatusOK, []string{"Spans ran into boom."}},
@@ -172,7 +181,7 @@ func TestDemoIsNotAdvisedToSetWhatItDoesNotHave(t *testing.T) {
 func TestPlaintextToAnotherHostIsAWarning(t *testing.T) {
 	f := healthy()
 	var err error
-	if f.config.Endpoint, err = export.ParseEndpoint("http://192.0.2.1:4317"); err != nil {
+	if f.config.Endpoint, err = otlp.ParseEndpoint("http://192.0.2.1:4317"); err != nil {
 		t.Fatal(err)
 	}
 	status, got := diagnose(f)

@@ -15,6 +15,8 @@
 //	stats      counts it
 //	metrics    counts it for OTLP metrics, if they are wanted
 //	correlate  finds the spans that belong to it
+//	payments   knows which payment or forward it is about, from notifications
+//	recorder   keeps its trace, if that is slow, failed or new enough, to be looked at
 //	export     sends it to an OTLP endpoint
 //	spool      keeps it on disk while the endpoint is away
 //
@@ -24,6 +26,10 @@
 // their room in memory when they come out of it. Export releases the room of a span
 // when the endpoint or the spool has it; policy and memory are rooms below the others,
 // which know nothing of them.
+//
+// lightningd's notifications enter at payments (intake.go), which joins them to spans
+// with package align; a span waits there for at most a second. What is made of them
+// goes the rest of the way like other spans.
 //
 // Beside the street stand: recording holds two real recordings, and demo plays them
 // through all of it; text makes text from outside fit to show; voice knows how options

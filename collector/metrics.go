@@ -2,8 +2,13 @@ package collector
 
 import (
 	"fmt"
+	"os"
 
+	"go.opentelemetry.io/otel/sdk/resource"
+
+	"clntrace/collector/export"
 	"clntrace/collector/metrics"
+	"clntrace/collector/process"
 	"clntrace/collector/stats"
 )
 
@@ -13,9 +18,11 @@ func (c *Collector) startMetrics() {
 		return
 	}
 	m, err := metrics.Start(metrics.Options{
-		Config: c.cfg.Config, Version: c.options.Version, Logger: c.log,
+		Config: c.cfg.Config.Config, ServiceName: c.cfg.ServiceName, Version: c.options.Version,
+		Logger: c.log, Voice: c.options.Voice, Resource: c.ownResource(Node{}),
 		Counts:     func() stats.Counts { return c.counts(c.socketStatus()) },
 		SpoolBytes: func() int64 { return c.pipeline.Spool().Bytes },
+		Payments:   c.exportedPayments,
 	})
 	if err != nil {
 		c.unsent = fmt.Errorf("none are sent, %w", err)
@@ -25,6 +32,13 @@ func (c *Collector) startMetrics() {
 	c.metrics.Store(m)
 }
 
+// ownResource is clntrace itself, as the sender of metrics. c.mu is held.
+func (c *Collector) ownResource(n Node) *resource.Resource {
+	n.Version = c.options.Version                                                    // the metrics are clntrace's, not lightningd's
+	self := process.Identity{Name: "clntrace", Known: true, PID: int32(os.Getpid())} //nolint:gosec // pids fit
+	return export.ResourceOf(c.cfg.Config, n, &self)
+}
+
 // moveMetrics sends metrics to the endpoint that spans now go to. c.mu is held.
 func (c *Collector) moveMetrics() {
 	m := c.metrics.Load()
@@ -32,7 +46,7 @@ func (c *Collector) moveMetrics() {
 		return
 	}
 	c.unsent = nil
-	if err := m.Use(c.cfg.Config); err != nil {
+	if err := m.Use(c.cfg.Config.Config); err != nil {
 		c.unsent = fmt.Errorf("they still go to the last endpoint, %w", err)
 		c.log.Error(fmt.Sprintf("metrics: %v", c.unsent))
 	}

@@ -1,32 +1,19 @@
 package collector
 
 import (
-	"context"
-	"net"
 	"strings"
-	"sync"
 	"testing"
 
-	colmetricspb "go.opentelemetry.io/proto/otlp/collector/metrics/v1"
-	"google.golang.org/grpc"
-
-	"clntrace/collector/export"
+	"clntrace/collector/otlp"
+	"clntrace/collector/otlp/otlptest"
 	"clntrace/collector/stats"
 )
 
-// metricsOnly is an endpoint that counts the durations it gets, by their
-// attributes.
-type metricsOnly struct {
-	colmetricspb.UnimplementedMetricsServiceServer
-	mu        sync.Mutex
-	durations map[string]uint64
-}
-
-func (m *metricsOnly) Export(_ context.Context, in *colmetricspb.ExportMetricsServiceRequest) (*colmetricspb.ExportMetricsServiceResponse, error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.durations = make(map[string]uint64) // what comes is cumulative
-	for _, rm := range in.GetResourceMetrics() {
+// durations are those of the last request to r, by their attributes.
+func durations(r *otlptest.Receiver) map[string]uint64 {
+	counts := make(map[string]uint64)
+	all := r.Metrics() // what comes is cumulative
+	for _, rm := range all[len(all)-1].GetResourceMetrics() {
 		for _, sm := range rm.GetScopeMetrics() {
 			for _, metric := range sm.GetMetrics() {
 				for _, p := range metric.GetExponentialHistogram().GetDataPoints() {
@@ -34,26 +21,12 @@ func (m *metricsOnly) Export(_ context.Context, in *colmetricspb.ExportMetricsSe
 					for _, a := range p.GetAttributes() {
 						values = append(values, a.GetValue().GetStringValue())
 					}
-					m.durations[strings.Join(values, ",")] = p.GetCount()
+					counts[strings.Join(values, ",")] = p.GetCount()
 				}
 			}
 		}
 	}
-	return &colmetricspb.ExportMetricsServiceResponse{}, nil
-}
-
-// listen starts an endpoint and returns its URL.
-func (m *metricsOnly) listen(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	server := grpc.NewServer()
-	colmetricspb.RegisterMetricsServiceServer(server, m)
-	go func() { _ = server.Serve(l) }()
-	t.Cleanup(server.Stop)
-	return "http://" + l.Addr().String()
+	return counts
 }
 
 // query is a span of a statement.
@@ -62,8 +35,8 @@ func query(id int) string {
 }
 
 func TestMetricsCountEverySpanAndShowNothingRedacted(t *testing.T) {
-	endpoint := new(metricsOnly)
-	url := endpoint.listen(t)
+	endpoint := otlptest.StartGRPC(t)
+	url := endpoint.URL
 	n := open(t, Options{})
 	n.send(t, query(1), query(2)) // before it is known what may be shown
 	n.start(t, url, func(c *Config) {
@@ -74,22 +47,22 @@ func TestMetricsCountEverySpanAndShowNothingRedacted(t *testing.T) {
 	if err := n.Shutdown(t.Context()); err != nil {
 		t.Error(err)
 	}
-	got := endpoint.durations
+	got := durations(endpoint)
 	if len(got) != 2 || got["[redacted],node,db_query_prepared"] != 3 || got["node,extend_tip"] != 1 {
 		t.Errorf("got %v", got)
 	}
 }
 
 func TestMetricsFollowTheEndpoint(t *testing.T) {
-	endpoint := new(metricsOnly)
-	url := endpoint.listen(t)
+	endpoint := otlptest.StartGRPC(t)
+	url := endpoint.URL
 	n := open(t, Options{})
 	n.start(t, "off", func(c *Config) { c.Metrics, c.ServiceName = true, "node" })
 	n.send(t, extendTip(1))
 	cfg := n.cfg
 	cfg.SampleRatio = 0
 	var err error
-	if cfg.Endpoint, err = export.ParseEndpoint(url); err != nil {
+	if cfg.Endpoint, err = otlp.ParseEndpoint(url); err != nil {
 		t.Fatal(err)
 	}
 	if err := n.Reconfigure(cfg, nil); err != nil {
@@ -98,7 +71,7 @@ func TestMetricsFollowTheEndpoint(t *testing.T) {
 	if err := n.Shutdown(t.Context()); err != nil {
 		t.Error(err)
 	}
-	if got := endpoint.durations; len(got) != 1 || got["node,extend_tip"] != 1 {
+	if got := durations(endpoint); len(got) != 1 || got["node,extend_tip"] != 1 {
 		t.Errorf("got %v", got)
 	}
 }

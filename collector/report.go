@@ -3,6 +3,7 @@ package collector
 import (
 	"time"
 
+	"clntrace/collector/recorder"
 	"clntrace/collector/socket"
 	"clntrace/collector/stats"
 )
@@ -10,7 +11,7 @@ import (
 // Stats reports on everything since Open.
 func (c *Collector) Stats(q stats.Query) stats.Report {
 	if c.receiver != nil {
-		c.receiver.Settle() // the request that somebody asks about may have ended just now
+		c.receiver.Sync() // the request that somebody asks about may have ended just now
 	}
 	f := c.facts(c.now())
 	f.report.Match = q.Match
@@ -24,6 +25,7 @@ func (c *Collector) facts(now time.Time) facts {
 	f := facts{voice: c.options.Voice, link: c.socketStatus(), spool: c.pipeline.Spool()}
 	f.report = c.report(f.link, now)
 	f.report.Export, f.outage = c.pipeline.Status()
+	f.rejected = now.Sub(f.report.Export.RejectedAt)
 	c.mu.Lock()
 	f.config, f.problems, f.metrics.unsent = c.cfg, c.problems, c.unsent
 	c.mu.Unlock()
@@ -57,23 +59,45 @@ func (c *Collector) report(link socket.Status, now time.Time) stats.Report {
 		Datagrams: stats.DatagramsOf(counts),
 		Spans:     stats.SpansOf(counts),
 		Processes: c.table.Processes(),
+		Payments:  c.paymentState(now),
 	}
-	r.Spans.RatePerSecond = c.ledger.Rate(now)
+	r.Spans.RatePerSecond = max(c.ledger.Rate(now), link.Rate*share(counts)) // in a flood the ledger is behind
 	if !link.Listening {
 		r.Socket.State = "not listening"
 	}
 	return r
 }
 
+// share is the share of spans among the datagrams that have been decoded.
+func share(counts stats.Counts) float64 {
+	return float64(counts.Accepted) / float64(max(counts.Accepted+counts.Malformed, 1))
+}
+
 // operations answers q, and returns how many more rows there are than q.Limit.
 func (c *Collector) operations(q stats.Query) (rows []stats.Operation, more int) {
 	limit := max(q.Limit, 0)
-	q.Limit = stats.MaxOperations + 1
+	q.Limit = 2 * (stats.MaxOperations + 1)
 	rows = c.table.Operations(q)
 	if limit < len(rows) {
 		rows, more = rows[:limit], len(rows)-limit
 	}
+	c.addSlowest(rows)
 	return rows, more
+}
+
+// addSlowest says where the slowest span of each row can be looked at.
+func (c *Collector) addSlowest(rows []stats.Operation) {
+	r := c.recorder.Load()
+	if r == nil || len(rows) == 0 {
+		return
+	}
+	all := r.Slowest(c.now())
+	for i := range rows {
+		o := &rows[i]
+		if s, ok := all[recorder.Operation{Process: o.Process, Span: o.Span, Detail: o.Detail}]; ok {
+			o.Slowest = &stats.Slowest{TraceID: s.TraceID, StartedAt: s.StartedAt}
+		}
+	}
 }
 
 // counts adds to the ledger what the receiver has dropped or refused before

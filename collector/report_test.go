@@ -15,7 +15,7 @@ import (
 	"go.uber.org/goleak"
 	"google.golang.org/grpc"
 
-	"clntrace/collector/export"
+	"clntrace/collector/otlp"
 	"clntrace/collector/stats"
 	"clntrace/collector/voice"
 )
@@ -34,8 +34,7 @@ func open(t *testing.T, o Options) *node {
 	if o.SocketPath == "" && o.SocketProblem == "" {
 		o.SocketPath = filepath.Join(t.TempDir(), "trace.sock")
 	}
-	o.Logger = slog.New(slog.NewTextHandler(io.Discard, nil))
-	o.Voice = voice.Plugin
+	o.Logger, o.Voice = slog.New(slog.NewTextHandler(io.Discard, nil)), voice.Plugin
 	n := &node{Open(o), o.SocketPath}
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
@@ -51,7 +50,7 @@ func (n *node) start(t *testing.T, endpoint string, change func(*Config), proble
 	cfg := DefaultConfig()
 	cfg.SpoolSize, cfg.BatchDelay = 0, 10*time.Millisecond
 	var err error
-	if cfg.Endpoint, err = export.ParseEndpoint(endpoint); err != nil {
+	if cfg.Endpoint, err = otlp.ParseEndpoint(endpoint); err != nil {
 		t.Fatal(err)
 	}
 	if change != nil {

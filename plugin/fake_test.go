@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"clntrace/collector"
+	"clntrace/collector/cln"
+	"clntrace/collector/recorder"
 	"clntrace/collector/stats"
 )
 
@@ -28,8 +30,11 @@ type fakeCollector struct {
 	nodes        chan collector.Node
 	shutdowns    chan struct{}
 	stats        func(stats.Query) stats.Report
+	traces       func(recorder.Query) (recorder.Answer, error)
 	refuse       error // of Reconfigure
 	preferred    atomic.Bool
+	events       chan cln.Event
+	malformed    atomic.Int64
 }
 
 type started struct {
@@ -41,6 +46,8 @@ func newFakeCollector() *fakeCollector {
 	return &fakeCollector{
 		nodes:     make(chan collector.Node, 16),
 		shutdowns: make(chan struct{}, 16),
+		events:    make(chan cln.Event, 4096),
+		traces:    func(recorder.Query) (recorder.Answer, error) { return recorder.List{}, nil },
 		stats:     func(stats.Query) stats.Report { return stats.Report{Version: "test", Status: stats.StatusOK} },
 	}
 }
@@ -61,10 +68,16 @@ func (c *fakeCollector) Reconfigure(cfg collector.Config, problems []string) err
 	return nil
 }
 
+func (c *fakeCollector) Notify(e cln.Event, _ time.Time) { c.events <- e }
+func (c *fakeCollector) NotifyMalformed()                { c.malformed.Add(1) }
+
 func (c *fakeCollector) PreferReceiving() { c.preferred.Store(true) }
 
 func (c *fakeCollector) SetNode(n collector.Node)         { c.nodes <- n }
 func (c *fakeCollector) Stats(q stats.Query) stats.Report { return c.stats(q) }
+func (c *fakeCollector) Traces(q recorder.Query) (recorder.Answer, error) {
+	return c.traces(q)
+}
 func (c *fakeCollector) Shutdown(ctx context.Context) error {
 	c.shutdowns <- struct{}{}
 	return ctx.Err()
@@ -112,8 +125,9 @@ func startNode(t *testing.T, deaf bool) *node {
 	}
 	n.stdin, n.stdout = stdin, stdout
 	lines := newLogQueue()
-	n.plugin = newPlugin(n.spans, lines.logger())
+	n.plugin = newPlugin(n.spans, newLogger(lines))
 	n.plugin.getenv = func(string) string { return "" }
+	n.plugin.environ = func() []string { return nil }
 	if !deaf {
 		n.plugin.farewell = patience
 	}

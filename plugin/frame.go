@@ -1,9 +1,9 @@
 package plugin
 
 import (
-	"bufio"
 	"bytes"
 	"encoding/json"
+	"errors"
 	"io"
 	"strings"
 )
@@ -12,6 +12,9 @@ import (
 // a few KiB, but a client's tracestats is forwarded as it came, whatever its
 // size.
 const maxRequest = 1 << 20
+
+// usualSize is the size of most messages, in bytes.
+const usualSize = 1 << 10
 
 // frame is one message from lightningd.
 type frame struct {
@@ -26,12 +29,10 @@ type frame struct {
 // client's request with the client's own white space, and accepts raw newlines in
 // strings.
 type splitter struct {
-	r *bufio.Reader
+	r *wipingReader
 }
 
-func newSplitter(r io.Reader) *splitter {
-	return &splitter{r: bufio.NewReaderSize(r, 64<<10)}
-}
+func newSplitter(r io.Reader) *splitter { return &splitter{r: newWipingReader(r)} }
 
 // next reads one frame. Its error is that of the stream. An object that is cut
 // off by the end of the stream is not a frame.
@@ -53,7 +54,7 @@ func (s *splitter) next() (frame, error) {
 
 // object reads the rest of an object whose opening brace has been read.
 func (s *splitter) object() (frame, error) {
-	f := frame{body: []byte{'{'}}
+	f := frame{body: append(make([]byte, 0, usualSize), '{')}
 	at := position{open: []byte{'{'}, last: '{'}
 	for len(at.open) > 0 {
 		b, err := s.r.ReadByte()
@@ -62,7 +63,8 @@ func (s *splitter) object() (frame, error) {
 		}
 		if b == '{' && at.startsAnother() {
 			f.garbage = true // the first half of a message
-			return f, s.r.UnreadByte()
+			s.r.putBack(b)
+			return f, nil
 		}
 		f.keep(b)
 		at.pass(b)
@@ -123,7 +125,7 @@ func (s *splitter) garbage(first byte) (frame, error) {
 	f := frame{body: []byte{first}, garbage: true}
 	for last := first; ; {
 		b, err := s.r.ReadByte()
-		if err == io.EOF || err == nil && b == '\n' && last == '\n' {
+		if errors.Is(err, io.EOF) || err == nil && b == '\n' && last == '\n' {
 			return f, nil
 		}
 		if err != nil {
@@ -134,12 +136,20 @@ func (s *splitter) garbage(first byte) (frame, error) {
 	}
 }
 
+// keep adds a byte to the body. Where the body has to move, it leaves nothing behind:
+// it may hold a preimage.
 func (f *frame) keep(b byte) {
-	if len(f.body) < maxRequest {
-		f.body = append(f.body, b)
-	} else {
+	if len(f.body) >= maxRequest {
 		f.dropped++
+		return
 	}
+	if len(f.body) == cap(f.body) {
+		grown := make([]byte, len(f.body), 2*cap(f.body))
+		copy(grown, f.body)
+		clear(f.body)
+		f.body = grown
+	}
+	f.body = append(f.body, b)
 }
 
 // members finds the members of a JSON object and returns their raw text. Where a

@@ -8,41 +8,35 @@ import (
 	"io"
 	"log"
 	"log/slog"
-	"maps"
 	"os"
 	"os/signal"
-	"path/filepath"
-	"slices"
-	"strings"
 	"sync"
 	"syscall"
 	"time"
-	"unicode"
 
 	"github.com/elementsproject/glightning/glightning"
 
 	"clntrace/collector"
+	"clntrace/collector/options"
+	"clntrace/collector/patient"
+	"clntrace/collector/recorder"
 	"clntrace/collector/stats"
-	"clntrace/collector/text"
 	"clntrace/collector/voice"
 )
 
-const (
-	// shutdownTime bounds the export of what is left. lightningd waits for us, and
-	// kills us after 30 s.
-	shutdownTime = 5 * time.Second
-	// farewellTime bounds each of the waits at the end for answers and log lines
-	// that are under way. If lightningd reads at all, they are out at once.
-	farewellTime = 200 * time.Millisecond
-)
+// farewellTime bounds each of the waits at the end for answers and log lines that
+// are under way. If lightningd reads at all, they are out at once.
+const farewellTime = 200 * time.Millisecond
 
 // spanCollector is what the plugin needs of a collector.
 type spanCollector interface {
+	notices
 	Start(cfg collector.Config, problems []string)
 	SetNode(n collector.Node)
 	PreferReceiving()
 	Reconfigure(cfg collector.Config, problems []string) error
 	Stats(q stats.Query) stats.Report
+	Traces(q recorder.Query) (recorder.Answer, error)
 	Shutdown(ctx context.Context) error
 }
 
@@ -50,13 +44,12 @@ var _ spanCollector = (*collector.Collector)(nil)
 
 // Run runs the plugin under lightningd, from before the first byte of the
 // protocol to the end, and returns the exit status.
-func Run(args []string) int {
-	limitMemory()
+func Run(version string, args []string) int {
 	lines := newLogQueue()
-	logger := lines.logger()
+	logger := newLogger(lines)
 	// Bind before anything is answered: what lightningd and its plugins send from
 	// here on waits in the socket.
-	spans := collector.Open(socketOptions(os.LookupEnv, logger))
+	spans := collector.Open(socketOptions(version, os.LookupEnv, logger))
 
 	signal.Ignore(syscall.SIGPIPE)
 	// SIGHUP tells lightningd to rotate its log, and may reach all its children.
@@ -84,11 +77,11 @@ func Run(args []string) int {
 }
 
 // socketOptions says where to listen, or why we cannot know.
-func socketOptions(lookup func(string) (string, bool), logger *slog.Logger) collector.Options {
+func socketOptions(version string, lookup func(string) (string, bool), logger *slog.Logger) collector.Options {
 	const remedy = " in lightningd's environment, so lightningd sends no spans." +
 		" Set CLN_TRACE_SOCKET=/path/to.sock there (its systemd unit, container or shell, not its config) and restart the node"
-	o := collector.Options{Version: Version(), Logger: logger, Voice: voice.Plugin}
-	o.Lightningd = os.Getppid()
+	o := collector.Options{Version: version, Voice: voice.Plugin, Logger: logger}
+	o.Lightningd, o.Notified = os.Getppid(), true
 	o.TraceParent, _ = lookup("CLN_TRACEPARENT")
 	path, set := lookup("CLN_TRACE_SOCKET")
 	switch {
@@ -119,6 +112,7 @@ type plugin struct {
 	spans       spanCollector
 	log         *slog.Logger
 	getenv      func(string) string
+	environ     func() []string
 	nodeVersion string // lightningd's, if its environment says
 	rpc         rpcTiming
 	farewell    time.Duration // farewellTime, except in tests
@@ -127,21 +121,22 @@ type plugin struct {
 	end    context.CancelCauseFunc
 	work   sync.WaitGroup // goroutines beside the conversation
 
-	turn     sync.Mutex // guards settings
-	settings settings   // of init and the setconfigs since; before init, given is nil
+	turn     sync.Mutex       // guards settings
+	settings options.Settings // of init and the setconfigs since; before init, Given is nil
 }
 
 func newPlugin(spans spanCollector, logger *slog.Logger) *plugin {
-	p := &plugin{spans: spans, log: logger, getenv: os.Getenv, rpc: defaultRPCTiming, farewell: farewellTime}
+	p := &plugin{spans: spans, log: logger, getenv: os.Getenv, environ: os.Environ, rpc: defaultRPCTiming, farewell: farewellTime}
 	p.ending, p.end = context.WithCancelCause(context.Background())
 	return p
 }
 
 // serve talks to lightningd until it sends shutdown or closes the pipe, or a
 // signal comes. However the end begins, the shutdown is the same.
-func (p *plugin) serve(in io.Reader, out io.Writer, lines *logQueue, signals <-chan os.Signal) int {
+func (p *plugin) serve(in io.Reader, out io.Writer, lines *patient.Queue[logLine], signals <-chan os.Signal) int {
 	w := newWire(out, p.log)
-	go lines.run(w.notify)
+	w.notices = p.spans
+	go passLog(lines, w.notify)
 	hangUp, err := p.converse(w, in)
 	if err != nil {
 		p.log.Error("the conversation with lightningd cannot begin", "error", err)
@@ -154,9 +149,9 @@ func (p *plugin) serve(in io.Reader, out io.Writer, lines *logQueue, signals <-c
 	}
 	p.log.Info("stopping", "because", context.Cause(p.ending))
 	within(p.farewell, w.drain)
-	stopCollector(p.spans, p.log)
+	collector.Stop(p.spans, p.log)
 	within(p.farewell, hangUp)
-	within(p.farewell, lines.close)
+	within(p.farewell, lines.Close)
 	return 0
 }
 
@@ -222,7 +217,8 @@ func (p *plugin) methods() map[string]func(json.RawMessage) (any, error) {
 			p.end(errors.New("lightningd asked for it"))
 			return struct{}{}, nil
 		},
-		statsMethod: func(params json.RawMessage) (any, error) { return answerStats(p.spans, params) },
+		statsMethod:  func(params json.RawMessage) (any, error) { return answerStats(p.spans, params) },
+		tracesMethod: func(params json.RawMessage) (any, error) { return answerTraces(p.spans, params) },
 	}
 }
 
@@ -234,196 +230,4 @@ func (p *plugin) inTurn(serve func(json.RawMessage) (any, error)) func(json.RawM
 		defer p.turn.Unlock()
 		return serve(params)
 	}
-}
-
-// stopCollector shuts the collector down, and gives up a second after its time is
-// over.
-func stopCollector(spans spanCollector, logger *slog.Logger) {
-	ctx, cancel := context.WithTimeout(context.Background(), shutdownTime)
-	defer cancel()
-	stopped := make(chan error, 1)
-	go func() { stopped <- spans.Shutdown(ctx) }()
-	select {
-	case err := <-stopped:
-		if err != nil {
-			logger.Warn(err.Error())
-		}
-	case <-time.After(shutdownTime + time.Second):
-		logger.Error("stopping takes too long, giving up")
-	}
-}
-
-// initParams is the part of init's parameters that is used.
-type initParams struct {
-	Options       map[string]json.RawMessage `json:"options"`
-	Configuration struct {
-		LightningDir string `json:"lightning-dir"` // that of the network
-		RPCFile      string `json:"rpc-file"`
-		Network      string `json:"network"`
-	} `json:"configuration"`
-}
-
-// init starts the export. It never answers with an error, whatever the options
-// are: the node must not lose the plugin, and with it the options in its
-// configuration, over a typo.
-func (p *plugin) init(params json.RawMessage) (any, error) {
-	if p.settings.given != nil {
-		return nil, errors.New("init: it was answered before")
-	}
-	var req initParams
-	var problems []string
-	if err := json.Unmarshal(params, &req); err != nil {
-		problems = append(problems, text.ASCII(fmt.Sprintf("lightningd's init cannot be read (%v), allowed is what lightningd 26.06 sends", err)))
-	}
-	given, faults := givenOptions(req.Options)
-	p.settings = settings{given: given, getenv: p.getenv, prefix: prefix, dir: req.Configuration.LightningDir}
-	cfg, more := p.settings.resolve()
-	problems = append(problems, sentences(append(faults, more...))...)
-	for i, problem := range problems {
-		if i == len(problems)-1 {
-			problem += ". " + collector.UntilCorrected
-		}
-		p.log.Error(problem)
-	}
-	p.spans.Start(cfg, problems)
-	if rpcFile := req.Configuration.RPCFile; rpcFile != "" {
-		if !filepath.IsAbs(rpcFile) {
-			rpcFile = filepath.Join(req.Configuration.LightningDir, rpcFile)
-		}
-		known := collector.Node{Network: req.Configuration.Network, Version: p.nodeVersion}
-		p.work.Go(func() {
-			p.identify(p.ending, rpcFile, known)
-			// Not earlier: until then lightningd waits for our answers.
-			if p.ending.Err() == nil {
-				p.spans.PreferReceiving()
-			}
-		})
-	}
-	return struct{}{}, nil
-}
-
-// givenOptions returns the options of init by their names without prefix. One
-// that is not in the table is skipped: it would be lightningd's mistake, not the
-// operator's.
-func givenOptions(raw map[string]json.RawMessage) (map[string]string, []fault) {
-	given := make(map[string]string)
-	var faults []fault
-	for _, name := range slices.Sorted(maps.Keys(raw)) {
-		o, ok := optionNamed(strings.TrimPrefix(name, prefix))
-		if !ok || string(raw[name]) == "null" {
-			continue
-		}
-		value, err := scalar(raw[name])
-		if err != nil {
-			faults = append(faults, fault{o.name, name, o.refusal(name, shownValue(raw[name]), err)})
-			continue
-		}
-		given[o.name] = value
-	}
-	return given, faults
-}
-
-// setConfig changes one option, or refuses to. lightningd writes what we accept
-// into its own configuration.
-func (p *plugin) setConfig(params json.RawMessage) (any, error) {
-	changed, cfg, faults, err := p.changed("setconfig", params)
-	if err != nil {
-		return nil, err
-	}
-	if err := p.spans.Reconfigure(cfg, sentences(faults)); err != nil {
-		return nil, errors.New(text.Sentence(err.Error()))
-	}
-	p.settings = changed
-	return struct{}{}, nil
-}
-
-// changed returns the settings as they would be after a setconfig, the
-// configuration that results, and the faults of other options. The error says why
-// the change is refused.
-func (p *plugin) changed(method string, params json.RawMessage) (settings, collector.Config, []fault, error) {
-	fail := func(format string, args ...any) (settings, collector.Config, []fault, error) {
-		return settings{}, collector.Config{}, nil, fmt.Errorf(format, args...)
-	}
-	given, err := nameParams(method, []string{"config", "val", "transient"}, params)
-	if err != nil {
-		return fail("%w", err)
-	}
-	name, err := scalar(given["config"])
-	if err != nil {
-		return fail("%s: config: %w", method, err)
-	}
-	o, ok := optionNamed(strings.TrimPrefix(name, prefix))
-	if !ok || !strings.HasPrefix(name, prefix) {
-		return fail("%s: '%s' is not an option of clntrace", method, text.Quotable(name))
-	}
-	if !o.dynamic {
-		return fail("%s cannot change while the node runs; set it in lightningd's configuration and restart the node", name)
-	}
-	value, err := scalar(given["val"])
-	if err != nil {
-		return fail("%s: val: %w", name, err)
-	}
-	// A line break would add lines to lightningd's configuration file.
-	if strings.ContainsFunc(value, unicode.IsControl) {
-		return fail("%s", o.refusal(name, value, errors.New("allowed is text without control characters")))
-	}
-	next := p.settings
-	next.given = maps.Clone(p.settings.given)
-	if next.given == nil {
-		return fail("%s: init has not come yet", method)
-	}
-	next.given[o.name] = value
-	cfg, faults := next.resolve()
-	for _, f := range faults {
-		if f.option == o.name {
-			return fail("%s", f.text)
-		}
-	}
-	return next, cfg, faults, nil
-}
-
-// check says whether a setconfig or tracestats would be accepted, as lightningd
-// does for its own commands.
-func (p *plugin) check(params json.RawMessage) (any, error) {
-	command, rest, err := checkedCommand(params)
-	if err != nil {
-		return nil, err
-	}
-	switch command {
-	case "setconfig":
-		_, _, _, err = p.changed(command, rest)
-	case statsMethod:
-		_, err = parseStats(rest)
-	default:
-		err = fmt.Errorf("check: '%s' is not a command of clntrace", text.Quotable(command))
-	}
-	if err != nil {
-		return nil, err
-	}
-	return map[string]string{"command_to_check": command}, nil
-}
-
-// checkedCommand separates the command to check from its parameters.
-func checkedCommand(params json.RawMessage) (string, json.RawMessage, error) {
-	const field = "command_to_check"
-	var command, rest json.RawMessage
-	var byName map[string]json.RawMessage
-	var byPosition []json.RawMessage
-	var err error
-	if json.Unmarshal(params, &byName) == nil {
-		command = byName[field]
-		delete(byName, field)
-		rest, err = json.Marshal(byName)
-	} else if json.Unmarshal(params, &byPosition) == nil && len(byPosition) > 0 {
-		command = byPosition[0]
-		rest, err = json.Marshal(byPosition[1:])
-	}
-	if err != nil {
-		return "", nil, fmt.Errorf("check: %w", err)
-	}
-	name, err := scalar(command)
-	if err != nil {
-		return "", nil, errors.New("check: " + field + " is missing")
-	}
-	return name, rest, nil
 }

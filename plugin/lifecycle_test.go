@@ -69,7 +69,7 @@ func TestInitNeverFails(t *testing.T) {
 		problems   []string // each in one problem, in order
 	}{
 		{"bad options", fmt.Sprintf(msgInit, `"clntrace-sample-ratio":"2","clntrace-otlp-headers":"hunter2"`),
-			[]string{"clntrace-otlp-headers: entry 1", "clntrace-sample-ratio: got '2', allowed is a number from 0 to 1"}},
+			[]string{"clntrace-otlp-headers: entry 1", "clntrace-sample-ratio: got '2', must be a number from 0 to 1"}},
 		{"a number that is not JSON", fmt.Sprintf(msgInit, `"clntrace-queue-size":0x400,"clntrace-spool-size":010,"clntrace-batch-size":+5`), nil},
 		{"a list", fmt.Sprintf(msgInit, `"clntrace-drop-spans":["a"]`), []string{"clntrace-drop-spans"}},
 		{"no options", `{"jsonrpc":"2.0","id":"cln:init#44","method":"init","params":{}}` + "\n\n", nil},
@@ -111,20 +111,20 @@ func TestSetConfig(t *testing.T) {
 		{"endpoint off", `{"config":"clntrace-otlp-endpoint","val":"off"}`, ""},
 		{"transient", `{"config":"clntrace-redact-tags","val":"id","transient":true}`, ""},
 		{"by position", `["clntrace-sample-ratio","0.1"]`, ""},
-		{"bad ratio", `{"config":"clntrace-sample-ratio","val":"2"}`, "clntrace-sample-ratio: got '2', allowed is a number from 0 to 1"},
+		{"bad ratio", `{"config":"clntrace-sample-ratio","val":"2"}`, "clntrace-sample-ratio: got '2', must be a number from 0 to 1"},
 		{"bad endpoint", `{"config":"clntrace-otlp-endpoint","val":"gopher://x:1"}`, "clntrace-otlp-endpoint: got 'gopher://x:1', unknown scheme 'gopher'"},
 		{"secret", `{"config":"clntrace-otlp-headers","val":"hunter2"}`, "clntrace-otlp-headers: entry 1"},
-		{"secret with line break", `{"config":"clntrace-otlp-headers","val":"a=hunter2\n"}`, "clntrace-otlp-headers: allowed is text without control characters"},
-		{"lines for lightningd's config", `{"config":"clntrace-drop-spans","val":"a\nplugin=/evil"}`, "allowed is text without control characters"},
+		{"secret with line break", `{"config":"clntrace-otlp-headers","val":"a=hunter2\n"}`, "clntrace-otlp-headers: must be text without control characters"},
+		{"lines for lightningd's config", `{"config":"clntrace-drop-spans","val":"a\nplugin=/evil"}`, "must be text without control characters"},
 		{"not dynamic", `{"config":"clntrace-queue-size","val":"10"}`, "clntrace-queue-size cannot change while the node runs"},
 		{"unknown", `{"config":"clntrace-nonsense","val":"1"}`, "'clntrace-nonsense' is not an option of clntrace"},
 		{"without prefix", `{"config":"sample-ratio","val":"1"}`, "'sample-ratio' is not an option of clntrace"},
 		{"hostile name", `{"config":"\u001b[2J\"","val":"1"}`, "'?[2J'' is not an option"},
-		{"no value", `{"config":"clntrace-sample-ratio"}`, "clntrace-sample-ratio: val: allowed is a single value"},
-		{"list", `{"config":"clntrace-sample-ratio","val":["1"]}`, "clntrace-sample-ratio: val: allowed is a single value"},
-		{"nothing", `{}`, "setconfig: config: allowed is a single value"},
+		{"no value", `{"config":"clntrace-sample-ratio"}`, "clntrace-sample-ratio: val: must be a single value"},
+		{"list", `{"config":"clntrace-sample-ratio","val":["1"]}`, "clntrace-sample-ratio: val: must be a single value"},
+		{"nothing", `{}`, "setconfig: config: must be a single value"},
 		{"unknown parameter", `{"config":"clntrace-sample-ratio","value":"1"}`, "setconfig: unknown parameter 'value'"},
-		{"deep", `{"config":{"a":[{"b":1}]},"val":"1"}`, "config: allowed is a single value"},
+		{"deep", `{"config":{"a":[{"b":1}]},"val":"1"}`, "config: must be a single value"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			n := startNode(t, false)
@@ -199,7 +199,7 @@ func TestCheck(t *testing.T) {
 	for _, tt := range []struct{ params, result, err string }{
 		{`{"command_to_check":"tracestats","limit":5}`, `{"command_to_check":"tracestats"}`, ""},
 		{`["tracestats",5,"count"]`, `{"command_to_check":"tracestats"}`, ""},
-		{`["tracestats","x"]`, "", "tracestats: limit: got 'x', allowed is a whole number from 0 to 100000"},
+		{`["tracestats","x"]`, "", "tracestats: limit: got 'x', must be a whole number from 0 to 100000"},
 		{`["stop"]`, "", "check: 'stop' is not a command of clntrace"},
 		{`[]`, "", "check: command_to_check is missing"},
 		{`{}`, "", "check: command_to_check is missing"},
@@ -347,7 +347,7 @@ func TestSocketOptions(t *testing.T) {
 		{"not set", nil, "", "CLN_TRACE_SOCKET is not set in lightningd's environment, so lightningd sends no spans. Set CLN_TRACE_SOCKET=/path/to.sock there (its systemd unit, container or shell, not its config) and restart the node"},
 		{"empty", map[string]string{"CLN_TRACE_SOCKET": ""}, "", "CLN_TRACE_SOCKET is empty in lightningd's environment, so lightningd sends no spans. Set CLN_TRACE_SOCKET=/path/to.sock there (its systemd unit, container or shell, not its config) and restart the node"},
 	} {
-		o := socketOptions(func(name string) (string, bool) { v, ok := tt.env[name]; return v, ok }, slog.Default())
+		o := socketOptions("0.0.0-test", func(name string) (string, bool) { v, ok := tt.env[name]; return v, ok }, slog.Default())
 		if o.SocketPath != tt.path || o.SocketProblem != tt.problem {
 			t.Errorf("%s: got %q, %q", tt.name, o.SocketPath, o.SocketProblem)
 		}

@@ -5,8 +5,8 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
-	"sync/atomic"
 
+	"clntrace/collector/patient"
 	"clntrace/collector/text"
 )
 
@@ -21,65 +21,15 @@ const (
 // logLine is one line, with lightningd's name for its level.
 type logLine struct{ level, message string }
 
-// logQueue holds log lines until lightningd takes them. Logging never blocks:
-// lines beyond maxLogLines are dropped and counted.
-type logQueue struct {
-	lines   chan logLine
-	dropped atomic.Uint64
-	quit    chan struct{}
-	done    chan struct{}
-}
+// newLogQueue returns the queue in which log lines wait until lightningd takes them.
+func newLogQueue() *patient.Queue[logLine] { return patient.New[logLine](maxLogLines) }
 
-func newLogQueue() *logQueue {
-	return &logQueue{
-		lines: make(chan logLine, maxLogLines),
-		quit:  make(chan struct{}),
-		done:  make(chan struct{}),
-	}
-}
-
-func (q *logQueue) put(l logLine) {
-	select {
-	case q.lines <- l:
-	default:
-		q.dropped.Add(1)
-	}
-}
-
-// run passes lines to write, which may block, until close.
-func (q *logQueue) run(write func(level, message string)) {
-	defer close(q.done)
-	for {
-		select {
-		case l := <-q.lines:
-			q.write(l, write)
-		case <-q.quit:
-			for {
-				select {
-				case l := <-q.lines:
-					q.write(l, write)
-				default:
-					return
-				}
-			}
-		}
-	}
-}
-
-func (q *logQueue) write(l logLine, write func(level, message string)) {
-	write(l.level, l.message)
-	if n := q.dropped.Swap(0); n > 0 {
-		write(levelName(slog.LevelWarn), fmt.Sprintf("%d log lines were dropped, because lightningd did not read them", n))
-	}
-}
-
-// close lets run write the lines that are left, until ctx is done.
-func (q *logQueue) close(ctx context.Context) {
-	close(q.quit)
-	select {
-	case <-q.done:
-	case <-ctx.Done():
-	}
+// passLog passes lines from the queue to write, which may block, until the queue is
+// closed.
+func passLog(queue *patient.Queue[logLine], write func(level, message string)) {
+	queue.Run(func(l logLine) { write(l.level, l.message) }, func(dropped uint64) {
+		write(levelName(slog.LevelWarn), fmt.Sprintf("%d log lines were dropped, because lightningd did not read them", dropped))
+	})
 }
 
 // levelName is lightningd's name for a level.
@@ -95,16 +45,16 @@ func levelName(l slog.Level) string {
 	return "broken"
 }
 
-// logHandler writes records as "message key=value" into a logQueue.
+// logHandler writes records as "message key=value" into a queue.
 type logHandler struct {
-	queue *logQueue
+	queue *patient.Queue[logLine]
 	attrs string // of WithAttrs, formatted
 	group string // names of WithGroup, each followed by a dot
 }
 
 var _ slog.Handler = logHandler{}
 
-func (q *logQueue) logger() *slog.Logger { return slog.New(logHandler{queue: q}) }
+func newLogger(queue *patient.Queue[logLine]) *slog.Logger { return slog.New(logHandler{queue: queue}) }
 
 // Enabled lets every level pass: lightningd's own log-level decides what is shown.
 func (h logHandler) Enabled(context.Context, slog.Level) bool { return true }
@@ -121,7 +71,7 @@ func (h logHandler) Handle(_ context.Context, r slog.Record) error {
 	if len(message) > maxLogLine {
 		message = message[:maxLogLine-3] + "..."
 	}
-	h.queue.put(logLine{levelName(r.Level), text.ASCII(message)})
+	h.queue.Put(logLine{levelName(r.Level), text.ASCII(message)})
 	return nil
 }
 
@@ -156,11 +106,11 @@ func appendAttr(b *strings.Builder, group string, a slog.Attr) {
 		}
 		return
 	}
-	text := value.String()
-	if text == "" || strings.ContainsAny(text, " =\t\n") {
-		text = "'" + text + "'"
+	shown := value.String()
+	if shown == "" || strings.ContainsAny(shown, " =\t\n") {
+		shown = "'" + shown + "'"
 	}
-	fmt.Fprintf(b, " %s%s=%s", group, a.Key, text)
+	fmt.Fprintf(b, " %s%s=%s", group, a.Key, shown)
 }
 
 // debugWriter passes what glightning writes with package log on to slog.

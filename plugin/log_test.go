@@ -1,11 +1,9 @@
 package plugin
 
 import (
-	"context"
 	"errors"
 	"log/slog"
 	"strings"
-	"sync"
 	"testing"
 )
 
@@ -28,45 +26,28 @@ func TestLogLines(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			q := newLogQueue()
-			tt.log(q.logger())
-			if got := <-q.lines; got != tt.want {
+			tt.log(newLogger(q))
+			var got logLine
+			go q.Run(func(l logLine) { got = l }, nil)
+			q.Close(t.Context())
+			if got != tt.want {
 				t.Errorf("got %+v, want %+v", got, tt.want)
 			}
 		})
 	}
 }
 
-func TestLogDropsWhileNobodyReads(t *testing.T) {
+func TestDroppedLogLinesAreReported(t *testing.T) {
 	q := newLogQueue()
-	log := q.logger()
+	log := newLogger(q)
 	const extra = 10
 	for range maxLogLines + extra {
-		log.Info("m") // nobody reads: it must not wait
+		log.Info("m")
 	}
-	var mu sync.Mutex
 	got := make(map[string]int)
-	go q.run(func(_, message string) {
-		mu.Lock()
-		defer mu.Unlock()
-		got[message]++
-	})
-	q.close(t.Context())
-	mu.Lock()
-	defer mu.Unlock()
+	go passLog(q, func(_, message string) { got[message]++ })
+	q.Close(t.Context())
 	if got["m"] != maxLogLines || got["10 log lines were dropped, because lightningd did not read them"] != 1 || len(got) != 2 {
 		t.Errorf("got %v", got)
 	}
-}
-
-func TestLogCloseDoesNotWaitForABlockedReader(t *testing.T) {
-	q := newLogQueue()
-	blocked, release := make(chan struct{}), make(chan struct{})
-	go q.run(func(string, string) { close(blocked); <-release })
-	q.logger().Info("m")
-	<-blocked
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	q.close(ctx)
-	close(release)
-	<-q.done
 }

@@ -10,7 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-var update = flag.Bool("update", false, "rewrite the README's table and the golden files")
+var update = flag.Bool("update", false, "rewrite the golden files")
 
 // childEnv says what the test binary is to be instead of tests.
 const childEnv = "CLNTRACE_TEST_CHILD"
@@ -18,7 +18,7 @@ const childEnv = "CLNTRACE_TEST_CHILD"
 func TestMain(m *testing.M) {
 	switch os.Getenv(childEnv) {
 	case "plugin":
-		os.Exit(Run([]string{"--developer"}))
+		os.Exit(Run("0.0.0-test", []string{"--developer"}))
 	case "stdout":
 		os.Exit(babble())
 	}

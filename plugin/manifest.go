@@ -1,14 +1,19 @@
 package plugin
 
-import "encoding/json"
+import (
+	"encoding/json"
+
+	"clntrace/collector/options"
+	"clntrace/collector/voice"
+)
 
 // manifestOption is an option as getmanifest presents it.
 type manifestOption struct {
-	Name        string `json:"name"`
-	Type        kind   `json:"type"`
-	Default     any    `json:"default,omitempty"`
-	Description string `json:"description"`
-	Dynamic     bool   `json:"dynamic,omitempty"`
+	Name        string       `json:"name"`
+	Type        options.Kind `json:"type"`
+	Default     any          `json:"default,omitempty"`
+	Description string       `json:"description"`
+	Dynamic     bool         `json:"dynamic,omitempty"`
 }
 
 // rpcMethod is a command that clntrace adds to lightningd's. lightningd 26.06
@@ -34,35 +39,33 @@ type manifest struct {
 
 func newManifest() manifest {
 	m := manifest{
-		RPCMethods: []rpcMethod{{
-			Name:            statsMethod,
-			Usage:           statsUsage,
-			Description:     statsAbout,
-			LongDescription: statsHelp,
-		}},
-		Subscriptions: []string{"shutdown"},
+		RPCMethods: []rpcMethod{
+			{Name: statsMethod, Usage: statsUsage, Description: statsAbout, LongDescription: statsHelp},
+			{Name: tracesMethod, Usage: tracesUsage, Description: tracesAbout, LongDescription: tracesHelp},
+		},
+		Subscriptions: subscriptions(),
 		Dynamic:       true,
 		CanCheck:      true,
 		NonNumericIDs: true,
 	}
-	for _, o := range options {
-		m.Options = append(m.Options, o.manifest())
+	for _, o := range options.All() {
+		m.Options = append(m.Options, announce(o))
 	}
 	return m
 }
 
-// manifest presents o to lightningd. An option with an environment variable is
+// announce presents o to lightningd. An option with an environment variable is
 // announced without its default: lightningd would send the default at init as if
 // the operator had set it, and the variable would never apply.
-func (o option) manifest() manifestOption {
-	m := manifestOption{Name: prefix + o.name, Type: o.kind, Dynamic: o.dynamic, Description: o.plainDoc()}
-	if o.def == "" || len(o.env) > 0 {
+func announce(o options.Option) manifestOption {
+	m := manifestOption{Name: prefix + o.Name, Type: o.Kind, Dynamic: o.Dynamic, Description: o.Text(voice.Plugin)}
+	if o.Default == "" || o.HasVariables() {
 		return m
 	}
-	m.Description = plain(o.doc) // lightningd shows the default itself
-	m.Default = o.def
-	if o.kind == kindInt || o.kind == kindBool {
-		m.Default = json.RawMessage(o.def)
+	m.Description = o.TextWithoutDefault(voice.Plugin)
+	m.Default = o.Default
+	if o.Kind == options.Int || o.Kind == options.Bool {
+		m.Default = json.RawMessage(o.Default)
 	}
 	return m
 }

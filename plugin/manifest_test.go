@@ -6,6 +6,7 @@ import (
 	"os"
 	"testing"
 
+	"clntrace/collector/options"
 	"clntrace/collector/text"
 )
 
@@ -33,15 +34,15 @@ func TestManifest(t *testing.T) {
 }
 
 func TestManifestDefaults(t *testing.T) {
-	for _, o := range options {
-		m := o.manifest()
+	for _, o := range options.All() {
+		m := announce(o)
 		switch {
-		case len(o.env) > 0 && m.Default != nil:
-			t.Errorf("%s has variables and a default: lightningd would always send it", o.name)
-		case o.kind == kindFlag && m.Default != nil:
-			t.Errorf("%s: a flag has no default", o.name)
+		case o.HasVariables() && m.Default != nil:
+			t.Errorf("%s has variables and a default: lightningd would always send it", o.Name)
+		case o.Kind == options.Flag && m.Default != nil:
+			t.Errorf("%s: a flag has no default", o.Name)
 		case m.Description != text.ASCII(m.Description):
-			t.Errorf("%s: the description is not ASCII: %s", o.name, m.Description)
+			t.Errorf("%s: the description is not ASCII: %s", o.Name, m.Description)
 		}
 	}
 }

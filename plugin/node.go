@@ -22,22 +22,22 @@ import (
 
 // rpcTiming says how patiently lightningd is asked who it is.
 type rpcTiming struct {
-	first  time.Duration // pause after the first failure; it doubles
-	most   time.Duration // longest pause
-	answer time.Duration // longest wait for one answer
-	settle time.Duration // after this, make do with what is known without asking
-	total  time.Duration // after this, give up
+	first    time.Duration // pause after the first failure; it doubles
+	most     time.Duration // longest pause
+	answer   time.Duration // longest wait for one answer
+	fallback time.Duration // after this, spans go out with what is known without asking
+	total    time.Duration // after this, give up
 }
 
 // defaultRPCTiming takes into account that lightningd opens its RPC before init
 // and answers while it waits for its plugins, but may then be busy for seconds.
-// Spans wait 5 s for the node's id, so settle is a little less.
+// Spans wait 5 s for the node's id, so fallback is a little less.
 var defaultRPCTiming = rpcTiming{
-	first:  100 * time.Millisecond,
-	most:   5 * time.Second,
-	answer: 20 * time.Second,
-	settle: 4500 * time.Millisecond,
-	total:  time.Minute,
+	first:    100 * time.Millisecond,
+	most:     5 * time.Second,
+	answer:   20 * time.Second,
+	fallback: 4500 * time.Millisecond,
+	total:    time.Minute,
 }
 
 const maxAnswer = 4 << 20 // bytes of one answer; getinfo has a few KiB
@@ -45,14 +45,14 @@ const maxAnswer = 4 << 20 // bytes of one answer; getinfo has a few KiB
 // identify asks lightningd who it is until it answers, and tells the collector.
 func (p *plugin) identify(ctx context.Context, rpcFile string, known collector.Node) {
 	var told sync.Once
-	settled := time.AfterFunc(p.rpc.settle, func() { told.Do(func() { p.spans.SetNode(known) }) })
-	defer settled.Stop()
+	fallback := time.AfterFunc(p.rpc.fallback, func() { told.Do(func() { p.spans.SetNode(known) }) })
+	defer fallback.Stop()
 	ctx, cancel := context.WithTimeout(ctx, p.rpc.total)
 	defer cancel()
 	for pause := p.rpc.first; ; pause = min(2*pause, p.rpc.most) {
 		node, err := p.askNode(ctx, rpcFile, known)
 		if err == nil {
-			told.Do(func() {}) // waits for settled if it is running, and else prevents it
+			told.Do(func() {}) // waits for fallback if it is running, and else prevents it
 			p.spans.SetNode(node)
 			p.log.Debug("lightningd told who it is", "id", node.ID, "version", node.Version, "database", node.Database)
 			return

@@ -61,7 +61,7 @@ func answerRPC(method string) string {
 func TestIdentify(t *testing.T) {
 	known := collector.Node{Network: "regtest", Version: "v26.06"}
 	full := collector.Node{ID: "02aa", Alias: "SLEEPYTRAWL", Network: "regtest", Version: "v26.06.6", Database: "postgres"}
-	quick := rpcTiming{first: time.Millisecond, most: time.Millisecond, answer: patience, settle: patience, total: patience}
+	quick := rpcTiming{first: time.Millisecond, most: time.Millisecond, answer: patience, fallback: patience, total: patience}
 	var refusals sync.Mutex
 	left := 3
 	for _, tt := range []struct {
@@ -97,7 +97,7 @@ func TestIdentify(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			lines := newLogQueue()
 			spans := newFakeCollector()
-			p := newPlugin(spans, lines.logger())
+			p := newPlugin(spans, newLogger(lines))
 			p.rpc = quick
 			if tt.timing != nil {
 				tt.timing(&p.rpc)
@@ -119,15 +119,15 @@ func TestIdentify(t *testing.T) {
 	}
 }
 
-func TestIdentifySettlesForWhatIsKnown(t *testing.T) {
+func TestIdentifyFallsBackOnWhatIsKnown(t *testing.T) {
 	known := collector.Node{Network: "regtest"}
 	spans := newFakeCollector()
-	p := newPlugin(spans, newLogQueue().logger())
-	p.rpc.settle = time.Millisecond
-	settled := make(chan struct{})
+	p := newPlugin(spans, newLogger(newLogQueue()))
+	p.rpc.fallback = time.Millisecond
+	fellBack := make(chan struct{})
 	path := filepath.Join(t.TempDir(), "rpc")
 	serveRPC(t, path, func(method string) string {
-		<-settled
+		<-fellBack
 		return answerRPC(method)
 	})
 	done := make(chan struct{})
@@ -136,9 +136,9 @@ func TestIdentifySettlesForWhatIsKnown(t *testing.T) {
 		p.identify(t.Context(), path, known)
 	}()
 	if got := <-spans.nodes; got != known {
-		t.Errorf("settled for %+v, want %+v", got, known)
+		t.Errorf("fell back on %+v, want %+v", got, known)
 	}
-	close(settled)
+	close(fellBack)
 	<-done
 	if got := <-spans.nodes; got.ID != "02aa" {
 		t.Errorf("got %+v", got)
@@ -147,7 +147,7 @@ func TestIdentifySettlesForWhatIsKnown(t *testing.T) {
 
 func TestIdentifyEndsWithThePlugin(t *testing.T) {
 	spans := newFakeCollector()
-	p := newPlugin(spans, newLogQueue().logger())
+	p := newPlugin(spans, newLogger(newLogQueue()))
 	path := filepath.Join(t.TempDir(), "rpc")
 	asked := make(chan struct{})
 	release := make(chan struct{})

@@ -27,23 +27,23 @@ func TestParseStats(t *testing.T) {
 		{params: `{"match":true}`, want: statsRequest{Query: stats.Query{Limit: 20, Sort: stats.SortTotal, Match: "true"}}},
 		{params: `{"match":"<&>"}`, want: statsRequest{Query: stats.Query{Limit: 20, Sort: stats.SortTotal, Match: "<&>"}}},
 
-		{params: `["x"]`, err: "tracestats: limit: got 'x', allowed is a whole number from 0 to 100000"},
-		{params: `[-1]`, err: "tracestats: limit: got '-1', allowed is"},
-		{params: `[1.5]`, err: "tracestats: limit: got '1.5', allowed is"},
-		{params: `[1e30]`, err: "tracestats: limit: got '1e30', allowed is"},
-		{params: `[100001]`, err: "tracestats: limit: got '100001', allowed is"},
-		{params: `[true]`, err: "tracestats: limit: got 'true', allowed is"},
-		{params: `[""]`, err: "tracestats: limit: got '', allowed is"},
-		{params: `[[1]]`, err: "tracestats: limit: got '[1]', allowed is a single value"},
-		{params: `{"limit":{"a":1}}`, err: "tracestats: limit: got '{'a':1}', allowed is a single value"},
-		{params: `{"sort":"name"}`, err: "tracestats: sort: got 'name', allowed are total, count, avg, p99, max, errors"},
-		{params: `{"sort":""}`, err: "tracestats: sort: got '', allowed are"},
-		{params: `{"sort":"\u001b[2J\u0000\u2028"}`, err: "tracestats: sort: got '?[2J??', allowed are"},
-		{params: `{"match":"` + strings.Repeat("m", 201) + `"}`, err: "tracestats: match: got '" + strings.Repeat("m", 60) + "...', allowed is text of at most 200 bytes"},
-		{params: `{"reset":"yes"}`, err: "tracestats: reset: got 'yes', allowed are true and false"},
-		{params: `{"format":"xml"}`, err: "tracestats: format: got 'xml', allowed are json and table"},
-		{params: `{"limits":1}`, err: "tracestats: unknown parameter 'limits', allowed are limit, sort, match, reset, format"},
-		{params: `[1,2,3,4,5,6]`, err: "tracestats: got 6 parameters, allowed are limit, sort, match, reset, format"},
+		{params: `["x"]`, err: "tracestats: limit: got 'x', must be a whole number from 0 to 100000"},
+		{params: `[-1]`, err: "tracestats: limit: got '-1', must be"},
+		{params: `[1.5]`, err: "tracestats: limit: got '1.5', must be"},
+		{params: `[1e30]`, err: "tracestats: limit: got '1e30', must be"},
+		{params: `[100001]`, err: "tracestats: limit: got '100001', must be"},
+		{params: `[true]`, err: "tracestats: limit: got 'true', must be"},
+		{params: `[""]`, err: "tracestats: limit: got '', must be"},
+		{params: `[[1]]`, err: "tracestats: limit: got '[1]', must be a single value"},
+		{params: `{"limit":{"a":1}}`, err: "tracestats: limit: got '{'a':1}', must be a single value"},
+		{params: `{"sort":"name"}`, err: "tracestats: sort: got 'name', must be one of total, count, avg, p99, max, errors"},
+		{params: `{"sort":""}`, err: "tracestats: sort: got '', must be"},
+		{params: `{"sort":"\u001b[2J\u0000\u2028"}`, err: "tracestats: sort: got '?[2J??', must be"},
+		{params: `{"match":"` + strings.Repeat("m", 201) + `"}`, err: "tracestats: match: got '" + strings.Repeat("m", 60) + "...', must be text of at most 200 bytes"},
+		{params: `{"reset":"yes"}`, err: "tracestats: reset: got 'yes', must be true or false"},
+		{params: `{"format":"xml"}`, err: "tracestats: format: got 'xml', must be json or table"},
+		{params: `{"limits":1}`, err: "tracestats: unknown parameter 'limits', must be one of limit, sort, match, reset, format"},
+		{params: `[1,2,3,4,5,6]`, err: "tracestats: got 6 parameters, must be at most 5: limit, sort, match, reset, format"},
 		{params: `"x"`, err: "tracestats: parameters are neither an object nor an array"},
 	} {
 		got, err := parseStats(json.RawMessage(tt.params))
@@ -79,7 +79,7 @@ func TestTraceStats(t *testing.T) {
 	if text, ok := table["table"]; !ok || len(table) != 2 || table["format-hint"] != "simple" || strings.HasSuffix(text, "\n") {
 		t.Errorf("got %s", result)
 	}
-	if _, fail := n.ask("tracestats", `["x"]`); fail != "tracestats: limit: got 'x', allowed is a whole number from 0 to 100000" {
+	if _, fail := n.ask("tracestats", `["x"]`); fail != "tracestats: limit: got 'x', must be a whole number from 0 to 100000" {
 		t.Errorf("got %q", fail)
 	}
 }

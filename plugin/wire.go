@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"strconv"
 	"sync"
+	"time"
 
 	"clntrace/collector/text"
 )
@@ -18,6 +19,16 @@ import (
 // ones stay in lightningd's pipe, so that a lightningd that does not read answers
 // cannot make us pile up its requests.
 const maxInFlight = 64
+
+// maxTurn is how long the next request waits for the answer to the one before. Ours
+// take far less, and lightningd waits 120 s for the ones that matter most.
+const maxTurn = 30 * time.Second
+
+// Codes of JSON-RPC's errors.
+const (
+	parseError     = -32700
+	invalidRequest = -32600
+)
 
 // wire stands between lightningd and glightning.
 //
@@ -33,28 +44,41 @@ const maxInFlight = 64
 type wire struct {
 	log  *slog.Logger
 	slot chan struct{} // one token for each request in flight
-	next chan []byte   // requests that wait for their turn; has room for every slot
-	done chan struct{} // a token when the current request has been answered
+	next chan turn     // requests that wait for their turn; has room for every slot
 	gone chan struct{} // closed when lightningd has closed its end of our output
+
+	// notices gets the notifications that are for the collector; nil: there are none.
+	notices notices
 
 	out  io.Writer
 	sent sync.Mutex // held while one message is written
 
 	mu      sync.Mutex
-	pending map[string][]byte // raw id by alias
+	pending map[string]request // by alias
 	aliases uint64
 	idle    chan struct{} // closed when pending is empty; nil while nobody waits for that
+}
+
+// request is one that has not been answered.
+type request struct {
+	id       []byte        // raw
+	answered chan struct{} // closed when it has been
+}
+
+// turn is a request that waits to be passed on.
+type turn struct {
+	text     []byte
+	answered <-chan struct{} // closed when it has been
 }
 
 func newWire(out io.Writer, log *slog.Logger) *wire {
 	return &wire{
 		log:     log,
 		slot:    make(chan struct{}, maxInFlight),
-		next:    make(chan []byte, maxInFlight),
-		done:    make(chan struct{}, 1),
+		next:    make(chan turn, maxInFlight),
 		gone:    make(chan struct{}),
 		out:     out,
-		pending: make(map[string][]byte),
+		pending: make(map[string]request),
 	}
 }
 
@@ -89,15 +113,20 @@ func (w *wire) inbound(from io.Reader, to io.Writer) error {
 
 // turns passes requests on, one at a time, until next is closed.
 func (w *wire) turns(to io.Writer) {
-	for request := range w.next {
-		if _, err := to.Write(request); err != nil {
+	for t := range w.next {
+		if _, err := to.Write(t.text); err != nil {
 			return // glightning is gone: we are stopping, and nobody waits for an answer
 		}
+		late := time.NewTimer(maxTurn)
 		select {
-		case <-w.done:
+		case <-t.answered:
+		case <-late.C:
+			w.log.Error(fmt.Sprintf("a request has not been answered within %v; those after it wait no longer", maxTurn))
 		case <-w.gone:
+			late.Stop()
 			return
 		}
+		late.Stop()
 	}
 }
 
@@ -117,34 +146,42 @@ func (l *lockedWriter) Write(p []byte) (int, error) {
 func (w *wire) admit(f frame, to io.Writer) error {
 	m := members(f.body)
 	id, isRequest := m["id"]
+	if !isRequest && takeNotification(w.notices, m, f) {
+		return nil
+	}
 	if f.dropped > 0 {
-		w.refuse(id, fmt.Sprintf("the request is larger than %d bytes", maxRequest))
+		w.refuse(id, parseError, fmt.Sprintf("the request is larger than %d bytes", maxRequest))
+		return nil
+	}
+	if method := m["method"]; len(method) == 0 || method[0] != '"' { // glightning would not answer
+		w.refuse(id, invalidRequest, "the request has no method that is a string")
 		return nil
 	}
 	var alias string
+	var answered <-chan struct{}
 	if isRequest {
-		if alias = w.take(id); alias == "" {
+		if alias, answered = w.take(id); alias == "" {
 			return nil // nobody would read the answer
 		}
 	}
-	text := rewrap(m, alias)
-	if !json.Valid(text) {
+	message := rewrap(m, alias)
+	if !json.Valid(message) {
 		m["params"] = quoteBare(m["params"])
-		text = rewrap(m, alias)
+		message = rewrap(m, alias)
 	}
-	if !json.Valid(text) {
-		w.refuse(id, "the request is not valid JSON")
+	if !json.Valid(message) {
+		w.refuse(id, parseError, "the request is not valid JSON")
 		if isRequest {
 			w.release(alias)
 		}
 		return nil
 	}
-	text = append(text, "\n\n"...)
+	message = append(message, "\n\n"...)
 	if isRequest {
-		w.next <- text // never blocks: it has room for every slot
+		w.next <- turn{message, answered} // never blocks: it has room for every slot
 		return nil
 	}
-	_, err := to.Write(text)
+	_, err := to.Write(message)
 	return err
 }
 
@@ -195,7 +232,7 @@ func (w *wire) reply(line []byte) {
 	m := members(line)
 	alias := string(bytes.Trim(m["id"], `"`))
 	w.mu.Lock()
-	id, ok := w.pending[alias]
+	r, ok := w.pending[alias]
 	w.mu.Unlock()
 	if !ok {
 		w.log.Debug("an answer without a request was dropped", "answer", text.Quotable(string(line)))
@@ -205,12 +242,8 @@ func (w *wire) reply(line []byte) {
 	if _, failed := m["error"]; failed {
 		part = "error"
 	}
-	w.send(answer(part, unescapePlain(recode(m[part])), id))
+	w.send(answer(part, unescapePlain(recode(m[part])), r.id))
 	w.release(alias)
-	select {
-	case w.done <- struct{}{}:
-	default: // turns has stopped waiting
-	}
 }
 
 // recode gives an error about parameters JSON-RPC's code for such errors.
@@ -223,12 +256,12 @@ func recode(value []byte) []byte {
 	return append(fmt.Appendf(nil, `{"code":%d,"message":"`, invalidParams), text...)
 }
 
-// refuse answers a request that is not passed on. A message without an id cannot
-// be answered.
-func (w *wire) refuse(id []byte, why string) {
+// refuse answers a request that is not passed on, with a code of JSON-RPC. A message
+// without an id cannot be answered.
+func (w *wire) refuse(id []byte, code int, why string) {
 	w.log.Warn("a message was refused", "why", why)
 	if id != nil {
-		w.send(answer("error", fmt.Appendf(nil, `{"code":-32700,"message":"clntrace: %s"}`, why), id))
+		w.send(answer("error", fmt.Appendf(nil, `{"code":%d,"message":"clntrace: %s"}`, code, why), id))
 	}
 }
 
@@ -264,26 +297,29 @@ func (w *wire) send(message []byte) {
 	}
 }
 
-// take waits until there is a free slot, records a request's raw id and returns
-// its alias. The alias is empty if lightningd can no longer read answers.
-func (w *wire) take(id []byte) string {
+// take waits until there is a free slot, records a request's raw id and returns its
+// alias, and a channel that is closed when it has been answered. The alias is empty if
+// lightningd can no longer read answers.
+func (w *wire) take(id []byte) (alias string, answered <-chan struct{}) {
 	select {
 	case w.slot <- struct{}{}:
 	case <-w.gone:
-		return ""
+		return "", nil
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.aliases++
-	alias := strconv.FormatUint(w.aliases, 10)
-	w.pending[alias] = bytes.Clone(id)
-	return alias
+	alias = strconv.FormatUint(w.aliases, 10)
+	r := request{bytes.Clone(id), make(chan struct{})}
+	w.pending[alias] = r
+	return alias, r.answered
 }
 
 // release forgets a request that has been answered.
 func (w *wire) release(alias string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	close(w.pending[alias].answered)
 	delete(w.pending, alias)
 	<-w.slot
 	if len(w.pending) == 0 && w.idle != nil {

@@ -2,10 +2,13 @@ package plugin
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"log/slog"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 )
 
 // closedWriter is a lightningd that is gone.
@@ -20,7 +23,10 @@ func TestWireHoldsBackBeyondMaxInFlight(t *testing.T) {
 		w.take([]byte(`"x"`))
 	}
 	taken := make(chan string)
-	go func() { taken <- w.take([]byte(`"y"`)) }()
+	go func() {
+		alias, _ := w.take([]byte(`"y"`))
+		taken <- alias
+	}()
 	select {
 	case alias := <-taken:
 		t.Fatalf("alias %s beyond the limit", alias)
@@ -73,10 +79,58 @@ func TestWirePassesRequestsInTurn(t *testing.T) {
 	}
 }
 
+// glightning does not answer a request whose method is no string, and the next one
+// would wait for that answer for ever.
+func TestWireRefusesWhatGlightningCannotAnswer(t *testing.T) {
+	for _, request := range []string{
+		`{"jsonrpc":"2.0","id":"a","method":5,"params":{}}`,
+		`{"jsonrpc":"2.0","id":"a","method":null}`,
+		`{"jsonrpc":"2.0","id":"a","method":["getmanifest"]}`,
+		`{"jsonrpc":"2.0","id":"a"}`,
+	} {
+		var out, passed strings.Builder
+		w := newWire(&out, slog.New(slog.DiscardHandler))
+		if err := w.inbound(strings.NewReader(request+"\n\n"), &passed); err != io.EOF {
+			t.Errorf("%s: inbound ended with %v", request, err)
+		}
+		w.drain(t.Context())
+		if got := out.String(); passed.Len() > 0 || !strings.HasPrefix(got, `{"jsonrpc":"2.0","id":"a","error":{"code":-32600,`) {
+			t.Errorf("%s: passed on is %q, answered was %q", request, passed.String(), got)
+		}
+	}
+}
+
+// A request that is never answered holds the next one up for maxTurn, and its late
+// answer is not taken for that of another.
+func TestWireDoesNotWaitForEver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWire(io.Discard, slog.New(slog.DiscardHandler))
+		in, send := io.Pipe()
+		passed, to := io.Pipe()
+		go func() { _ = w.inbound(in, to) }()
+		defer send.Close()
+		got := newSplitter(passed)
+		begin := time.Now()
+		for i := range 3 {
+			fmt.Fprintf(send, `{"id":%d,"method":"m%[1]d"}`, i)
+		}
+		for i, after := range []time.Duration{0, maxTurn, 2 * maxTurn} {
+			f, err := got.next()
+			if m := members(f.body); err != nil || string(m["method"]) != fmt.Sprintf(`"m%d"`, i) || time.Since(begin) != after {
+				t.Errorf("passed on is %s, %v after %v; want m%d after %v", f.body, err, time.Since(begin), i, after)
+			}
+			if i == 1 {
+				w.reply([]byte(`{"jsonrpc":"2.0","result":{},"id":"1"}`))
+			}
+		}
+		w.reply([]byte(`{"jsonrpc":"2.0","result":{},"id":"3"}`))
+	})
+}
+
 func TestWireDrain(t *testing.T) {
 	w := newWire(io.Discard, slog.New(slog.DiscardHandler))
 	w.drain(t.Context()) // nothing in flight
-	alias := w.take([]byte("1"))
+	alias, _ := w.take([]byte("1"))
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	w.drain(ctx) // does not wait longer than it may
@@ -101,7 +155,7 @@ func TestWireDropsAnswersToNothing(t *testing.T) {
 func TestWireShowsPlainText(t *testing.T) {
 	var out strings.Builder
 	w := newWire(&out, slog.New(slog.DiscardHandler))
-	alias := w.take([]byte(`"<1>"`))
+	alias, _ := w.take([]byte(`"<1>"`))
 	w.reply([]byte(`{"jsonrpc":"2.0","result":"\u003cb\u003e \\u003c","id":"` + alias + `"}`))
 	w.notify("info", `a < b & "c"`)
 	want := `{"jsonrpc":"2.0","id":"<1>","result":"<b> \\u003c"}` + "\n\n" +

@@ -22,7 +22,7 @@ func TestEverySpanArrivesOnceAndUnchanged(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			n, r := launchWith(t, nil)
+			n, r := launchWith(t, map[string]string{"clntrace-span-names": "as-sent"})
 			senders := n.Senders(sender)
 			datagrams := load(t, name)
 			senders.Replay(datagrams)
@@ -79,8 +79,9 @@ func compare(t *testing.T, d recording.Datagram, from *lightningdtest.Sender, ar
 // withoutContext leaves out of a span what other tests look at.
 func withoutContext(s otlptest.Span) otlptest.Span {
 	s.Attributes = maps.Clone(s.Attributes)
-	delete(s.Attributes, "db.query.summary")
-	delete(s.Attributes, "db.system.name")
+	for _, key := range []string{"db.query.summary", "db.system.name", "cln.request.wait", "cln.request.work"} {
+		delete(s.Attributes, key)
+	}
 	s.Links, s.Resource, s.SchemaURL, s.ScopeVersion = nil, nil, "", ""
 	return s
 }
@@ -167,7 +168,7 @@ func TestDatabaseAttributes(t *testing.T) {
 			}
 			send(t, n.Senders(sender).Start("lightningd"), recording.New(span))
 			got := r.WaitSpans(t, 1)[0].Attributes
-			want := map[string]any{"db.query.text": tc.query, "db.query.summary": tc.summary, "db.system.name": tc.system}
+			want := map[string]any{"db.query.text": tc.query, "db.query.summary": tc.summary, "db.system.name": tc.system, "cln.span.name": "db_query_prepared"}
 			if diff := cmp.Diff(want, got); diff != "" {
 				t.Errorf("-want +got\n%s", diff)
 			}

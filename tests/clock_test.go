@@ -18,6 +18,7 @@ import (
 	"clntrace/tests/lightningdtest"
 	"clntrace/tests/otlptest"
 	"clntrace/tests/recording"
+	"clntrace/tests/wait"
 )
 
 // A test must not set the machine's clock, and Go reads the time without a system
@@ -149,14 +150,10 @@ func (c *clock) set(off time.Duration) {
 func (c *clock) jump(off time.Duration) {
 	c.t.Helper()
 	c.set(off)
-	for deadline := time.Now().Add(patience); ; time.Sleep(pollPause) {
-		if _, err := os.Stat(c.file); errors.Is(err, fs.ErrNotExist) {
-			return
-		}
-		if time.Now().After(deadline) {
-			c.t.Fatal("the clock does not jump")
-		}
-	}
+	wait.For(c.t, "the clock to jump", func() bool {
+		_, err := os.Stat(c.file)
+		return errors.Is(err, fs.ErrNotExist)
+	})
 }
 
 // shows fails unless at is what a clock that is off by that much has shown in
@@ -278,7 +275,7 @@ func TestOwnClockThatJumpsChangesNoWait(t *testing.T) {
 	if testing.Short() {
 		return
 	}
-	waitStatsFor(t, n, time.Minute+patience, "a parent to be missed", func(s report) bool { return s.Spans.MissingParents > 0 })
+	waitStatsFor(t, n, time.Minute+wait.Limit, "a parent to be missed", func(s report) bool { return s.Spans.MissingParents > 0 })
 	if early := time.Minute - time.Since(began); early > 0 {
 		t.Errorf("parents were missed %v too early", early)
 	}

@@ -19,12 +19,13 @@ import (
 	"clntrace/tests/lightningdtest"
 	"clntrace/tests/otlptest"
 	"clntrace/tests/recording"
+	"clntrace/tests/wait"
 )
 
 // byHand runs clntrace as a user would.
 func byHand(t *testing.T, env []string, args ...string) (stdout, stderr string, exit int) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), wait.Limit)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, clntrace, args...)
 	cmd.Dir = lightningdtest.Dir(t)
@@ -45,10 +46,19 @@ func TestByHand(t *testing.T) {
 		exit           int
 		stdout, stderr string // patterns; empty: nothing may be written
 	}{
-		{"nothing", nil, 2, "", `(?s)plugin.*CLN_TRACE_SOCKET`},
-		{"unknown argument", []string{"frobnicate"}, 2, "", `(?i)plugin|usage|frobnicate`},
+		{"nothing", nil, 0, `(?s)plugin.*CLN_TRACE_SOCKET`, ""},
+		{"unknown argument", []string{"frobnicate"}, 2, "", `^clntrace: .*'frobnicate'; see 'clntrace help'\n$`},
+		{"misspelt command", []string{"colect", "--socket=s"}, 2, "", `^clntrace: .*'colect'; see 'clntrace help collect'\n$`},
 		{"version", []string{"--version"}, 0, `clntrace.*go1\.\d+`, ""},
-		{"demo with a path, which gRPC has not", []string{"demo", "--otlp-endpoint=http://localhost:4318/v1/traces"}, 2, "", `path.*allowed is http://host:port`},
+		{"version as a word", []string{"version"}, 0, `^clntrace .*go1\.\d+`, ""},
+		{"version of something", []string{"version", "all"}, 2, "", `^clntrace: version takes no 'all'`},
+		{"help on a command", []string{"help", "collect"}, 0, `(?s)^Usage: clntrace collect.*SIGUSR1.*--otlp-endpoint`, ""},
+		{"help on an option", []string{"help", "clntrace-sample-ratio"}, 0, `(?s)clntrace-sample-ratio.*--sample-ratio`, ""},
+		{"help on lightning-cli's command", []string{"help", "tracestats"}, 0, `(?s)lightning-cli tracestats.*format`, ""},
+		{"help on nothing known", []string{"help", "optoins"}, 2, "", `^clntrace: .*'optoins'; see 'clntrace help options'\n$`},
+		{"unknown option of collect", []string{"collect", "--endpoint=off"}, 2, "", `^clntrace collect: --endpoint is not an option, --otlp-endpoint is; see 'clntrace help collect'\n$`},
+		{"unknown option of demo", []string{"demo", "--ca-file=x"}, 2, "", `^clntrace demo: --ca-file is not an option; see 'clntrace help demo'\n$`},
+		{"demo with a path, which gRPC has not", []string{"demo", "--otlp-endpoint=http://localhost:4318/v1/traces"}, 2, "", `path.*must be http://host:port`},
 		{"help", []string{"--help"}, 0, `(?s)CLN_TRACE_SOCKET.*clntrace-otlp-endpoint|clntrace-otlp-endpoint.*CLN_TRACE_SOCKET`, ""},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -76,7 +86,7 @@ func TestByHandLeavesTheSocketAlone(t *testing.T) {
 	t.Parallel()
 	n, r := launchWith(t, nil)
 	before := look(t, n.TraceSocket)
-	if _, _, exit := byHand(t, []string{"CLN_TRACE_SOCKET=" + n.TraceSocket}); exit != 2 {
+	if _, _, exit := byHand(t, []string{"CLN_TRACE_SOCKET=" + n.TraceSocket}); exit != 0 {
 		t.Errorf("exit status %d", exit)
 	}
 	if after := look(t, n.TraceSocket); after != before {
@@ -207,8 +217,8 @@ func TestCollectWhoseOutputNobodyReads(t *testing.T) {
 		if err != nil {
 			t.Error(err)
 		}
-	case <-time.After(patience):
-		t.Fatalf("still runs %v later", patience)
+	case <-time.After(wait.Limit):
+		t.Fatalf("still runs %v later", wait.Limit)
 	}
 	if left := look(t, socket); left != "nothing" {
 		t.Errorf("left behind: %s", left)
@@ -229,12 +239,12 @@ func startCollect(t *testing.T, socket string, output io.Writer, args ...string)
 	end := make(chan error, 1)
 	go func() { end <- cmd.Wait() }()
 	t.Cleanup(func() { _ = cmd.Process.Kill() })
-	waitFor(t, "the socket", func() bool { return look(t, socket) != "nothing" })
+	wait.For(t, "the socket", func() bool { return look(t, socket) != "nothing" })
 	return cmd.Process, end
 }
 
 func TestCollect(t *testing.T) {
-	for _, end := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM} {
+	for _, end := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP} {
 		t.Run(end.String(), func(t *testing.T) {
 			t.Parallel()
 			dir := lightningdtest.Dir(t)
@@ -256,7 +266,7 @@ func TestCollect(t *testing.T) {
 			if err := collector.Signal(syscall.SIGUSR1); err != nil {
 				t.Fatal(err)
 			}
-			waitFor(t, "the tables", func() bool { return strings.Contains(output.String(), "UPDATE channels") })
+			wait.For(t, "the tables", func() bool { return strings.Contains(output.String(), "UPDATE channels") })
 			shown := len(output.String())
 			if err := collector.Signal(end); err != nil {
 				t.Fatal(err)
@@ -266,8 +276,8 @@ func TestCollect(t *testing.T) {
 				if err != nil {
 					t.Errorf("%v: %s", err, output.String())
 				}
-			case <-time.After(patience):
-				t.Fatalf("still runs %v later", patience)
+			case <-time.After(wait.Limit):
+				t.Fatalf("still runs %v later", wait.Limit)
 			}
 			if !strings.Contains(output.String()[shown:], "UPDATE channels") {
 				t.Errorf("no tables at the end: %s", output.String()[shown:])

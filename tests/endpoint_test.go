@@ -59,7 +59,7 @@ func TestEndpointThatIsDownAndComesBack(t *testing.T) {
 			}
 			// One line when it starts, one when it is over.
 			about := mentions(strings.TrimPrefix(cfg.Options["clntrace-otlp-endpoint"], "http://"))
-			if lines := slices.DeleteFunc(messages(n), func(m string) bool { return !about(m) }); len(lines) != 2 {
+			if lines := logged(n, "unusual", about); len(lines) != 2 {
 				t.Errorf("%d lines about the endpoint, want 2: %q", len(lines), n.Logs())
 			}
 		})
@@ -99,10 +99,7 @@ func TestEndpointThatRefusesForGood(t *testing.T) {
 		code codes.Code
 		http bool
 	}{
-		{"unauthenticated", codes.Unauthenticated, false},
 		{"invalid argument", codes.InvalidArgument, false},
-		{"permission denied", codes.PermissionDenied, false},
-		{"http 401", codes.Unauthenticated, true},
 		{"http 400", codes.InvalidArgument, true},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -123,6 +120,48 @@ func TestEndpointThatRefusesForGood(t *testing.T) {
 				t.Errorf("last error %q", got.Export.LastError)
 			}
 			endCleanly(t, n)
+			why := func(line string) bool { return strings.Contains(line, "who are you?") }
+			if lines := slices.DeleteFunc(messages(n), func(m string) bool { return !why(m) }); len(lines) != 1 {
+				t.Errorf("%d lines with the reason, want 1: %q", len(lines), n.Logs())
+			}
+		})
+	}
+}
+
+// What an endpoint says of the sender or the place somebody will correct, so it costs
+// no span.
+func TestEndpointThatRefusesTheSender(t *testing.T) {
+	for _, tc := range []struct {
+		name string
+		code codes.Code
+		http bool
+	}{
+		{"unauthenticated", codes.Unauthenticated, false},
+		{"permission denied", codes.PermissionDenied, false},
+		{"unimplemented", codes.Unimplemented, false},
+		{"http 401", codes.Unauthenticated, true},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			r := otlptest.Start(t)
+			r.SetAnswer(func(context.Context, otlptest.Request) error { return status.Error(tc.code, "who are you?") })
+			cfg := config(r, nil)
+			if tc.http {
+				cfg.Options["clntrace-otlp-protocol"], cfg.Options["clntrace-otlp-endpoint"] = "http/protobuf", r.HTTPEndpoint()
+			}
+			n := launch(t, cfg)
+			send(t, n.Senders(sender).Start("lightningd"), recording.Numbered("extend_tip", 1, 20)...)
+			got := waitStats(t, n, "a refusal", func(s report) bool { return s.Export.State == "refusing" && s.Spans.Spooled == 20 })
+			if got.Status != "degraded" || !strings.Contains(got.Export.LastError, "who are you?") || !slices.ContainsFunc(got.Warnings, mentions("who are you?")) {
+				t.Errorf("status %s, last error %q, warnings %q", got.Status, got.Export.LastError, got.Warnings)
+			}
+			r.SetAnswer(nil)
+			r.WaitSpans(t, 20)
+			waitStats(t, n, "the spans to be exported", func(s report) bool { return s.Spans.Exported == 20 && s.Status == "ok" })
+			endCleanly(t, n)
+			if got := len(byID(t, r.Spans())); got != 20 {
+				t.Errorf("%d spans arrived of 20", got)
+			}
 			why := func(line string) bool { return strings.Contains(line, "who are you?") }
 			if lines := slices.DeleteFunc(messages(n), func(m string) bool { return !why(m) }); len(lines) != 1 {
 				t.Errorf("%d lines with the reason, want 1: %q", len(lines), n.Logs())

@@ -28,6 +28,7 @@ import (
 	"clntrace/tests/lightningdtest"
 	"clntrace/tests/otlptest"
 	"clntrace/tests/recording"
+	"clntrace/tests/wait"
 )
 
 // trial is a node to which a fault happens, and what became of its spans.
@@ -163,7 +164,7 @@ func (x *trial) large(n int) *trial {
 // until waits for a report of the plugin.
 func (x *trial) until(what string, done func(report) bool) report {
 	x.Helper()
-	return waitStatsFor(x.T, x.node, 2*patience, what, done)
+	return waitStatsFor(x.T, x.node, 2*wait.Limit, what, done)
 }
 
 // spooled waits until all that was sent is on disk or gone.
@@ -242,8 +243,14 @@ var faults = []struct {
 	{"endpoint hangs in the middle", exact(hangs)},
 	{"endpoint is slow: one batch a second", exact(slow)},
 	{"endpoint refuses for good", exact(func(x *trial) {
-		x.r.SetAnswer(func(context.Context, otlptest.Request) error { return status.Error(codes.Unauthenticated, "who?") })
+		x.r.SetAnswer(func(context.Context, otlptest.Request) error { return status.Error(codes.InvalidArgument, "what?") })
 		x.up().send(500).until("refusals", func(r report) bool { return r.Spans.RejectedByBackend == 500 })
+		x.r.SetAnswer(nil)
+		x.send(500)
+	})},
+	{"endpoint refuses the sender for a while", exact(func(x *trial) {
+		x.r.SetAnswer(func(context.Context, otlptest.Request) error { return status.Error(codes.Unauthenticated, "who?") })
+		x.up().send(500).spooled()
 		x.r.SetAnswer(nil)
 		x.send(500)
 	})},

@@ -15,6 +15,7 @@ import (
 
 	"clntrace/tests/lightningdtest"
 	"clntrace/tests/otlptest"
+	"clntrace/tests/wait"
 )
 
 // realNode is a lightningd, found in LIGHTNINGD or in the PATH.
@@ -48,9 +49,9 @@ func TestLightningd(t *testing.T) {
 
 	// The start's own span is the last of a start. With the kernel's default
 	// queue, lightningd may fail to send it, as any other.
-	waitFor(t, "the start", func() bool { return started(r.Spans()) || n.tracestats(t).Socket.QueueFullEvents > 0 })
+	wait.For(t, "the start", func() bool { return started(r.Spans()) || n.tracestats(t).Socket.QueueFullEvents > 0 })
 	names := map[string]bool{}
-	waitFor(t, "spans of three different programs", func() bool {
+	wait.For(t, "spans of three different programs", func() bool {
 		for _, p := range n.tracestats(t).Processes {
 			names[p.Name] = true
 		}
@@ -103,7 +104,7 @@ func startReal(t *testing.T, lightningd, endpoint string) *realNode {
 			t.Logf("lightningd: %s\n%s", n.output.String(), about(log, "clntrace"))
 		}
 	})
-	waitFor(t, "lightning-rpc", func() bool { return n.connect(t) })
+	wait.For(t, "lightning-rpc", func() bool { return n.connect(t) })
 	return n
 }
 
@@ -212,8 +213,8 @@ func checkStop(t *testing.T, n *realNode) {
 		if err != nil {
 			t.Errorf("lightningd: %v", err)
 		}
-	case <-time.After(patience):
-		t.Fatalf("lightningd still runs %v after stop", patience)
+	case <-time.After(wait.Limit):
+		t.Fatalf("lightningd still runs %v after stop", wait.Limit)
 	}
 	t.Logf("stopped in %v", time.Since(began))
 	if left := look(t, n.socket); left != "nothing" {
@@ -252,7 +253,7 @@ func TestLightningdStartsWithoutASocket(t *testing.T) {
 	}
 	go func() { n.exited <- cmd.Wait() }()
 	t.Cleanup(func() { _ = cmd.Process.Kill() })
-	waitFor(t, "lightning-rpc", func() bool { return n.connect(t) })
+	wait.For(t, "lightning-rpc", func() bool { return n.connect(t) })
 	if s := n.tracestats(t); s.Status != "degraded" || len(s.Warnings) < 2 {
 		t.Errorf("status %q, warnings %q", s.Status, s.Warnings)
 	}

@@ -6,7 +6,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"testing"
-	"time"
 
 	"clntrace/tests/lightningdtest"
 )
@@ -36,7 +35,3 @@ func buildPrograms(dir string) (err error) {
 	}
 	return nil
 }
-
-// patience is how long a test waits for what must come. It is never used up
-// when all is well, so it may be generous to a busy machine.
-const patience = time.Minute

@@ -44,6 +44,9 @@ func TestManifest(t *testing.T) {
 		"clntrace-batch-delay":         {"string", false, `"1s"`},
 		"clntrace-spool-dir":           {"string", false, ""},
 		"clntrace-spool-size":          {"int", false, "64"},
+		"clntrace-span-names":          {"string", false, `"semantic"`},
+		"clntrace-payments":            {"string", true, `"local"`},
+		"clntrace-recorder-size":       {"int", false, "16"},
 		"clntrace-allow-uids":          {"string", false, ""},
 		"clntrace-metrics":             {"flag", false, ""},
 	}
@@ -75,7 +78,7 @@ func TestManifest(t *testing.T) {
 	for _, method := range m.RPCMethods {
 		methods = append(methods, method.Name)
 	}
-	if !slices.Equal(methods, []string{"tracestats"}) {
+	if !slices.Equal(methods, []string{"tracestats", "listtraces"}) {
 		t.Errorf("methods %q", methods)
 	}
 }

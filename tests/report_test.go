@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"clntrace/tests/lightningdtest"
+	"clntrace/tests/wait"
 )
 
 // report is the answer to tracestats, spelled out here so that a change of a name in
@@ -28,9 +29,21 @@ type report struct {
 		Retries     uint64     `json:"retries"`
 		LastSuccess *time.Time `json:"last_success"`
 		LastError   string     `json:"last_error"`
+		LastErrorAt *time.Time `json:"last_error_at"`
 		AvgMS       float64    `json:"avg_ms"`
 		P99MS       float64    `json:"p99_ms"`
 	} `json:"export"`
+	Payments *struct {
+		Parts             int64 `json:"parts"`
+		Failed            int64 `json:"failed"`
+		Open              int64 `json:"open"`
+		OldestOpenSeconds int64 `json:"oldest_open_seconds"`
+		Forwards          int64 `json:"forwards"`
+		ForwardsOpen      int64 `json:"forwards_open"`
+		ForwardsFailed    int64 `json:"forwards_failed"`
+		Unjoined          int64 `json:"unjoined"`
+		Dropped           int64 `json:"dropped"`
+	} `json:"payments"`
 	Processes  []processRow   `json:"processes"`
 	Operations []operationRow `json:"operations"`
 }
@@ -87,6 +100,16 @@ type operationRow struct {
 	P90US   float64 `json:"p90_us"`
 	P99US   float64 `json:"p99_us"`
 	MaxUS   uint64  `json:"max_us"`
+
+	Paired      uint64  `json:"paired"`
+	WaitAvgUS   float64 `json:"wait_avg_us"`
+	WaitP99US   float64 `json:"wait_p99_us"`
+	WorkAvgUS   float64 `json:"work_avg_us"`
+	AnswerAvgUS float64 `json:"answer_avg_us"`
+	Slowest     *struct {
+		TraceID   string    `json:"trace_id"`
+		StartedAt time.Time `json:"started_at"`
+	} `json:"slowest"`
 }
 
 // identities returns an error unless every datagram and every span of the
@@ -129,21 +152,17 @@ func stats(t testing.TB, n *lightningdtest.Node) report {
 	return r
 }
 
-// pollPause is the time between two calls of tracestats, where there is no signal to
-// wait for.
-const pollPause = 20 * time.Millisecond
-
 // waitStats asks for reports until one satisfies done. The test ends if none
-// does within patience.
+// does within wait.Limit.
 func waitStats(t testing.TB, n *lightningdtest.Node, what string, done func(report) bool) report {
 	t.Helper()
-	return waitStatsFor(t, n, patience, what, done)
+	return waitStatsFor(t, n, wait.Limit, what, done)
 }
 
 func waitStatsFor(t testing.TB, n *lightningdtest.Node, limit time.Duration, what string, done func(report) bool) report {
 	t.Helper()
 	deadline := time.After(limit)
-	ticker := time.NewTicker(pollPause)
+	ticker := time.NewTicker(wait.Pause)
 	defer ticker.Stop()
 	for {
 		r := stats(t, n)

@@ -9,6 +9,7 @@ import (
 	"clntrace/tests/lightningdtest"
 	"clntrace/tests/otlptest"
 	"clntrace/tests/recording"
+	"clntrace/tests/wait"
 )
 
 // ends are the three ways in which lightningd ends a plugin.
@@ -28,7 +29,7 @@ var ends = []struct {
 // times.
 const (
 	healthyEnd = 4 * time.Second
-	deadEnd    = patience / 2
+	deadEnd    = wait.Limit / 2
 	endless    = "1m"
 )
 

@@ -15,6 +15,7 @@ import (
 	"clntrace/tests/lightningdtest"
 	"clntrace/tests/otlptest"
 	"clntrace/tests/recording"
+	"clntrace/tests/wait"
 )
 
 // nobody and stranger are users without rights, neither of whom has to exist.
@@ -226,7 +227,7 @@ func TestSocketIsBoundBeforeGetManifest(t *testing.T) {
 	r := otlptest.Start(t)
 	n := lightningdtest.Start(t, config(r, nil))
 	s := n.Senders(sender).Start("lightningd")
-	waitFor(t, "the socket", func() bool { return sends(t, s, recording.Numbered("plugins/init", 1, 1)[0]) })
+	wait.For(t, "the socket", func() bool { return sends(t, s, recording.Numbered("plugins/init", 1, 1)[0]) })
 	n.GetManifest()
 	n.Init()
 	r.WaitSpans(t, 1)
@@ -240,12 +241,6 @@ func sends(t *testing.T, s *lightningdtest.Sender, payload []byte) bool {
 		t.Fatal(err)
 	}
 	return errnos[0] == 0
-}
-
-// waitFor polls until done, where there is no signal to wait for.
-func waitFor(t *testing.T, what string, done func() bool) {
-	t.Helper()
-	lightningdtest.WaitFor(t, patience, what, done)
 }
 
 func TestSocketIsNeverWiderThan0600(t *testing.T) {
@@ -295,7 +290,7 @@ func TestSocketThatIsRemovedIsBoundAnew(t *testing.T) {
 	if err := os.Remove(n.TraceSocket); err != nil {
 		t.Fatal(err)
 	}
-	waitFor(t, "a new socket", func() bool { return sends(t, s, recording.Numbered("extend_tip", 2, 1)[0]) })
+	wait.For(t, "a new socket", func() bool { return sends(t, s, recording.Numbered("extend_tip", 2, 1)[0]) })
 	r.WaitSpans(t, 2)
 	if mode := modeOf(t, n.TraceSocket); mode != fs.ModeSocket|0o600 {
 		t.Errorf("mode of the new socket: %v", mode)
@@ -357,7 +352,7 @@ func TestStrangersAreNotHeard(t *testing.T) {
 			who := asUser(t, tc.uid)
 			r := otlptest.Start(t)
 			n := launch(t, config(r, map[string]string{"clntrace-allow-uids": tc.allow}))
-			waitFor(t, "the mode", func() bool { return modeOf(t, n.TraceSocket).Perm() == tc.mode })
+			wait.For(t, "the mode", func() bool { return modeOf(t, n.TraceSocket).Perm() == tc.mode })
 			// Whatever opens the socket to others, the plugin decides whom it hears.
 			if err := os.Chmod(n.TraceSocket, 0o666); err != nil {
 				t.Fatal(err)

@@ -12,6 +12,17 @@ const (
 	SpanCommand = ofDaemon + "jsonrpc" // lightningd's work on a request; tag method
 	SpanBackend = "plugin/bitcoind"    // a request to the bitcoin backend; tag method
 
+	// PrefixXpay begins the names of the spans that later versions of cln-xpay send for
+	// each payment: StepPayment and, below it, its steps, named after the request that
+	// each of them encloses.
+	PrefixXpay  = "xpay/"
+	StepPayment = "payment"
+
+	// SpanWhole stands for a span's name where requests as a whole are counted.
+	SpanWhole = "request"
+
+	SpanExtendTip = "extend_tip" // lightningd looks whether there is a new block
+
 	spanExec  = "db_exec_prepared"  // a database statement that changes something; tag query
 	spanQuery = "db_query_prepared" // one that reads; tag query
 )
@@ -39,6 +50,21 @@ const (
 // TagQuery.
 func IsQuery(span string) bool { return span == spanExec || span == spanQuery }
 
+// What names an operation of a process in few words: it leaves out what is obvious,
+// the span's name for a database statement, and lightningd's own name where the process
+// says it.
+func What(process, span, detail string) string {
+	switch {
+	case detail == "":
+		return span
+	case IsQuery(span), span == "":
+		return detail
+	case process == Daemon:
+		return ShortName(span) + " " + detail
+	}
+	return span + " " + detail
+}
+
 // ShortName is the name of a span of lightningd's own, for where it stands beside
 // lightningd's name.
 func ShortName(span string) string { return strings.TrimPrefix(span, ofDaemon) }
@@ -53,3 +79,29 @@ func Recurs(tag string) bool {
 	}
 	return false
 }
+
+// AddsBlock reports whether spans of that name are below a SpanExtendTip that has
+// found a block, and only there.
+func AddsBlock(span string) bool {
+	switch span {
+	case "wallet_block_add", "filter_block_txs", "topo_add_utxo", "topo_update_spends":
+		return true
+	}
+	return false
+}
+
+// IsForwardUpdate reports whether a statement is the one with which lightningd
+// records what has become of a forward.
+func IsForwardUpdate(query string) bool {
+	return strings.HasPrefix(query, "UPDATE forwards SET") && strings.Contains(query, "updated_index=")
+}
+
+// IsForwardInsert reports whether a statement is the one with which lightningd
+// records a new forward.
+func IsForwardInsert(query string) bool { return strings.HasPrefix(query, "INSERT INTO forwards (") }
+
+// Methods of lightningd that cln-xpay calls for each part of a payment.
+const (
+	MethodReserve  = "askrene-reserve"
+	MethodSendPart = "injectpaymentonion"
+)

@@ -9,8 +9,12 @@
 // or do not suffice. It repairs cut spans with the help of their relatives.
 //
 // The package takes Spans in the order of arrival and gives the same ones, with
-// ids and links, and those that it has added. Only cut spans wait, for repairWait
-// at most; the root of a request is added when the request has been quiet. It
-// keeps at most maxRequests requests, maxCandidates spans that might be linked to
+// ids and links, and those that it has added. Cut spans wait for repairWait at most,
+// and requests, to be paired with lightningd's work on them (pair.go), for pairWait.
+// lightningd's commands and the spans below them wait for nestWait at most for the
+// request that they served, whose trace they join (nest.go).
+// The root of a request is added when the request has been quiet and nothing of it is
+// known to be open (evidence.go). It keeps at most maxRequests requests, maxCommands
+// commands of each of maxNodes nodes, maxCandidates spans that might be linked to
 // and maxLinks links of a span.
 package correlate

@@ -1,9 +1,12 @@
 package correlate
 
 import (
+	"time"
+
 	"go.opentelemetry.io/otel/trace"
 
 	"clntrace/collector/cln"
+	"clntrace/collector/payments"
 	"clntrace/collector/process"
 	"clntrace/collector/zipkin"
 )
@@ -17,6 +20,9 @@ type Span struct {
 	// SentTraceID and SentID are the sender's ids, if grouping gave the span others.
 	SentTraceID trace.TraceID
 	SentID      trace.SpanID
+	// Incomplete says that the root was added although something of the request was
+	// known to be open.
+	Incomplete bool
 	// Synthetic says that the span was added here, as the root of a request.
 	Synthetic bool
 	// Request is the first component of the request's id: what a user or timer
@@ -27,6 +33,19 @@ type Span struct {
 	// Relative is the trace of a relative that came before (package parents); zero:
 	// none. A cut span gets it.
 	Relative trace.TraceID
+
+	// Paired says that lightningd's work on this request of a plugin is known: Wait is
+	// the time from the request's start until lightningd began to work on it, and Work
+	// is how long that took. The rest is the answer's way back, and for methods that
+	// lightningd does not answer at once the time until it could.
+	Paired     bool
+	Wait, Work time.Duration
+
+	// Payment is what lightningd's notifications say of the payment, the part of one, or
+	// the forward that this span is about. nil: nothing.
+	Payment *payments.Facts
+	// Height is that of the block that an extend_tip has added; 0: not known.
+	Height uint32
 }
 
 // Relation says why two spans are linked.
@@ -39,13 +58,34 @@ const (
 	// Encloses leads from a request to those that other processes made during it,
 	// where parent ids cannot say so.
 	Encloses Relation = "encloses"
+	// Continues leads from the root of what a request did after its own root had been
+	// added to that root.
+	Continues Relation = "continues"
+	// ByRequest leads from a payment to the root of the request that made it, and
+	// ForPayment back.
+	ByRequest  Relation = "request"
+	ForPayment Relation = "payment"
 )
+
+// Whole is a request as a whole, as an operation of the process that serves it.
+type Whole struct {
+	Process  *process.Identity
+	Method   string // empty if it cannot be read
+	Duration time.Duration
+	Failed   bool
+	TraceID  trace.TraceID
+}
 
 // Link is a relation to a span of another trace.
 type Link struct {
 	Relation Relation
 	TraceID  trace.TraceID
 	SpanID   trace.SpanID
+}
+
+// IsRoot reports whether s is the root that was added to a request.
+func (s *Span) IsRoot() bool {
+	return s.Synthetic && (s.Payment == nil || s.Payment.Kind == payments.KindRoot)
 }
 
 // path returns the path of s if it is a request, or "".

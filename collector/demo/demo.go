@@ -4,7 +4,7 @@
 //
 // The package takes the two recordings and gives text: the traces that the
 // receiver got, drawn as trees, and the tables of tracestats. It ends within
-// seconds and leaves nothing behind. Next: package plugin.
+// seconds and leaves nothing behind.
 package demo
 
 import (
@@ -15,11 +15,11 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"clntrace/collector"
-	"clntrace/collector/export"
+	"clntrace/collector/otlp"
+	"clntrace/collector/recorder"
 	"clntrace/collector/recording"
 	"clntrace/collector/socket"
 	"clntrace/collector/stats"
@@ -37,6 +37,8 @@ const (
 	smallTrace = 3
 	// operationRows is how much of the operations is shown.
 	operationRows = 12
+	// traceRows is how many of the kept traces are listed.
+	traceRows = 8
 )
 
 // demoNode is the node that the demo pretends the spans are from.
@@ -46,7 +48,7 @@ var demoNode = collector.Node{ID: "0266e4598d1d3c415f572a8488830b60f7e744ed9235e
 type options struct {
 	version string
 	// endpoint, if set, gets the spans instead of the demo's own receiver.
-	endpoint *export.Endpoint
+	endpoint *otlp.Endpoint
 	// out gets the traces and tables, and log what the collector logs.
 	out, log io.Writer
 	// patience and exportTime are the constants of these names, except in tests.
@@ -74,20 +76,36 @@ func run(ctx context.Context, o options) error {
 			return err
 		}
 		defer r.server.Stop()
-		if cfg.Endpoint, err = export.ParseEndpoint("http://" + r.addr); err != nil {
+		if cfg.Endpoint, err = otlp.ParseEndpoint("http://" + r.addr); err != nil {
 			return err
 		}
 	}
-	report, err := play(ctx, o, cfg, datagrams)
-	if report == nil {
+	shown, err := play(ctx, o, cfg, datagrams)
+	if shown == nil {
 		return err
 	}
 	if r != nil {
-		writeTraces(o.out, r.received())
+		err = errors.Join(err, writeReceived(o.out, r.received()))
 	}
 	fmt.Fprint(o.out, "What `lightning-cli tracestats format=table` shows (while the kernel's queue was\n"+
 		"full the demo's senders waited; lightningd does not):\n\n")
-	return errors.Join(err, report.WriteTable(o.out))
+	err = errors.Join(err, shown.report.WriteTable(o.out))
+	fmt.Fprint(o.out, "\nWhat `lightning-cli listtraces format=table` shows; with id=... one of them is a\ntree as above:\n\n")
+	return errors.Join(err, shown.traces.WriteTable(o.out))
+}
+
+// writeReceived draws what the demo's own receiver got.
+func writeReceived(w io.Writer, spans []span) error {
+	list := traces(spans)
+	small, err := writeTraces(w, list)
+	fmt.Fprintf(w, "And %d traces of %d spans or fewer; %d spans in %d traces arrived.\n\n", small, smallTrace, len(spans), len(list))
+	return err
+}
+
+// shown is what the collector says in the end.
+type shown struct {
+	report stats.Report
+	traces recorder.Answer
 }
 
 // recordings returns all datagrams, with times as if they were sent just now.
@@ -108,10 +126,10 @@ func recordings(now time.Time) ([]recording.Datagram, error) {
 	return all, nil
 }
 
-// play sends the datagrams through a collector and returns what it counted, or
+// play sends the datagrams through a collector and returns what it has to show, or
 // nil if not all could be sent. Its directory is removed before anything is
 // written, because the reader of the demo's output may leave at the first line.
-func play(ctx context.Context, o options, cfg collector.Config, datagrams []recording.Datagram) (report *stats.Report, err error) {
+func play(ctx context.Context, o options, cfg collector.Config, datagrams []recording.Datagram) (result *shown, err error) {
 	dir, err := os.MkdirTemp("", "clntrace-demo-")
 	if err != nil {
 		return nil, fmt.Errorf("making a directory for the demo: %w; set TMPDIR to a directory where you may write", err)
@@ -123,7 +141,7 @@ func play(ctx context.Context, o options, cfg collector.Config, datagrams []reco
 	}
 	c := collector.Open(collector.Options{
 		SocketPath: path, Version: o.version, Voice: voice.Demo,
-		Logger: slog.New(slog.NewTextHandler(o.log, &slog.HandlerOptions{Level: slog.LevelWarn, ReplaceAttr: ownOption})),
+		Logger: slog.New(slog.NewTextHandler(o.log, &slog.HandlerOptions{Level: slog.LevelWarn})),
 	})
 	c.Start(cfg, nil)
 	c.SetNode(demoNode)
@@ -138,26 +156,8 @@ func play(ctx context.Context, o options, cfg collector.Config, datagrams []reco
 	}
 	all := c.Stats(stats.Query{Limit: operationRows})
 	all.Socket = listening // as a node's would still be
-	for i, warning := range all.Warnings {
-		all.Warnings[i] = spoken.Replace(warning)
-	}
-	return &all, lost
-}
-
-// spoken translates what the collector says about the plugin's options for the
-// demo, which has only one of them and always speaks gRPC.
-var spoken = strings.NewReplacer(
-	"Set clntrace-otlp-protocol=http/protobuf, or name", "Name",
-	"clntrace-otlp-endpoint", "--otlp-endpoint",
-	"within clntrace-otlp-timeout", "in time",
-)
-
-// ownOption names the demo's option where the collector names the plugin's.
-func ownOption(_ []string, a slog.Attr) slog.Attr {
-	if a.Key == slog.MessageKey {
-		a.Value = slog.StringValue(spoken.Replace(a.Value.String()))
-	}
-	return a
+	kept, err := c.Traces(recorder.Query{Limit: traceRows})
+	return &shown{all, kept}, errors.Join(lost, err)
 }
 
 // play sends the datagrams and waits until c has them.
@@ -180,19 +180,4 @@ func (s *senders) play(ctx context.Context, c *collector.Collector, datagrams []
 			return fmt.Errorf("%d of %d spans have arrived: %w", got.Datagrams.Accepted, len(datagrams), context.Cause(ctx))
 		}
 	}
-}
-
-// writeTraces draws the traces that are worth drawing, and counts the others.
-func writeTraces(w io.Writer, spans []span) {
-	small, traces := 0, trees(spans)
-	for _, t := range traces {
-		if t.size() <= smallTrace {
-			small++
-			continue
-		}
-		fmt.Fprintf(w, "Trace %x, %d spans:\n\n", t.GetTraceId(), t.size())
-		writeTree(w, t)
-		fmt.Fprintln(w)
-	}
-	fmt.Fprintf(w, "And %d traces of %d spans or fewer; %d spans in %d traces arrived.\n\n", small, smallTrace, len(spans), len(traces))
 }

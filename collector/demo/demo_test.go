@@ -10,6 +10,8 @@ import (
 
 	"go.uber.org/goleak"
 
+	"clntrace/collector/otlp"
+	"clntrace/collector/otlp/otlptest"
 	"clntrace/collector/recording"
 	"clntrace/collector/zipkin"
 )
@@ -34,7 +36,8 @@ func TestRun(t *testing.T) {
 	}
 	for _, want := range []string{
 		"lightningd/startup", "plugins/init", // the start's tree
-		"── xpay ", "getroutes", // the payment's
+		": xpay in cln-xpay", "|-getroutes", // the payment's
+		"trace      took spans  err  what", " cln-xpay    xpay\n", // in the list of what is kept
 		"760 accepted", "782 exported", // 604 spans of the start, 156 of the payment, 22 roots of requests
 		"cln-xpay", "cln-askrene", "chanbackup", // from processes of their own names
 		"782 spans in",
@@ -87,5 +90,23 @@ func TestRunsHaveIdsOfTheirOwn(t *testing.T) {
 		if before[id] {
 			t.Fatalf("span %s has its recorded ids", id)
 		}
+	}
+}
+
+// The demo names no option that only the plugin has.
+func TestUnknownAuthority(t *testing.T) {
+	r := otlptest.StartGRPCOverTLS(t, otlptest.NewAuthority(t).Serving(t, "127.0.0.1", time.Now().Add(time.Hour)))
+	endpoint, err := otlp.ParseEndpoint(r.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out, log bytes.Buffer
+	o := options{version: "test", out: &out, log: &log, endpoint: &endpoint, patience: patience, exportTime: time.Second}
+	if err := run(t.Context(), o); err == nil {
+		t.Error("the spans were taken")
+	}
+	said := strings.Join(strings.Fields(out.String()), " ") + log.String()
+	if !strings.Contains(said, "Have this machine trust that CA") || strings.Contains(said, "clntrace-otlp") || strings.Contains(said, "ca-file") {
+		t.Error(said)
 	}
 }

@@ -8,6 +8,7 @@ import (
 
 	"clntrace/collector/cln"
 	"clntrace/collector/correlate"
+	"clntrace/collector/payments"
 	"clntrace/collector/policy"
 )
 
@@ -16,10 +17,16 @@ const (
 	keyRequestRoot  = attribute.Key("cln.request.root")
 	keyTraceID      = attribute.Key("cln.trace_id") // as sent, where grouping gave the span others
 	keySpanID       = attribute.Key("cln.span_id")
+	keySpanName     = attribute.Key("cln.span.name") // as sent, where it is exported under another one
 	keySynthetic    = attribute.Key("cln.synthetic")
+	keyApproximate  = attribute.Key("cln.approximate")
+	keyBlockHeight  = attribute.Key("cln.block.height")
 	keyLink         = attribute.Key("cln.link")
 	keyTruncated    = attribute.Key("cln.truncated")
 	keyParentSpanID = attribute.Key("cln.parent.span_id")
+	keyIncomplete   = attribute.Key("cln.incomplete")
+	keyRequestWait  = attribute.Key("cln.request.wait") // s
+	keyRequestWork  = attribute.Key("cln.request.work") // s
 	keyNodeID       = attribute.Key("cln.node.id")
 	keyNodeAlias    = attribute.Key("cln.node.alias")
 	keyNetwork      = attribute.Key("cln.network")
@@ -31,13 +38,32 @@ const rpcSystem = "jsonrpc"
 // describe fills in the name, attributes and links of s. What is derived from a
 // redacted tag is redacted too.
 func (s *readOnlySpan) describe(p *policy.Policy, database attribute.KeyValue) {
-	most := 2 // attributes besides the tags, for what a span is about
-	if s.in.Request != "" || s.in.Truncated {
-		most = 6 // and for its relations
+	most := 3 // attributes besides the tags, for what a span is about
+	if s.in.Request != "" || s.in.Truncated || s.in.SentTraceID.IsValid() {
+		most = 9 // and for its relations
 	}
-	list := make([]attribute.KeyValue, 0, len(s.in.Tags)+most)
-	for i := range s.in.Tags {
-		tag := &s.in.Tags[i]
+	list := appendSubject(make([]attribute.KeyValue, 0, len(s.in.Tags)+most), s.in, p)
+	if cln.IsQuery(s.in.Name) && database.Valid() {
+		list = append(list, database)
+	}
+	if s.name = p.Name(s.in); s.name != s.in.Name && !s.in.Synthetic {
+		list = append(list, keySpanName.String(s.in.Name))
+	}
+	s.attributes = appendRelations(list, s.in, p)
+	s.attributes, s.reason = p.AppendFacts(s.attributes, s.in.Payment)
+	s.links = links(s.in.Links)
+}
+
+// AppendAttributes appends the attributes of s that do not depend on the node, as p
+// allows to show them.
+func AppendAttributes(list []attribute.KeyValue, s *correlate.Span, p *policy.Policy) []attribute.KeyValue {
+	return appendRelations(appendSubject(list, s, p), s, p)
+}
+
+// appendSubject appends the tags of s, and what they say it is about.
+func appendSubject(list []attribute.KeyValue, s *correlate.Span, p *policy.Policy) []attribute.KeyValue {
+	for i := range s.Tags {
+		tag := &s.Tags[i]
 		switch {
 		case tag.Key == cln.TagError && (tag.Value == cln.True || tag.Value == cln.False): // the status
 		case tag.Key == cln.TagQuery:
@@ -47,36 +73,46 @@ func (s *readOnlySpan) describe(p *policy.Policy, database attribute.KeyValue) {
 		}
 	}
 	switch {
-	case cln.IsQuery(s.in.Name):
-		if s.in.Detail != "" {
-			list = append(list, semconv.DBQuerySummary(p.Detail(s.in)))
+	case cln.IsQuery(s.Name):
+		if s.Detail != "" {
+			list = append(list, semconv.DBQuerySummary(p.Detail(s)))
 		}
-		if database.Valid() {
-			list = append(list, database)
-		}
-	case s.in.Name == cln.SpanCommand, s.in.Name == cln.SpanBackend, s.in.Name == cln.SpanRequest, s.in.Synthetic:
-		list = appendRPC(list, p.Detail(s.in))
+	case s.Name == cln.SpanCommand, s.Name == cln.SpanBackend, s.Name == cln.SpanRequest, s.IsRoot():
+		list = appendRPC(list, p.Detail(s))
 	}
-	s.name = p.Name(s.in)
-	s.attributes = s.describeRelations(list, p)
-	s.links = links(s.in.Links)
+	return list
 }
 
-// describeRelations adds what the correlator has found out.
-func (s *readOnlySpan) describeRelations(list []attribute.KeyValue, p *policy.Policy) []attribute.KeyValue {
-	if s.in.Request != "" {
-		list = append(list, keyRequestRoot.String(p.Show(cln.TagID, s.in.Request)))
+// appendRelations appends what the correlator has found out.
+func appendRelations(list []attribute.KeyValue, s *correlate.Span, p *policy.Policy) []attribute.KeyValue {
+	if s.Request != "" {
+		list = append(list, keyRequestRoot.String(p.Show(cln.TagID, s.Request)))
 	}
-	if s.in.Synthetic {
+	if s.Paired {
+		list = append(list, keyRequestWait.Float64(s.Wait.Seconds()), keyRequestWork.Float64(s.Work.Seconds()))
+	}
+	if s.Synthetic {
 		list = append(list, keySynthetic.Bool(true))
 	}
-	if s.in.SentID.IsValid() {
-		list = append(list, keyTraceID.String(s.in.SentTraceID.String()), keySpanID.String(s.in.SentID.String()))
+	if s.Height != 0 && p.Payments() >= payments.Outcomes {
+		list = append(list, keyBlockHeight.Int64(int64(s.Height)))
 	}
-	if s.in.Truncated {
+	if s.Payment != nil && s.Payment.Approximate {
+		list = append(list, keyApproximate.Bool(true))
+	}
+	if s.Incomplete {
+		list = append(list, keyIncomplete.Bool(true))
+	}
+	if s.SentTraceID.IsValid() {
+		list = append(list, keyTraceID.String(s.SentTraceID.String()))
+	}
+	if s.SentID.IsValid() {
+		list = append(list, keySpanID.String(s.SentID.String()))
+	}
+	if s.Truncated {
 		list = append(list, keyTruncated.Bool(true))
-		if s.in.ParentID.IsValid() {
-			list = append(list, keyParentSpanID.String(s.in.ParentID.String()))
+		if s.ParentID.IsValid() {
+			list = append(list, keyParentSpanID.String(s.ParentID.String()))
 		}
 	}
 	return list

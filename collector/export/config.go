@@ -1,18 +1,16 @@
 package export
 
-import "time"
+import (
+	"time"
+
+	"clntrace/collector/otlp"
+)
 
 // Config says where spans go, which of them, and in what form.
 type Config struct {
-	// Endpoint is where batches go. If it is Off, spans are counted and not exported.
-	Endpoint Endpoint
-	Protocol Protocol
-	// Headers are sent with every export request. Their values are secrets.
-	Headers     map[string]string
-	Timeout     time.Duration // of one export attempt
-	Compression Compression
-	// CAFile, CertFile and KeyFile are PEM files; empty: the system's CAs, no client certificate.
-	CAFile, CertFile, KeyFile string
+	// Config says where batches go. If the endpoint is off, spans are counted and not
+	// exported.
+	otlp.Config
 
 	// ServiceName, if set, replaces the name of each process as service.name.
 	ServiceName        string

@@ -2,7 +2,6 @@ package export
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -16,9 +15,11 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"clntrace/collector/defect"
+	"clntrace/collector/otlp"
 	"clntrace/collector/spool"
 	"clntrace/collector/stats"
 	"clntrace/collector/text"
+	"clntrace/collector/voice"
 )
 
 const (
@@ -28,9 +29,6 @@ const (
 	// behind it.
 	crowdCheck = 100 * time.Millisecond
 )
-
-// errStopped is the end of deliveries whose time at shutdown is over.
-var errStopped = errors.New("stopped before the endpoint took the spans")
 
 // ledger is where spans are booked.
 type ledger interface {
@@ -44,94 +42,68 @@ type ledger interface {
 type delivery struct {
 	ledger  ledger
 	log     *slog.Logger
-	crowded func() bool                 // memory is filling up
-	connect func(Config) (*link, error) // nil link: off
-	stop    context.Context             // canceled: no further attempts
+	crowded func() bool                        // memory is filling up
+	connect func(otlp.Config) (*client, error) // nil client: off
+	stop    context.Context                    // canceled: no further attempts
 
 	endpoint *endpointHealth
 
-	// mu keeps use and Stop apart: a link that came into use after Stop would stay
-	// open. The lock of endpoint is taken while it is held, never the other way round.
-	mu      sync.Mutex
-	stopped bool
-	closing sync.WaitGroup // links that are being closed
-
 	spool   atomic.Pointer[spool.Spool] // nil: none
-	backlog drainage
+	backlog draining
 	slot    chan struct{}  // held by the one new batch that is being sent
 	work    sync.WaitGroup // goroutines beside the SDK's processor
-	left    atomic.Int64   // spans given up after UploadTraces had returned
+	left    atomic.Int64   // spans given up when the time at shutdown was over
 }
 
 var _ otlptrace.Client = (*delivery)(nil)
 
-func newDelivery(stop context.Context, l ledger, log *slog.Logger, crowded func() bool) *delivery {
+func newDelivery(stop context.Context, l ledger, log *slog.Logger, v voice.Voice, crowded func() bool) *delivery {
 	return &delivery{
 		ledger: l, log: log, crowded: crowded, connect: connect, stop: stop,
-		endpoint: newEndpointHealth(), backlog: newDrainage(stop), slot: make(chan struct{}, 1),
+		endpoint: newEndpointHealth(v), backlog: newDraining(stop), slot: make(chan struct{}, 1),
 	}
 }
 
 // use makes cfg's endpoint the one for everything that follows, further attempts
 // at the batch under way included. An error means that nothing has changed.
-func (d *delivery) use(cfg Config) error {
-	before, err := d.replaceLink(cfg)
-	if err == nil && cfg.Endpoint.PlaintextRemote() && cfg.Endpoint != before {
-		d.log.Warn(fmt.Sprintf("spans go to %s unencrypted; use https:// unless you trust the network in between", cfg.Endpoint))
-	}
-	return err
-}
-
-// replaceLink is the part of use that must not overlap with Stop. It returns the
-// endpoint that was in use before.
-func (d *delivery) replaceLink(cfg Config) (before Endpoint, err error) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.stopped {
-		return cfg.Endpoint, nil // nothing is sent any more
-	}
+func (d *delivery) use(cfg otlp.Config) error {
 	next, err := d.connect(cfg)
 	if err != nil {
-		return Endpoint{}, err
+		return err
 	}
-	last, before := d.endpoint.replace(next, cfg)
-	if last != nil {
-		d.closing.Go(func() { last.close(context.Background()) }) // after its request, which has a timeout
+	before := d.endpoint.replace(next, cfg)
+	if cfg.Endpoint.PlaintextRemote() && cfg.Endpoint != before {
+		d.log.Warn(fmt.Sprintf("spans go to %s unencrypted; use https:// unless you trust the network in between", cfg.Endpoint))
 	}
-	return before, nil
+	return nil
 }
 
-// Start does nothing: each link is started when it is made.
+// Start does nothing: each client is started when it is made.
 func (d *delivery) Start(context.Context) error { return nil }
 
-// Stop closes all links, after everything under way has ended. It returns the error
+// Stop closes all clients, after everything under way has ended. It returns the error
 // of ctx if that is done first.
 func (d *delivery) Stop(ctx context.Context) error {
 	d.work.Wait() // ends when stop does
-	d.mu.Lock()
-	d.stopped = true
-	d.mu.Unlock()
-	if l, _ := d.endpoint.current(); l != nil {
-		d.closing.Go(func() { l.close(ctx) })
-	}
-	return Await(ctx, &d.closing)
+	return d.endpoint.link.Close(ctx)
 }
 
 // UploadTraces delivers a batch and books its spans. When it returns the batch has
-// been delivered or refused, is in the spool, or, if memory was filling up, is
-// still being sent. The error is errStopped, or nil.
+// been delivered or rejected, is in the spool, has been given up at shutdown, or, if
+// memory was filling up, is still being sent. The error is nil.
 func (d *delivery) UploadTraces(_ context.Context, batch []*tracepb.ResourceSpans) error {
 	spans := countSpans(batch)
 	if kept := d.takeSlot(batch, spans); kept {
 		return nil
 	}
-	ended := make(chan error, 1)
+	ended := make(chan struct{})
 	d.work.Go(func() {
-		err := d.upload(batch, spans)
+		defer close(ended)
+		d.left.Add(d.upload(batch, spans))
 		<-d.slot
-		ended <- err
 	})
-	return d.await(ended, spans)
+	d.await(ended)
+	return nil
 }
 
 // takeSlot waits until no other new batch is being sent. While memory is filling up
@@ -156,49 +128,50 @@ func (d *delivery) takeSlot(batch []*tracepb.ResourceSpans, spans int64) (kept b
 
 // await waits for an upload. If memory is filling up and the spool can take what
 // comes, it does not wait any longer, and the upload goes on in the background.
-func (d *delivery) await(ended <-chan error, spans int64) error {
+func (d *delivery) await(ended <-chan struct{}) {
 	ticker := time.NewTicker(crowdCheck)
 	defer ticker.Stop()
 	for {
 		select {
-		case err := <-ended:
-			return err
+		case <-ended:
+			return
 		case <-ticker.C:
 		}
 		if s := d.spool.Load(); s != nil && s.Status().Problem == nil && d.crowded() {
-			d.work.Go(func() {
-				if err := <-ended; err != nil {
-					d.left.Add(spans)
-				}
-			})
-			return nil
+			return
 		}
 	}
 }
 
-// upload tries a new batch until it has been delivered or is in the spool.
-func (d *delivery) upload(batch []*tracepb.ResourceSpans, spans int64) error {
+// upload tries a new batch until it has been delivered or is in the spool. If it is too
+// large for the endpoint, its halves are uploaded. It returns how many spans have been
+// given up because there is no time left.
+func (d *delivery) upload(batch []*tracepb.ResourceSpans, spans int64) (left int64) {
 	wait := newBackOff()
 	for tries := 0; ; tries++ {
-		l, changed := d.endpoint.current()
-		if l == nil {
+		c, changed := d.endpoint.link.Current()
+		if c == nil {
 			d.ledger.Book(stats.Counts{Pending: -spans, Filtered: spans}, time.Now())
-			return nil
+			return 0
 		}
 		if d.endpoint.away() || d.stop.Err() != nil {
 			if d.keep(batch, spans) {
-				return nil
+				return 0
 			}
 			if tries > 0 {
 				if !d.pause(d.stop, d.retryIn(wait), changed) {
-					return errStopped
+					return spans
 				}
 				d.endpoint.noteRetry()
 			}
 		}
-		result, err := d.try(d.stop, l, batch)
-		if d.settle(d.stop, l, stats.Counts{Pending: -spans}, spans, result, err).final() {
-			return nil
+		failure := d.try(d.stop, c, batch)
+		switch v := d.book(d.stop, c, stats.Counts{Pending: -spans}, batch, spans, failure); {
+		case v.final():
+			return 0
+		case v == tooLarge:
+			first, second := halve(batch, spans)
+			return d.upload(first, spans/2) + d.upload(second, spans-spans/2)
 		}
 	}
 }
@@ -210,7 +183,7 @@ func (d *delivery) keep(batch []*tracepb.ResourceSpans, spans int64) (kept bool)
 		return false
 	}
 	defer defect.Catch(func(found error) {
-		d.confess(found)
+		d.report(found)
 		kept = false
 	})
 	body, err := proto.Marshal(&coltracepb.ExportTraceServiceRequest{ResourceSpans: batch})
@@ -233,21 +206,22 @@ func (d *delivery) retryIn(wait *backoff.ExponentialBackOff) time.Duration {
 	return max(min(wait.NextBackOff(), maxRetry), d.endpoint.askedToWait())
 }
 
-// try sends a batch once. A panic on the way, in our code or in the SDK's, counts as
-// a refusal for good, because the next attempt would end the same way.
-func (d *delivery) try(ctx context.Context, l *link, batch []*tracepb.ResourceSpans) (result *attempt, err error) {
-	ctx, result = withAttempt(ctx)
-	defer func() { result.message = text.Brief(result.message) }()
-	defer defect.Catch(func(found error) {
-		result.retryable, err = false, found
-		result.message = found.Error()
-	})
+// try sends a batch once, and returns why it was not taken, or not all of it; nil: it
+// was. A panic on the way, in our code or in the SDK's, rejects it, because the next
+// attempt would end the same way.
+func (d *delivery) try(ctx context.Context, c *client, batch []*tracepb.ResourceSpans) (failure *otlp.Failure) {
+	defer defect.Catch(func(found error) { failure = failureOf(found) })
 	start := time.Now()
-	err = l.client.UploadTraces(ctx, batch)
-	if result.acknowledged {
+	failure = otlp.FailureOf(c.UploadTraces(ctx, batch))
+	if failure == nil || failure.Kind == otlp.Partial {
 		d.endpoint.noteTime(time.Since(start))
 	}
-	return result, err
+	return failure
+}
+
+// failureOf is a defect of ours in the form of a failure.
+func failureOf(found error) *otlp.Failure {
+	return &otlp.Failure{Kind: otlp.Rejected, Reason: text.Brief(found.Error()), Complete: true}
 }
 
 // pause waits, but not longer than until there is another endpoint or the same one
@@ -264,20 +238,18 @@ func (d *delivery) pause(ctx context.Context, wait time.Duration, changed <-chan
 	return true
 }
 
-// settle records what an attempt over l says about the endpoint, and books the
-// batch if the verdict is final. ctx is the one that could end the attempt, and
-// from the ledger entry that takes the spans from where they were.
-func (d *delivery) settle(ctx context.Context, l *link, from stats.Counts, spans int64, result *attempt, err error) verdict {
-	if result.message == "" && err != nil && !result.acknowledged {
-		result.message = text.Brief(err.Error())
+// book records what an attempt over c says about the endpoint, and books the batch if
+// the verdict is final. ctx is the one that could end the attempt, and from the ledger
+// entry that takes the spans from where they were.
+func (d *delivery) book(ctx context.Context, c *client, from stats.Counts, batch []*tracepb.ResourceSpans, spans int64, failure *otlp.Failure) verdict {
+	var size int
+	if failure != nil && failure.Kind == otlp.TooLarge {
+		size = requestBytes(batch)
 	}
-	v, lines := d.endpoint.note(ctx, l, spans, result)
-	switch v {
-	case taken:
-		rejected := result.rejectedOf(spans)
+	v, lines := d.endpoint.note(ctx, c, spans, size, failure)
+	if v.final() {
+		rejected := failure.RejectedOf(spans)
 		d.ledger.Book(from.Add(stats.Counts{Exported: spans - rejected, RejectedByBackend: rejected}), time.Now())
-	case unwanted:
-		d.ledger.Book(from.Add(stats.Counts{RejectedByBackend: spans}), time.Now())
 	}
 	for _, line := range lines {
 		d.log.Warn(line)
@@ -285,15 +257,49 @@ func (d *delivery) settle(ctx context.Context, l *link, from stats.Counts, spans
 	return v
 }
 
-// confess reports a panic that costs no span.
-func (d *delivery) confess(found error) { d.lose(0, found) }
+// report reports a panic that costs no span.
+func (d *delivery) report(found error) { d.reject(0, found) }
 
-// lose books spans that cannot be delivered because of a panic, and reports it.
-func (d *delivery) lose(spans int64, found error) {
+// reject books spans that cannot be delivered because of a panic, and reports it.
+func (d *delivery) reject(spans int64, found error) {
 	lines := d.endpoint.noteDefect(spans, found)
 	d.ledger.Book(stats.Counts{Pending: -spans, RejectedByBackend: spans}, time.Now())
 	for _, line := range lines {
 		d.log.Error(line)
+	}
+}
+
+// requestBytes is the size of a batch as a request.
+func requestBytes(batch []*tracepb.ResourceSpans) int {
+	return proto.Size(&coltracepb.ExportTraceServiceRequest{ResourceSpans: batch})
+}
+
+// halve divides a batch of that many spans into two, of spans/2 and the rest.
+func halve(batch []*tracepb.ResourceSpans, spans int64) (first, second []*tracepb.ResourceSpans) {
+	room := int(spans / 2)
+	for _, r := range batch {
+		a := &tracepb.ResourceSpans{Resource: r.GetResource(), SchemaUrl: r.GetSchemaUrl()}
+		b := &tracepb.ResourceSpans{Resource: r.GetResource(), SchemaUrl: r.GetSchemaUrl()}
+		for _, s := range r.GetScopeSpans() {
+			n := min(room, len(s.GetSpans()))
+			room -= n
+			addSpans(a, s, s.GetSpans()[:n])
+			addSpans(b, s, s.GetSpans()[n:])
+		}
+		if len(a.GetScopeSpans()) > 0 {
+			first = append(first, a)
+		}
+		if len(b.GetScopeSpans()) > 0 {
+			second = append(second, b)
+		}
+	}
+	return first, second
+}
+
+// addSpans adds some of the spans of a scope to r, if there are any.
+func addSpans(r *tracepb.ResourceSpans, scope *tracepb.ScopeSpans, spans []*tracepb.Span) {
+	if len(spans) > 0 {
+		r.ScopeSpans = append(r.ScopeSpans, &tracepb.ScopeSpans{Scope: scope.GetScope(), SchemaUrl: scope.GetSchemaUrl(), Spans: spans})
 	}
 }
 

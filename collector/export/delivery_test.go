@@ -4,23 +4,19 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"path/filepath"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
-	"go.opentelemetry.io/otel/exporters/otlp/otlptrace"
-
+	"clntrace/collector/otlp"
 	"clntrace/collector/stats"
 )
 
 // after5s answers as then does, after 5 s that no context cuts short.
-func after5s(then func(context.Context, []string) attempt) func(context.Context, []string) attempt {
-	return func(ctx context.Context, names []string) attempt {
+func after5s(then func(context.Context, []string) error) func(context.Context, []string) error {
+	return func(ctx context.Context, names []string) error {
 		time.Sleep(5 * time.Second)
 		return then(ctx, names)
 	}
@@ -28,17 +24,17 @@ func after5s(then func(context.Context, []string) attempt) func(context.Context,
 
 // What the last endpoint answers after setconfig says nothing about the new.
 func TestLateAnswerIsNotBlamedOnTheNewEndpoint(t *testing.T) {
-	rejectSome := func(context.Context, []string) attempt {
-		return attempt{acknowledged: true, rejected: 1, message: "too old"}
+	rejectSome := func(context.Context, []string) error {
+		return &otlp.Failure{Kind: otlp.Partial, Rejected: 1, Reason: "too old"}
 	}
 	for _, tc := range []struct {
 		what   string
-		answer func(context.Context, []string) attempt
+		answer func(context.Context, []string) error
 		want   stats.Counts
 		state  string
 	}{
 		{"unavailable", unavailable, stats.Counts{Exported: 4}, StateConnected},
-		{"refused", refuse, stats.Counts{Exported: 4}, StateConnected},
+		{"refused", reject, stats.Counts{Exported: 4}, StateConnected},
 		{"acknowledged", acknowledge, stats.Counts{Exported: 4}, StateWaiting},
 		{"partial success", rejectSome, stats.Counts{Exported: 3, RejectedByBackend: 1}, StateWaiting},
 	} {
@@ -83,9 +79,9 @@ func TestLateAnswerIsNotBlamedOnTheNewEndpoint(t *testing.T) {
 func TestReasonsOfRefusalsDoNotFillTheLog(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := 0
-		f := &fakeClient{answer: func(context.Context, []string) attempt {
+		f := &fakeClient{answer: func(context.Context, []string) error {
 			n++
-			return attempt{message: fmt.Sprintf("InvalidArgument: %d", n)}
+			return &otlp.Failure{Kind: otlp.Rejected, Reason: fmt.Sprintf("InvalidArgument: %d", n)}
 		}}
 		cfg := spooling(t, "")
 		cfg.SpoolSize = 0
@@ -106,13 +102,13 @@ func TestRejectionWithoutAWordIsTold(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		cfg := spooling(t, "")
 		cfg.SpoolSize = 0
-		p := startSpooling(t, cfg, &fakeClient{answer: func(context.Context, []string) attempt {
-			return attempt{acknowledged: true, rejected: 1}
+		p := startSpooling(t, cfg, &fakeClient{answer: func(context.Context, []string) error {
+			return &otlp.Failure{Kind: otlp.Partial, Rejected: 1}
 		}})
 		p.number(0, 4)
 		time.Sleep(time.Second)
 		p.now("after", stats.Counts{Exported: 3, RejectedByBackend: 1})
-		if report, _ := p.Status(); report.Refusal != noReason || report.LastError != noReason {
+		if report, _ := p.Status(); report.Rejection != noReason || report.LastError != noReason {
 			t.Errorf("got %+v", report)
 		}
 		if want := "took a batch of 4 spans but rejected 1 of them: it does not say why, perhaps its log does (logged once"; !strings.Contains(p.log.String(), want) {
@@ -126,8 +122,8 @@ func TestRemarkIsNoRejection(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		cfg := spooling(t, "")
 		cfg.SpoolSize = 0
-		p := startSpooling(t, cfg, &fakeClient{answer: func(context.Context, []string) attempt {
-			return attempt{acknowledged: true, message: "please upgrade"}
+		p := startSpooling(t, cfg, &fakeClient{answer: func(context.Context, []string) error {
+			return &otlp.Failure{Kind: otlp.Partial, Reason: "please upgrade"}
 		}})
 		p.number(0, 4)
 		time.Sleep(time.Second)
@@ -145,20 +141,20 @@ func TestReasonOfLostSpansStays(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		cfg := spooling(t, "")
 		cfg.SpoolSize = 0
-		f := &fakeClient{answer: refuse}
+		f := &fakeClient{answer: reject}
 		p := startSpooling(t, cfg, f)
 		p.number(0, 1)
 		time.Sleep(time.Second)
 		for what, then := range map[string]func(){
 			"a remark": func() {
-				f.set(func(context.Context, []string) attempt { return attempt{acknowledged: true, message: "a remark"} })
+				f.set(func(context.Context, []string) error { return &otlp.Failure{Kind: otlp.Partial, Reason: "a remark"} })
 				p.number(1, 1)
 				time.Sleep(time.Second)
 			},
-			"a defect": func() { p.delivery.confess(errors.New("a defect")) },
+			"a defect": func() { p.delivery.report(errors.New("a defect")) },
 		} {
 			then()
-			if report, _ := p.Status(); report.LastError != what || report.Refusal != "InvalidArgument: because" {
+			if report, _ := p.Status(); report.LastError != what || !strings.HasPrefix(report.Rejection, "InvalidArgument: because") {
 				t.Errorf("after %s: %+v", what, report)
 			}
 		}
@@ -169,26 +165,26 @@ func TestReasonOfLostSpansStays(t *testing.T) {
 // An attempt may end, and the endpoint be replaced before what it came to is
 // booked.
 func TestAttemptIsVoidOnceTheEndpointIsReplaced(t *testing.T) {
-	for _, result := range []attempt{
-		{retryable: true, message: "Unavailable: the old one"},
-		{message: "InvalidArgument: the old one"},
+	for _, result := range []*otlp.Failure{
+		{Kind: otlp.Unavailable, Reason: "Unavailable: the old one"},
+		{Kind: otlp.Rejected, Reason: "InvalidArgument: the old one"},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			cfg := spooling(t, "")
 			cfg.SpoolSize = 0
 			p := startSpooling(t, cfg, &fakeClient{answer: acknowledge})
-			old, _ := p.delivery.endpoint.current()
+			old, _ := p.delivery.endpoint.link.Current()
 			if err := p.Connect(cfg); err != nil {
 				t.Fatal(err)
 			}
-			v := p.delivery.settle(t.Context(), old, stats.Counts{Pending: -1}, 1, &result, nil)
-			if v != void {
-				t.Errorf("%q: verdict %d, want %d", result.message, v, void)
+			v := p.delivery.book(t.Context(), old, stats.Counts{Pending: -1}, nil, 1, result)
+			if v != pointless {
+				t.Errorf("%q: verdict %d, want %d", result.Reason, v, pointless)
 			}
 			p.now("after", stats.Counts{})
 			report, since := p.Status()
 			if report.State != StateWaiting || report.LastError != "" || !since.IsZero() || p.log.String() != "" {
-				t.Errorf("%q: the new endpoint is %+v, since %v; log:\n%s", result.message, report, since, p.log.String())
+				t.Errorf("%q: the new endpoint is %+v, since %v; log:\n%s", result.Reason, report, since, p.log.String())
 			}
 			p.shutdown(time.Second)
 		})
@@ -202,10 +198,10 @@ func TestErrorsAreToldUnderTheirOwnEndpointsName(t *testing.T) {
 	ports := []string{"11111", "22222"}
 	p := &testPipeline{t: t}
 	p.init()
-	p.delivery.connect = func(cfg Config) (*link, error) {
+	p.delivery.connect = func(cfg otlp.Config) (*client, error) {
 		message := "it is " + cfg.Endpoint.String()
-		return &link{client: &fakeClient{answer: func(context.Context, []string) attempt {
-			return attempt{retryable: true, message: message}
+		return &client{Client: &fakeClient{answer: func(context.Context, []string) error {
+			return &otlp.Failure{Kind: otlp.Unavailable, Reason: message}
 		}}}, nil
 	}
 	p.start(cfg)
@@ -231,94 +227,9 @@ func TestErrorsAreToldUnderTheirOwnEndpointsName(t *testing.T) {
 	p.shutdown(time.Second)
 }
 
-// slowToStop takes that long to stop.
-type slowToStop struct {
-	fakeClient
-	takes   time.Duration
-	stopped atomic.Bool
-}
-
-func (s *slowToStop) Stop(context.Context) error {
-	time.Sleep(s.takes)
-	s.stopped.Store(true)
-	return nil
-}
-
-// At shutdown a link that was replaced is closed, too, in the time that there is.
-func TestStopWaitsForReplacedLinks(t *testing.T) {
-	const patience = 10 * time.Second
-	for _, tc := range []struct {
-		takes, waited time.Duration
-		err           error
-	}{
-		{takes: time.Second, waited: time.Second},
-		{takes: time.Minute, waited: patience, err: context.DeadlineExceeded},
-	} {
-		t.Run(tc.takes.String(), func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				old := &slowToStop{takes: tc.takes}
-				d := newDelivery(t.Context(), new(stats.Ledger), slog.New(slog.DiscardHandler), nil)
-				for _, c := range []otlptrace.Client{old, new(fakeClient)} {
-					d.connect = func(Config) (*link, error) { return &link{client: c}, nil }
-					if err := d.use(spooling(t, "")); err != nil {
-						t.Fatal(err)
-					}
-				}
-				ctx, cancel := context.WithTimeout(t.Context(), patience)
-				defer cancel()
-				begin := time.Now()
-				if err := d.Stop(ctx); !errors.Is(err, tc.err) {
-					t.Errorf("got %v, want %v", err, tc.err)
-				}
-				if waited := time.Since(begin); waited != tc.waited {
-					t.Errorf("waited for %v, want %v", waited, tc.waited)
-				}
-				if stopped := old.stopped.Load(); stopped != (tc.err == nil) {
-					t.Errorf("stopped: %v", stopped)
-				}
-				d.closing.Wait()
-			})
-		})
-	}
-}
-
-// A setconfig may come while the node shuts down.
-func TestNoLinkStaysOpenIfUseAndStopComeTogether(t *testing.T) {
-	cfg := spooling(t, "")
-	for range 1000 {
-		var open atomic.Int64
-		d := newDelivery(t.Context(), new(stats.Ledger), slog.New(slog.DiscardHandler), nil)
-		d.connect = func(Config) (*link, error) {
-			open.Add(1)
-			return &link{client: &countedClient{open: &open}}, nil
-		}
-		_ = d.use(cfg)
-		var used sync.WaitGroup
-		used.Go(func() { _ = d.use(cfg) })
-		if err := d.Stop(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-		used.Wait()
-		if n := open.Load(); n != 0 {
-			t.Fatalf("%d links are open", n)
-		}
-	}
-}
-
-// countedClient is one of those that are open until it is stopped.
-type countedClient struct {
-	fakeClient
-	open *atomic.Int64
-}
-
-func (c *countedClient) Stop(context.Context) error {
-	c.open.Add(-1)
-	return nil
-}
-
 // A defect in the way of a batch costs that batch at most, never the process.
 func TestDefectsAreCountedAndTold(t *testing.T) {
-	panics := func(context.Context, []string) attempt { panic("boom") }
+	panics := func(context.Context, []string) error { panic("boom") }
 	for _, spooled := range []bool{false, true} {
 		t.Run(fmt.Sprintf("spooled: %v", spooled), func(t *testing.T) {
 			dir := filepath.Join(t.TempDir(), "spool")
@@ -365,6 +276,36 @@ func TestSpanThatMeetsADefectIsExported(t *testing.T) {
 		p.now("after", stats.Counts{Exported: 2})
 		if !strings.Contains(p.log.String(), "a defect of clntrace") {
 			t.Errorf("nobody is told: %s", p.log.String())
+		}
+		p.shutdown(time.Second)
+	})
+}
+
+// An error has its time, and is not shown for ever.
+func TestErrorsHaveATime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cfg := spooling(t, "")
+		cfg.SpoolSize = 0
+		f := &fakeClient{answer: reject}
+		p := startSpooling(t, cfg, f)
+		p.number(0, 1)
+		time.Sleep(time.Second)
+		f.set(acknowledge)
+		p.number(1, 1)
+		time.Sleep(59 * time.Minute)
+		report, _ := p.Status()
+		if at := report.LastErrorAt; report.LastError == "" || at == nil || time.Since(*at).Round(time.Minute) != 59*time.Minute || report.Rejection == "" {
+			t.Errorf("after 59 minutes: %+v", report)
+		}
+		time.Sleep(2 * time.Minute)
+		if report, _ := p.Status(); report.LastError != "" || report.LastErrorAt != nil || report.Rejection != "" || !report.RejectedAt.IsZero() {
+			t.Errorf("after an hour: %+v", report)
+		}
+		f.set(unavailable)
+		p.number(2, 1)
+		time.Sleep(2 * time.Hour)
+		if report, _ := p.Status(); report.LastError == "" || time.Since(*report.LastErrorAt) > time.Minute {
+			t.Errorf("in an outage: %+v", report)
 		}
 		p.shutdown(time.Second)
 	})

@@ -19,6 +19,7 @@
 // a small spool.
 //
 // Read pipeline.go first, then span.go and attributes.go (what becomes of a span),
-// delivery.go, attempt.go and drain.go (how it arrives), health.go (how the endpoint
-// is doing, and what of that is logged), and endpoint.go and connect.go (where).
+// delivery.go and drain.go (how it arrives), and health.go (how the endpoint is doing,
+// and what of that is logged). Where the endpoint is, how to connect to it and what its
+// answers mean is in package otlp.
 package export

@@ -3,15 +3,19 @@ package export
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
 	coltracepb "go.opentelemetry.io/proto/otlp/collector/trace/v1"
+	tracepb "go.opentelemetry.io/proto/otlp/trace/v1"
 	"google.golang.org/protobuf/proto"
 
 	"clntrace/collector/defect"
+	"clntrace/collector/otlp"
 	"clntrace/collector/spool"
 	"clntrace/collector/stats"
+	"clntrace/collector/voice"
 )
 
 const (
@@ -30,22 +34,22 @@ const (
 	maxInARow = 10
 )
 
-// drainage holds the contexts that end the draining of the spool.
-type drainage struct {
+// draining holds the contexts that end the draining of the spool.
+type draining struct {
 	ending context.Context // done: take no further batch
 	end    context.CancelFunc
 	trying context.Context // done: give up the attempt under way
 	giveUp context.CancelFunc
 }
 
-func newDrainage(stop context.Context) (b drainage) {
+func newDraining(stop context.Context) (b draining) {
 	b.ending, b.end = context.WithCancel(stop)
 	b.trying, b.giveUp = context.WithCancel(stop)
 	return b
 }
 
 // openSpool begins to use the spool of cfg and to drain what is in it.
-func (d *delivery) openSpool(cfg Config) {
+func (d *delivery) openSpool(cfg Config, v voice.Voice) {
 	if cfg.SpoolSize <= 0 {
 		return
 	}
@@ -57,6 +61,7 @@ func (d *delivery) openSpool(cfg Config) {
 	s := spool.New(spool.Config{
 		Dir: dir, Limit: int64(cfg.SpoolSize) * mib,
 		FileSpans: int64(cfg.BatchSize), FileBytes: maxRequestBytes,
+		Voice: v,
 	}, d.log, d.spoolChanged)
 	d.spool.Store(s)
 	d.work.Go(func() { d.drain(s) })
@@ -96,7 +101,7 @@ func (d *delivery) drain(s *spool.Spool) {
 	wait := newBackOff()
 	for d.backlog.ending.Err() == nil {
 		if found := d.drainSome(s, wait); found != nil {
-			d.confess(found)
+			d.report(found)
 			d.pause(d.backlog.ending, spoolCheck, nil)
 		}
 	}
@@ -106,10 +111,12 @@ func (d *delivery) drain(s *spool.Spool) {
 // that it panicked.
 func (d *delivery) drainSome(s *spool.Spool, wait *backoff.ExponentialBackOff) (found error) {
 	defer defect.Catch(func(panicked error) { found = panicked })
-	_ = s.Open() // its Status says what is wrong
+	c, changed := d.endpoint.link.Current()
+	if c != nil || s.Exists() { // while nothing is exported, nothing has to be kept
+		_ = s.Open() // its Status says what is wrong
+	}
 	for d.backlog.ending.Err() == nil && s.LookInto() {
 	}
-	l, changed := d.endpoint.current()
 	away := d.endpoint.away()
 	if !away {
 		wait.Reset()
@@ -117,14 +124,14 @@ func (d *delivery) drainSome(s *spool.Spool, wait *backoff.ExponentialBackOff) (
 		return nil
 	}
 	var b *spool.Batch
-	if now, _ := d.endpoint.current(); l != nil && now == l {
+	if now, _ := d.endpoint.link.Current(); c != nil && now == c {
 		b = take(s, away)
 	}
 	if b == nil {
 		d.idle(s, changed)
 		return nil
 	}
-	d.pause(d.backlog.ending, d.deliver(s, l, b), nil)
+	d.pause(d.backlog.ending, d.deliver(s, c, b), nil)
 	return nil
 }
 
@@ -153,31 +160,69 @@ func (d *delivery) idle(s *spool.Spool, changed <-chan struct{}) {
 
 // deliver sends a batch of the spool, and returns how long to wait before the next
 // one.
-func (d *delivery) deliver(s *spool.Spool, l *link, b *spool.Batch) time.Duration {
+func (d *delivery) deliver(s *spool.Spool, c *client, b *spool.Batch) time.Duration {
 	var request coltracepb.ExportTraceServiceRequest
 	if err := proto.Unmarshal(b.Body, &request); err != nil {
 		s.Spoil(b, fmt.Errorf("reading its spans: %w", err))
 		return 0
 	}
-	away, start := d.endpoint.away(), time.Now()
+	away, start, size := d.endpoint.away(), time.Now(), len(b.Body)
 	if away {
 		d.endpoint.noteRetry()
 	}
-	result, err := d.try(d.backlog.trying, l, request.GetResourceSpans())
-	switch d.settle(d.backlog.trying, l, stats.Counts{Spooled: -b.Spans}, b.Spans, result, err) {
-	case taken, unwanted:
+	left, failure := d.sendParts(c, request.GetResourceSpans())
+	if len(left) == 0 {
 		s.Done(b)
-	case void:
-		s.Release(b, false)
-		return 0
-	case waiting:
-		if !away && b.Attempts >= maxInARow {
-			s.Postpone(b) // the endpoint takes others, but not this one
-		} else {
-			s.Release(b, result.reached)
-		}
-		return 0
+		atRate := time.Duration(size) * time.Second / drainRate
+		return max(time.Since(start), atRate, drainGap)
 	}
-	atRate := time.Duration(len(b.Body)) * time.Second / drainRate
-	return max(time.Since(start), atRate, drainGap)
+	if countSpans(left) < b.Spans {
+		shrink(s, b, left)
+	}
+	if failure != nil && !away && b.Attempts >= maxInARow {
+		s.Postpone(b) // the endpoint takes others, but not this one
+	} else {
+		s.Release(b, failure != nil && failure.Reached)
+	}
+	return 0
+}
+
+// sendParts sends a batch of the spool over c, in parts if it is too large for the
+// endpoint. It returns what is left of it, and why it has to wait; nil: only for
+// another endpoint, or for the next run.
+func (d *delivery) sendParts(c *client, batch []*tracepb.ResourceSpans) (left []*tracepb.ResourceSpans, failure *otlp.Failure) {
+	parts := [][]*tracepb.ResourceSpans{batch}
+	for len(parts) > 0 && (len(parts) == 1 || d.backlog.ending.Err() == nil) {
+		part := parts[0]
+		spans := countSpans(part)
+		if spans > 1 && requestBytes(part) > d.endpoint.requestLimit() {
+			parts = split(parts)
+			continue
+		}
+		failure = d.try(d.backlog.trying, c, part)
+		switch d.book(d.backlog.trying, c, stats.Counts{Spooled: -spans}, part, spans, failure) {
+		case taken, rejected:
+			parts = parts[1:]
+		case tooLarge:
+			parts = split(parts)
+		case waiting:
+			return slices.Concat(parts...), failure
+		case pointless:
+			return slices.Concat(parts...), nil
+		}
+	}
+	return slices.Concat(parts...), nil
+}
+
+// split replaces the first of the parts by its halves.
+func split(parts [][]*tracepb.ResourceSpans) [][]*tracepb.ResourceSpans {
+	first, second := halve(parts[0], countSpans(parts[0]))
+	return append([][]*tracepb.ResourceSpans{first, second}, parts[1:]...)
+}
+
+// shrink leaves of a batch what has not been delivered of it.
+func shrink(s *spool.Spool, b *spool.Batch, left []*tracepb.ResourceSpans) {
+	if body, err := proto.Marshal(&coltracepb.ExportTraceServiceRequest{ResourceSpans: left}); err == nil { // it came from there
+		s.Shrink(b, countSpans(left), body)
+	}
 }

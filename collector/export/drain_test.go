@@ -2,7 +2,9 @@ package export
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -15,6 +17,8 @@ import (
 	"go.opentelemetry.io/otel/exporters/otlp/otlptrace"
 	tracepb "go.opentelemetry.io/proto/otlp/trace/v1"
 
+	"clntrace/collector/correlate"
+	"clntrace/collector/otlp"
 	"clntrace/collector/policy"
 	"clntrace/collector/stats"
 )
@@ -25,37 +29,40 @@ type fakeClient struct {
 	otlptrace.Client
 
 	mu       sync.Mutex
-	answer   func(ctx context.Context, names []string) attempt
+	answer   func(ctx context.Context, names []string) error
 	got      []string // names, in the order of arrival
 	arrivals []time.Time
 	requests []time.Time
 	largest  int // spans of a request
+	size     int // bytes of the last request
 }
 
-func acknowledge(context.Context, []string) attempt { return attempt{acknowledged: true} }
+func acknowledge(context.Context, []string) error { return nil }
 
-func unavailable(context.Context, []string) attempt {
-	return attempt{retryable: true, message: "Unavailable: because"}
+func unavailable(context.Context, []string) error {
+	return &otlp.Failure{Kind: otlp.Unavailable, Reason: "Unavailable: because"}
 }
 
-func refuse(context.Context, []string) attempt { return attempt{message: "InvalidArgument: because"} }
+func reject(context.Context, []string) error {
+	return &otlp.Failure{Kind: otlp.Rejected, Reason: "InvalidArgument: because"}
+}
 
 // hang is an endpoint that never answers, and a client that gives up in time.
-func hang(ctx context.Context, _ []string) attempt {
+func hang(ctx context.Context, _ []string) error {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	<-ctx.Done()
-	return attempt{retryable: true, message: ctx.Err().Error()}
+	return &otlp.Failure{Kind: otlp.Unavailable, Reason: ctx.Err().Error()}
 }
 
 // slow takes that long for each request.
-func slow(d time.Duration) func(context.Context, []string) attempt {
-	return func(ctx context.Context, _ []string) attempt {
+func slow(d time.Duration) func(context.Context, []string) error {
+	return func(ctx context.Context, _ []string) error {
 		select {
 		case <-time.After(d):
-			return attempt{acknowledged: true}
+			return nil
 		case <-ctx.Done():
-			return attempt{retryable: true, message: ctx.Err().Error()}
+			return &otlp.Failure{Kind: otlp.Unavailable, Reason: ctx.Err().Error()}
 		}
 	}
 }
@@ -74,11 +81,11 @@ func (f *fakeClient) UploadTraces(ctx context.Context, batch []*tracepb.Resource
 	answer := f.answer
 	f.requests = append(f.requests, time.Now())
 	f.largest = max(f.largest, len(names))
+	f.size = requestBytes(batch)
 	f.mu.Unlock()
-	a := answer(ctx, names)
-	*attemptOf(ctx) = a
-	if !a.acknowledged {
-		return fmt.Errorf("%s", a.message)
+	err := answer(ctx, names)
+	if f := otlp.FailureOf(err); f != nil && f.Kind != otlp.Partial {
+		return err
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -86,12 +93,12 @@ func (f *fakeClient) UploadTraces(ctx context.Context, batch []*tracepb.Resource
 	for range names {
 		f.arrivals = append(f.arrivals, time.Now())
 	}
-	return nil
+	return err
 }
 
 func (f *fakeClient) Stop(context.Context) error { return nil }
 
-func (f *fakeClient) set(answer func(context.Context, []string) attempt) {
+func (f *fakeClient) set(answer func(context.Context, []string) error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.answer = answer
@@ -130,11 +137,11 @@ func (f *fakeClient) arrival(at int) time.Time {
 
 // connectTo has the next connection go to f.
 func (p *testPipeline) connectTo(f *fakeClient) {
-	p.delivery.connect = func(cfg Config) (*link, error) {
+	p.delivery.connect = func(cfg otlp.Config) (*client, error) {
 		if cfg.Endpoint.Off() {
 			return nil, nil
 		}
-		return &link{client: f}, nil
+		return &client{Client: f}, nil
 	}
 }
 
@@ -145,9 +152,12 @@ func (p *testPipeline) number(first, n int) {
 	}
 }
 
-func numbers(first, n int) (names []string) {
-	for i := first; i < first+n; i++ {
-		names = append(names, fmt.Sprintf("%05d", i))
+// numbers are the names of n spans from first on, and so on for further pairs.
+func numbers(ranges ...int) (names []string) {
+	for at := 0; at+1 < len(ranges); at += 2 {
+		for i := range ranges[at+1] {
+			names = append(names, fmt.Sprintf("%05d", ranges[at]+i))
+		}
 	}
 	return names
 }
@@ -248,7 +258,7 @@ func TestFlappingEndpoint(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		begin := time.Now()
 		f := &fakeClient{}
-		f.set(func(ctx context.Context, names []string) attempt {
+		f.set(func(ctx context.Context, names []string) error {
 			if int(time.Since(begin).Seconds())%2 == 1 {
 				return acknowledge(ctx, names)
 			}
@@ -277,15 +287,15 @@ func TestFlappingEndpoint(t *testing.T) {
 func TestAnswersToTheBacklog(t *testing.T) {
 	for _, tc := range []struct {
 		what   string
-		answer func(context.Context, []string) attempt
+		answer func(context.Context, []string) error
 		want   stats.Counts
 	}{
-		{"refused for good", refuse, stats.Counts{RejectedByBackend: 8}},
-		{"partial success", func(context.Context, []string) attempt {
-			return attempt{acknowledged: true, rejected: 1, message: "too old"}
+		{"refused for good", reject, stats.Counts{RejectedByBackend: 8}},
+		{"partial success", func(context.Context, []string) error {
+			return &otlp.Failure{Kind: otlp.Partial, Rejected: 1, Reason: "too old"}
 		}, stats.Counts{Exported: 6, RejectedByBackend: 2}},
-		{"a rejection of more than there was", func(context.Context, []string) attempt {
-			return attempt{acknowledged: true, rejected: 100, message: "too old"}
+		{"a rejection of more than there was", func(context.Context, []string) error {
+			return &otlp.Failure{Kind: otlp.Partial, Rejected: 100, Reason: "too old"}
 		}, stats.Counts{RejectedByBackend: 8}},
 		{"slow", slow(5 * time.Second), stats.Counts{Exported: 8}},
 		{"hangs", hang, stats.Counts{Spooled: 8}},
@@ -310,8 +320,8 @@ func TestAnswersToTheBacklog(t *testing.T) {
 func TestEndpointsWishForTheNextAttempt(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "spool")
 	synctest.Test(t, func(t *testing.T) {
-		f := &fakeClient{answer: func(context.Context, []string) attempt {
-			return attempt{retryable: true, message: "busy", retryAfter: 20 * time.Second}
+		f := &fakeClient{answer: func(context.Context, []string) error {
+			return &otlp.Failure{Kind: otlp.Unavailable, Reason: "busy", RetryAfter: 20 * time.Second}
 		}}
 		p := startSpooling(t, spooling(t, dir), f)
 		p.number(0, 1)
@@ -331,9 +341,9 @@ func TestEndpointsWishForTheNextAttempt(t *testing.T) {
 func TestBatchThatNeverGetsThrough(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "spool")
 	synctest.Test(t, func(t *testing.T) {
-		f := &fakeClient{answer: func(ctx context.Context, names []string) attempt {
+		f := &fakeClient{answer: func(ctx context.Context, names []string) error {
 			if slices.Contains(names, "00000") {
-				return attempt{reached: true, retryable: true, message: "Unavailable: too much for me"}
+				return &otlp.Failure{Kind: otlp.Unavailable, Reached: true, Reason: "Unavailable: too much for me"}
 			}
 			return acknowledge(ctx, names)
 		}}
@@ -395,9 +405,9 @@ func TestShutdownWithASpool(t *testing.T) {
 	const patience = 5 * time.Second
 	for _, tc := range []struct {
 		what       string
-		before, at func(context.Context, []string) attempt // before and at the end
-		took       time.Duration                           // at most
-		exported   int64                                   // at least
+		before, at func(context.Context, []string) error // before and at the end
+		took       time.Duration                         // at most
+		exported   int64                                 // at least
 	}{
 		{"healthy", acknowledge, acknowledge, 500 * time.Millisecond, 200},
 		{"dead", acknowledge, unavailable, 500 * time.Millisecond, 100},
@@ -406,7 +416,7 @@ func TestShutdownWithASpool(t *testing.T) {
 		{"hangs", acknowledge, hang, patience, 100},
 		{"hangs for long", hang, hang, 500 * time.Millisecond, 0},
 		{"slow", acknowledge, slow(time.Second), patience, 100 + 2*4},
-		{"refuses", acknowledge, refuse, 500 * time.Millisecond, 100},
+		{"refuses", acknowledge, reject, 500 * time.Millisecond, 100},
 	} {
 		t.Run(tc.what, func(t *testing.T) {
 			dir := filepath.Join(t.TempDir(), "spool")
@@ -451,7 +461,7 @@ func TestSpoolGoesToTheNewEndpoint(t *testing.T) {
 		p.number(0, 8)
 		time.Sleep(30 * time.Second)
 		off := cfg
-		off.Endpoint = OffEndpoint
+		off.Endpoint = otlp.OffEndpoint
 		if err := p.Connect(off); err != nil {
 			t.Fatal(err)
 		}
@@ -470,6 +480,32 @@ func TestSpoolGoesToTheNewEndpoint(t *testing.T) {
 		if got := other.names(); !slices.Equal(got, numbers(0, 8)) {
 			t.Errorf("got %q", got)
 		}
+		p.shutdown(time.Second)
+	})
+}
+
+// While nothing is exported, no directory is made for what is never kept. It is made
+// as soon as there is an endpoint.
+func TestNoSpoolDirectoryWhileExportIsOff(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "spool")
+	synctest.Test(t, func(t *testing.T) {
+		f := &fakeClient{answer: unavailable}
+		cfg := spooling(t, dir)
+		off := cfg
+		off.Endpoint = otlp.OffEndpoint
+		p := startSpooling(t, off, f)
+		p.number(0, 2)
+		time.Sleep(time.Minute)
+		if _, err := os.Lstat(dir); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("while it is off: %v", err)
+		}
+		if err := p.Connect(cfg); err != nil {
+			t.Fatal(err)
+		}
+		p.policy = policyOf(cfg)
+		p.number(2, 8)
+		time.Sleep(30 * time.Second)
+		p.now("with an endpoint that is away", stats.Counts{Spooled: 8, Filtered: 2})
 		p.shutdown(time.Second)
 	})
 }
@@ -542,7 +578,7 @@ func TestFullSpoolIsCounted(t *testing.T) {
 func TestBackPressureGoesToTheSpool(t *testing.T) {
 	for _, tc := range []struct {
 		what   string
-		answer func(context.Context, []string) attempt
+		answer func(context.Context, []string) error
 	}{
 		{"slow", slow(time.Second)},
 		{"hangs", hang},
@@ -598,4 +634,143 @@ func TestSpoolHoldsNoHeaders(t *testing.T) {
 			t.Errorf("%s: %q", name, b)
 		}
 	}
+}
+
+// What is wrong with the sender or the place is an outage: somebody will correct it, and
+// until then one batch is tried and the rest waits. Not a span is lost.
+func TestEndpointThatRefusesTheSender(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "spool")
+	synctest.Test(t, func(t *testing.T) {
+		f := &fakeClient{answer: unavailable}
+		p := startSpooling(t, spooling(t, dir), f)
+		p.number(0, 40)
+		time.Sleep(2 * time.Minute)
+		p.now("away", stats.Counts{Spooled: 40})
+		f.set(func(context.Context, []string) error {
+			return &otlp.Failure{Kind: otlp.Refusing, Reason: "HTTP 404 Not Found", Reached: true}
+		})
+		asked := len(f.requests)
+		p.number(40, 40)
+		time.Sleep(5 * time.Minute)
+		p.now("refused", stats.Counts{Spooled: 80})
+		report, since := p.Status()
+		if report.State != StateRefusing || since.IsZero() || report.LastError != "HTTP 404 Not Found" {
+			t.Errorf("got %+v, since %v", report, since)
+		}
+		if n := len(f.requests) - asked; n < 40 || n > 90 {
+			t.Errorf("%d requests in five minutes", n)
+		}
+		if n := strings.Count(p.log.String(), "HTTP 404"); n != 1 {
+			t.Errorf("logged %d times:\n%s", n, p.log.String())
+		}
+		f.set(acknowledge)
+		time.Sleep(time.Minute)
+		p.now("corrected", stats.Counts{Exported: 80})
+		p.shutdown(time.Second)
+	})
+}
+
+// takesUpTo is an endpoint that takes requests of that many bytes.
+func (f *fakeClient) takesUpTo(limit int) func(context.Context, []string) error {
+	return func(_ context.Context, names []string) error {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		if f.size > limit {
+			return &otlp.Failure{Kind: otlp.TooLarge, Reason: "HTTP 413 Request Entity Too Large", Reached: true}
+		}
+		return nil
+	}
+}
+
+// A request that is too large for the endpoint is halved until it fits, and what comes
+// later stays below what was refused. Only a span that is too large by itself is lost.
+func TestTooLargeIsHalved(t *testing.T) {
+	large := func(i int) *correlate.Span {
+		return newSpan(uint64(i+1), fmt.Sprintf("%05d", i), "id", strings.Repeat("x", 1000))
+	}
+	for _, spooled := range []bool{false, true} {
+		t.Run(fmt.Sprintf("spooled: %v", spooled), func(t *testing.T) {
+			dir := filepath.Join(t.TempDir(), "spool")
+			synctest.Test(t, func(t *testing.T) {
+				f := new(fakeClient)
+				f.set(f.takesUpTo(100 << 10))
+				if spooled {
+					f.set(unavailable)
+				}
+				cfg := spooling(t, dir)
+				cfg.BatchSize, cfg.SpoolSize, cfg.QueueSize = 1000, 16, 4000
+				p := startSpooling(t, cfg, f)
+				for i := range 999 {
+					p.send(large(i))
+				}
+				p.send(newSpan(1000, "too large", "id", strings.Repeat("x", 200<<10)))
+				time.Sleep(10 * time.Second)
+				if spooled {
+					p.now("away", stats.Counts{Spooled: 1000})
+					f.set(f.takesUpTo(100 << 10))
+					time.Sleep(time.Minute)
+				}
+				p.now("halved", stats.Counts{Exported: 999, RejectedByBackend: 1})
+				asked, arrived := len(f.requests), len(f.names())
+				if asked > 80 {
+					t.Errorf("%d requests for ten times too much", asked)
+				}
+				for i := range 1000 {
+					p.send(large(1000 + i))
+				}
+				time.Sleep(10 * time.Second)
+				p.now("later", stats.Counts{Exported: 1999, RejectedByBackend: 1})
+				if n := len(f.requests) - asked; n > 40 || len(f.names())-arrived != 1000 {
+					t.Errorf("%d later requests", n)
+				}
+				got := f.names()
+				slices.Sort(got)
+				if !slices.Equal(got, numbers(0, 999, 1000, 1000)) {
+					t.Errorf("%d spans arrived", len(got))
+				}
+				if n := strings.Count(p.log.String(), "HTTP 413"); n != 1 {
+					t.Errorf("logged %d times:\n%s", n, p.log.String())
+				}
+				p.shutdown(time.Second)
+			})
+		})
+	}
+}
+
+// What of a batch of the spool was delivered before the endpoint went away is not sent
+// again.
+func TestPartsOfTheBacklogAreDelivered(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "spool")
+	synctest.Test(t, func(t *testing.T) {
+		f := &fakeClient{answer: unavailable}
+		cfg := spooling(t, dir)
+		cfg.BatchSize = 100
+		p := startSpooling(t, cfg, f)
+		p.number(0, 100)
+		time.Sleep(10 * time.Second)
+		p.now("away", stats.Counts{Spooled: 100})
+		taken := 0
+		f.set(func(ctx context.Context, names []string) error {
+			switch {
+			case len(names) > 30:
+				return &otlp.Failure{Kind: otlp.TooLarge, Reason: "HTTP 413"}
+			case taken == 2:
+				return unavailable(ctx, names)
+			}
+			taken++
+			return nil
+		})
+		time.Sleep(time.Minute)
+		p.now("half of it", stats.Counts{Exported: 50, Spooled: 50})
+		f.set(acknowledge)
+		time.Sleep(time.Minute)
+		p.now("all", stats.Counts{Exported: 100})
+		if got := f.names(); !slices.Equal(got, numbers(0, 100)) {
+			t.Errorf("arrived %q", got)
+		}
+		if left := spoolFiles(t, dir); len(left) != 0 {
+			t.Errorf("left behind: %q", left)
+		}
+		p.shutdown(time.Second)
+	})
 }

@@ -2,13 +2,9 @@ package export
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
-	"net"
-	"net/http"
-	"net/http/httptest"
 	"reflect"
 	"runtime"
 	"slices"
@@ -21,23 +17,22 @@ import (
 	"go.opentelemetry.io/otel/attribute"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/trace"
-	coltracepb "go.opentelemetry.io/proto/otlp/collector/trace/v1"
-	tracepb "go.opentelemetry.io/proto/otlp/trace/v1"
 	"go.uber.org/goleak"
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
-	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
-	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"clntrace/collector/cln"
 	"clntrace/collector/correlate"
 	"clntrace/collector/memory"
+	"clntrace/collector/otlp"
+	"clntrace/collector/otlp/otlptest"
 	"clntrace/collector/policy"
 	"clntrace/collector/process"
 	"clntrace/collector/recording"
 	"clntrace/collector/stats"
+	"clntrace/collector/voice"
 	"clntrace/collector/zipkin"
 )
 
@@ -58,133 +53,27 @@ func newSpan(id uint64, name string, tags ...string) *correlate.Span {
 	return s
 }
 
-// backend is an OTLP receiver that answers as it is told.
-type backend struct {
-	coltracepb.UnimplementedTraceServiceServer
-	endpoint Endpoint
-
-	mu      sync.Mutex
-	answers []answer // one for each request; then all is well
-	got     []*tracepb.Span
-	arrived chan struct{} // a token for each request
-	largest int           // request, bytes
-}
-
-// answer is an error or a partial success.
-type answer struct {
-	err      error
-	http     int // status of an HTTP answer; 0: 200
-	header   [2]string
-	rejected int64
-	message  string // of a partial success; "": too many
-	hang     bool
-}
-
-func newBackend(t *testing.T, answers ...answer) *backend {
+func mustParse(t testing.TB, endpoint string) otlp.Endpoint {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	b := &backend{answers: answers, arrived: make(chan struct{}, 1000)}
-	b.endpoint = mustParse(t, "http://"+l.Addr().String())
-	server := grpc.NewServer()
-	coltracepb.RegisterTraceServiceServer(server, b)
-	go func() { _ = server.Serve(l) }()
-	t.Cleanup(server.Stop)
-	return b
-}
-
-func newHTTPBackend(t *testing.T, answers ...answer) *backend {
-	t.Helper()
-	b := &backend{answers: answers, arrived: make(chan struct{}, 1000)}
-	server := httptest.NewServer(http.HandlerFunc(b.serveHTTP))
-	t.Cleanup(server.Close)
-	b.endpoint = mustParse(t, server.URL)
-	return b
-}
-
-func mustParse(t testing.TB, endpoint string) Endpoint {
-	t.Helper()
-	e, err := ParseEndpoint(endpoint)
+	e, err := otlp.ParseEndpoint(endpoint)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return e
 }
 
-func (b *backend) take(in *coltracepb.ExportTraceServiceRequest) answer {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	var a answer
-	if len(b.answers) > 0 {
-		a, b.answers = b.answers[0], b.answers[1:]
-	}
-	b.largest = max(b.largest, proto.Size(in))
-	if a.err == nil && a.http == 0 && !a.hang {
-		for _, r := range in.GetResourceSpans() {
-			for _, s := range r.GetScopeSpans() {
-				b.got = append(b.got, s.GetSpans()...)
-			}
-		}
-	}
-	b.arrived <- struct{}{}
-	return a
-}
-
-func (b *backend) Export(ctx context.Context, in *coltracepb.ExportTraceServiceRequest) (*coltracepb.ExportTraceServiceResponse, error) {
-	a := b.take(in)
-	if a.hang {
-		<-ctx.Done()
-		return nil, status.FromContextError(ctx.Err()).Err()
-	}
-	return a.response(), a.err
-}
-
-func (a answer) response() *coltracepb.ExportTraceServiceResponse {
-	if a.rejected == 0 {
-		return &coltracepb.ExportTraceServiceResponse{}
-	}
-	return &coltracepb.ExportTraceServiceResponse{PartialSuccess: &coltracepb.ExportTracePartialSuccess{
-		RejectedSpans: a.rejected, ErrorMessage: cmp.Or(a.message, "too many"),
-	}}
-}
-
-func (b *backend) serveHTTP(w http.ResponseWriter, r *http.Request) {
-	var body bytes.Buffer
-	_, _ = body.ReadFrom(r.Body)
-	var in coltracepb.ExportTraceServiceRequest
-	if err := proto.Unmarshal(body.Bytes(), &in); err != nil || r.URL.Path != tracesPath {
-		http.Error(w, "bad request", http.StatusBadRequest)
-		return
-	}
-	a := b.take(&in)
-	if a.header[0] != "" {
-		w.Header().Set(a.header[0], a.header[1])
-	}
-	if a.http != 0 {
-		w.WriteHeader(a.http)
-		return
-	}
-	answer, _ := proto.Marshal(a.response())
-	w.Header().Set("Content-Type", "application/x-protobuf")
-	_, _ = w.Write(answer)
-}
-
 // received returns how often each span has arrived, by id.
-func (b *backend) received() map[string]int {
-	b.mu.Lock()
-	defer b.mu.Unlock()
+func received(r *otlptest.Receiver) map[string]int {
 	ids := make(map[string]int)
-	for _, s := range b.got {
+	for _, s := range r.Spans() {
 		ids[fmt.Sprintf("%x", s.GetSpanId())]++
 	}
 	return ids
 }
 
-func config(e Endpoint) Config {
+func config(e otlp.Endpoint) Config {
 	return Config{
-		Endpoint: e, Protocol: ProtocolGRPC, Timeout: time.Minute, Compression: CompressionNone,
+		Config:      otlp.Config{Endpoint: e, Protocol: otlp.ProtocolGRPC, Timeout: time.Minute, Compression: otlp.CompressionNone},
 		SampleRatio: 1, QueueSize: 1000, BatchSize: 100, BatchDelay: 5 * time.Millisecond,
 	}
 }
@@ -227,7 +116,7 @@ func (p *testPipeline) init() {
 	p.room = memory.NewRoom(DefaultQueueSize, SpanOverhead)
 	p.Pipeline = NewPipeline(Options{
 		Ledger: &p.ledger, Room: p.room, Policy: func() *policy.Policy { return p.policy },
-		Logger: slog.New(slog.NewTextHandler(&p.log, nil)), Version: "test",
+		Logger: slog.New(slog.NewTextHandler(&p.log, nil)), Voice: voice.Plugin, Version: "test",
 	})
 }
 
@@ -327,6 +216,12 @@ func TestAttributes(t *testing.T) {
 	truncated.Truncated, truncated.ParentID = true, trace.SpanID{9}
 	root := withDetail(newSpan(1, "pay"), "pay")
 	root.Synthetic, root.Request = true, "cli:pay#1"
+	open := new(*root)
+	open.Incomplete = true
+	pairedSpan := withDetail(newSpan(1, "jsonrpc", "id", "cli:pay#1/cln:pay#2/pay:x#3"), "x")
+	pairedSpan.Paired, pairedSpan.Wait, pairedSpan.Work = true, 156*time.Microsecond, 353*time.Microsecond
+	moved := withDetail(newSpan(1, "lightningd/jsonrpc", "method", "x"), "x")
+	moved.SentTraceID = trace.TraceID{7}
 	for _, tc := range []struct {
 		what     string
 		span     *correlate.Span
@@ -336,15 +231,15 @@ func TestAttributes(t *testing.T) {
 		status   string
 	}{
 		{"statement", withDetail(newSpan(1, "db_exec_prepared", "query", "UPDATE vars SET x=?"), "UPDATE vars"), "sqlite3",
-			"db.query.text=UPDATE vars SET x=? db.query.summary=UPDATE vars db.system.name=sqlite", trace.SpanKindClient, "Unset"},
+			"db.query.text=UPDATE vars SET x=? db.query.summary=UPDATE vars db.system.name=sqlite cln.span.name=db_exec_prepared", trace.SpanKindClient, "Unset"},
 		{"statement of an unknown database", withDetail(newSpan(1, "db_query_prepared", "query", "SELECT"), "SELECT"), "",
-			"db.query.text=SELECT db.query.summary=SELECT", trace.SpanKindClient, "Unset"},
+			"db.query.text=SELECT db.query.summary=SELECT cln.span.name=db_query_prepared", trace.SpanKindClient, "Unset"},
 		{"command", withDetail(newSpan(1, "lightningd/jsonrpc", "method", "getinfo"), "getinfo"), "",
-			"method=getinfo rpc.system.name=jsonrpc rpc.method=getinfo", trace.SpanKindServer, "Unset"},
+			"method=getinfo rpc.system.name=jsonrpc rpc.method=getinfo cln.span.name=lightningd/jsonrpc", trace.SpanKindServer, "Unset"},
 		{"backend", withDetail(newSpan(1, "plugin/bitcoind", "method", "getchaininfo"), "getchaininfo"), "",
-			"method=getchaininfo rpc.system.name=jsonrpc rpc.method=getchaininfo", trace.SpanKindClient, "Unset"},
+			"method=getchaininfo rpc.system.name=jsonrpc rpc.method=getchaininfo cln.span.name=plugin/bitcoind", trace.SpanKindClient, "Unset"},
 		{"request that failed", grouped, "",
-			"id=cli:pay#1/cln:pay#2/pay:x#3 rpc.system.name=jsonrpc rpc.method=x cln.request.root=cli:pay#1 " +
+			"id=cli:pay#1/cln:pay#2/pay:x#3 rpc.system.name=jsonrpc rpc.method=x cln.span.name=jsonrpc cln.request.root=cli:pay#1 " +
 				"cln.trace_id=01000000000000000000000000000000 cln.span_id=0200000000000000", trace.SpanKindClient, "Error"},
 		{"request that did not", newSpan(1, "jsonrpc", "id", "x", "error", "false"), "",
 			"id=x rpc.system.name=jsonrpc", trace.SpanKindClient, "Unset"},
@@ -352,12 +247,18 @@ func TestAttributes(t *testing.T) {
 			"error=perhaps rpc.system.name=jsonrpc", trace.SpanKindClient, "Unset"},
 		{"truncated", truncated, "",
 			"id=cut… rpc.system.name=jsonrpc cln.truncated=true cln.parent.span_id=0900000000000000", trace.SpanKindClient, "Unset"},
+		{"request that was paired", pairedSpan, "",
+			"id=cli:pay#1/cln:pay#2/pay:x#3 rpc.system.name=jsonrpc rpc.method=x cln.span.name=jsonrpc cln.request.wait=0.000156 cln.request.work=0.000353", trace.SpanKindClient, "Unset"},
+		{"root of what is open", open, "",
+			"rpc.system.name=jsonrpc rpc.method=pay cln.request.root=cli:pay#1 cln.synthetic=true cln.incomplete=true", trace.SpanKindServer, "Unset"},
+		{"work that has moved", moved, "",
+			"method=x rpc.system.name=jsonrpc rpc.method=x cln.span.name=lightningd/jsonrpc cln.trace_id=07000000000000000000000000000000", trace.SpanKindServer, "Unset"},
 		{"synthesized", root, "",
 			"rpc.system.name=jsonrpc rpc.method=pay cln.request.root=cli:pay#1 cln.synthetic=true", trace.SpanKindServer, "Unset"},
 		{"other", newSpan(1, "payment_continue", "modifier", "retry"), "", "modifier=retry", trace.SpanKindInternal, "Unset"},
 	} {
 		t.Run(tc.what, func(t *testing.T) {
-			out, got := attributesOf(tc.span, config(OffEndpoint), tc.database)
+			out, got := attributesOf(tc.span, config(otlp.OffEndpoint), tc.database)
 			if got != tc.want {
 				t.Errorf("got  %s\nwant %s", got, tc.want)
 			}
@@ -381,7 +282,7 @@ func TestTruncatedSpanIsARootAndRepairedOneIsNot(t *testing.T) {
 }
 
 func TestRedactionReachesWhatIsDerived(t *testing.T) {
-	cfg := config(OffEndpoint)
+	cfg := config(otlp.OffEndpoint)
 	cfg.RedactTags = []string{"id", "query", "payment_hash", "method"}
 	const secret = "s3cret"
 	request := newSpan(1, "jsonrpc", "id", "cli:"+secret+"#1/cln:x#2/pay:"+secret+"#3")
@@ -401,7 +302,7 @@ func TestRedactionReachesWhatIsDerived(t *testing.T) {
 }
 
 func TestRedactionReachesTheNameOfARoot(t *testing.T) {
-	cfg := config(OffEndpoint)
+	cfg := config(otlp.OffEndpoint)
 	cfg.RedactTags = []string{"id"}
 	const secret = "s3cret"
 	root := newSpan(1, secret)
@@ -419,7 +320,7 @@ func TestRedactionReachesTheNameOfARoot(t *testing.T) {
 func TestLinksCarryTheirRelation(t *testing.T) {
 	s := newSpan(1, "jsonrpc")
 	s.Links = []correlate.Link{{Relation: correlate.ServedBy, TraceID: trace.TraceID{1}, SpanID: trace.SpanID{2}}}
-	out, _ := attributesOf(s, config(OffEndpoint), "")
+	out, _ := attributesOf(s, config(otlp.OffEndpoint), "")
 	got := out.Links()
 	if len(got) != 1 || got[0].SpanContext.SpanID() != s.Links[0].SpanID || !got[0].SpanContext.IsValid() ||
 		!slices.Equal(got[0].Attributes, []attribute.KeyValue{attribute.String("cln.link", "served_by")}) {
@@ -453,7 +354,7 @@ func TestResource(t *testing.T) {
 		}},
 	} {
 		t.Run(tc.what, func(t *testing.T) {
-			cfg := config(OffEndpoint)
+			cfg := config(otlp.OffEndpoint)
 			tc.change(&cfg)
 			got := make(map[string]string)
 			for _, a := range newResources(cfg, node).of(tc.process).Attributes() {
@@ -473,46 +374,46 @@ func TestOutcomes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	grpcError := func(c codes.Code) answer { return answer{err: status.Error(c, "because")} }
+	grpcError := func(c codes.Code) otlptest.Answer { return otlptest.Answer{Err: status.Error(c, "because")} }
 	for _, tc := range []struct {
 		what      string
 		http      bool
-		answers   []answer
+		answers   []otlptest.Answer
 		want      stats.Counts
 		lastError string
 		retries   uint64
 	}{
 		{"acknowledged", false, nil, stats.Counts{Exported: 3}, "", 0},
-		{"unavailable once", false, []answer{grpcError(codes.Unavailable)}, stats.Counts{Exported: 3}, "Unavailable: because", 1},
-		{"exhausted, with a time to come back", false, []answer{{err: retryInfo.Err()}}, stats.Counts{Exported: 3}, "ResourceExhausted: slow down", 1},
-		{"exhausted for good", false, []answer{grpcError(codes.ResourceExhausted)}, stats.Counts{RejectedByBackend: 3}, "ResourceExhausted: because", 0},
-		{"unauthenticated", false, []answer{grpcError(codes.Unauthenticated)}, stats.Counts{RejectedByBackend: 3}, "Unauthenticated: because", 0},
-		{"invalid", false, []answer{grpcError(codes.InvalidArgument)}, stats.Counts{RejectedByBackend: 3}, "InvalidArgument: because", 0},
-		{"partial success", false, []answer{{rejected: 2}}, stats.Counts{Exported: 1, RejectedByBackend: 2}, "too many", 0},
-		{"a partial success that rejects more than there was", false, []answer{{rejected: 9}}, stats.Counts{RejectedByBackend: 3}, "too many", 0},
+		{"unavailable once", false, []otlptest.Answer{grpcError(codes.Unavailable)}, stats.Counts{Exported: 3}, "Unavailable: because", 1},
+		{"exhausted, with a time to come back", false, []otlptest.Answer{{Err: retryInfo.Err()}}, stats.Counts{Exported: 3}, "ResourceExhausted: slow down", 1},
+		{"exhausted for good", false, []otlptest.Answer{grpcError(codes.ResourceExhausted)}, stats.Counts{RejectedByBackend: 3}, "ResourceExhausted: because", 0},
+		{"unauthenticated once", false, []otlptest.Answer{grpcError(codes.Unauthenticated)}, stats.Counts{Exported: 3}, "Unauthenticated: because", 1},
+		{"invalid", false, []otlptest.Answer{grpcError(codes.InvalidArgument)}, stats.Counts{RejectedByBackend: 3}, "InvalidArgument: because", 0},
+		{"partial success", false, []otlptest.Answer{{Rejected: 2}}, stats.Counts{Exported: 1, RejectedByBackend: 2}, "too many", 0},
+		{"a partial success that rejects more than there was", false, []otlptest.Answer{{Rejected: 9}}, stats.Counts{RejectedByBackend: 3}, "too many", 0},
 		{"acknowledged over HTTP", true, nil, stats.Counts{Exported: 3}, "", 0},
-		{"503 once", true, []answer{{http: 503, header: [2]string{"Retry-After", "0"}}}, stats.Counts{Exported: 3}, "HTTP 503 Service Unavailable", 1},
-		{"429 once", true, []answer{{http: 429}}, stats.Counts{Exported: 3}, "HTTP 429 Too Many Requests", 1},
-		{"400", true, []answer{{http: 400}}, stats.Counts{RejectedByBackend: 3}, "HTTP 400 Bad Request", 0},
-		{"401", true, []answer{{http: 401}}, stats.Counts{RejectedByBackend: 3}, "HTTP 401 Unauthorized", 0},
-		{"500", true, []answer{{http: 500}}, stats.Counts{RejectedByBackend: 3}, "HTTP 500 Internal Server Error", 0},
-		{"partial success over HTTP", true, []answer{{rejected: 2}}, stats.Counts{Exported: 1, RejectedByBackend: 2}, "too many", 0},
+		{"503 once", true, []otlptest.Answer{{Status: 503, Header: "Retry-After: 0"}}, stats.Counts{Exported: 3}, "HTTP 503 Service Unavailable", 1},
+		{"429 once", true, []otlptest.Answer{{Status: 429}}, stats.Counts{Exported: 3}, "HTTP 429 Too Many Requests", 1},
+		{"400", true, []otlptest.Answer{{Status: 400}}, stats.Counts{RejectedByBackend: 3}, "HTTP 400 Bad Request", 0},
+		{"401 once", true, []otlptest.Answer{{Status: 401}}, stats.Counts{Exported: 3}, "HTTP 401 Unauthorized", 1},
+		{"500", true, []otlptest.Answer{{Status: 500}}, stats.Counts{RejectedByBackend: 3}, "HTTP 500 Internal Server Error", 0},
+		{"partial success over HTTP", true, []otlptest.Answer{{Rejected: 2}}, stats.Counts{Exported: 1, RejectedByBackend: 2}, "too many", 0},
 	} {
 		t.Run(tc.what, func(t *testing.T) {
 			t.Parallel()
-			b, cfg := newBackend(t, tc.answers...), Config{}
+			b, cfg := otlptest.StartGRPC(t, tc.answers...), Config{}
 			if tc.http {
-				b = newHTTPBackend(t, tc.answers...)
+				b = otlptest.StartHTTP(t, tc.answers...)
 			}
-			if cfg = config(b.endpoint); tc.http {
-				cfg.Protocol = ProtocolHTTP
+			if cfg = config(mustParse(t, b.URL)); tc.http {
+				cfg.Protocol = otlp.ProtocolHTTP
 			}
 			cfg.BatchSize, cfg.BatchDelay = 3, time.Minute // one request, however slow the machine
 			p := newTestPipeline(t).start(cfg)
 			p.SetNode(Node{})
 			p.send(newSpan(1, "a"), newSpan(2, "b"), newSpan(3, "c"))
 			for range len(tc.answers) + int(tc.retries) {
-				<-b.arrived
+				<-b.Arrived
 			}
 			if left := p.shutdown(time.Minute); left != 0 {
 				t.Errorf("%d spans are left", left)
@@ -523,8 +424,8 @@ func TestOutcomes(t *testing.T) {
 				t.Errorf("last error %q, %d retries, want %q and %d", report.LastError, report.Retries, tc.lastError, tc.retries)
 			}
 			refused := tc.want.RejectedByBackend == 3 && tc.lastError != "too many" // that one is acknowledged
-			if (report.State == StateRefusing) != refused || refused && report.Refusal != tc.lastError {
-				t.Errorf("it is %s, for %q", report.State, report.Refusal)
+			if (report.State == StateRefusing) != refused || refused && !strings.Contains(report.Rejection, tc.lastError) {
+				t.Errorf("it is %s, for %q", report.State, report.Rejection)
 			}
 			if n := strings.Count(p.log.String(), "level=WARN"); (n > 0) != (tc.lastError != "") {
 				t.Errorf("the log has %d warnings:\n%s", n, p.log.String())
@@ -534,44 +435,44 @@ func TestOutcomes(t *testing.T) {
 }
 
 func TestSpansWaitForTheNode(t *testing.T) {
-	b := newBackend(t)
-	p := newTestPipeline(t).start(config(b.endpoint))
+	b := otlptest.StartGRPC(t)
+	p := newTestPipeline(t).start(config(mustParse(t, b.URL)))
 	p.send(newSpan(1, "a"))
 	// The batch is due after 5 ms; give it 20 times that to go out by mistake.
 	select {
-	case <-b.arrived:
+	case <-b.Arrived:
 		t.Fatal("a span went out before the node was known")
 	case <-time.After(100 * time.Millisecond):
 	}
 	p.SetNode(Node{ID: "02ab"})
-	<-b.arrived
+	<-b.Arrived
 	p.shutdown(time.Minute)
 	p.want(stats.Counts{Exported: 1})
 }
 
 func TestEndpointChangesWithoutLosingASpan(t *testing.T) {
-	unavailable := slices.Repeat([]answer{{err: status.Error(codes.Unavailable, "gone")}}, 1000)
-	first, second := newBackend(t, unavailable...), newBackend(t)
-	p := newTestPipeline(t).start(config(first.endpoint))
+	unavailable := slices.Repeat([]otlptest.Answer{{Err: status.Error(codes.Unavailable, "gone")}}, 1000)
+	first, second := otlptest.StartGRPC(t, unavailable...), otlptest.StartGRPC(t)
+	p := newTestPipeline(t).start(config(mustParse(t, first.URL)))
 	p.SetNode(Node{})
 	p.send(newSpan(1, "a"), newSpan(2, "b"))
-	<-first.arrived
-	if err := p.Connect(config(second.endpoint)); err != nil {
+	<-first.Arrived
+	if err := p.Connect(config(mustParse(t, second.URL))); err != nil {
 		t.Fatal(err)
 	}
-	<-second.arrived
+	<-second.Arrived
 	if left := p.shutdown(time.Minute); left != 0 {
 		t.Errorf("%d spans are left", left)
 	}
-	if got := second.received(); len(got) != 2 {
+	if got := received(second); len(got) != 2 {
 		t.Errorf("the second endpoint has %v", got)
 	}
 	p.want(stats.Counts{Exported: 2})
 }
 
 func TestBadEndpointFilesChangeNothing(t *testing.T) {
-	b := newBackend(t)
-	p := newTestPipeline(t).start(config(b.endpoint))
+	b := otlptest.StartGRPC(t)
+	p := newTestPipeline(t).start(config(mustParse(t, b.URL)))
 	p.SetNode(Node{})
 	bad := config(mustParse(t, "https://localhost:1"))
 	bad.CAFile = "/nonexistent/ca.pem"
@@ -579,7 +480,7 @@ func TestBadEndpointFilesChangeNothing(t *testing.T) {
 		t.Errorf("got %v, want an error that names the file", err)
 	}
 	p.send(newSpan(1, "a"))
-	<-b.arrived
+	<-b.Arrived
 	p.shutdown(time.Minute)
 	p.want(stats.Counts{Exported: 1})
 }
@@ -664,8 +565,8 @@ func TestDefaultQueueHasRoomForItsSpans(t *testing.T) {
 }
 
 func TestRequestsStayBelowTheServersLimit(t *testing.T) {
-	b := newBackend(t)
-	cfg := config(b.endpoint)
+	b := otlptest.StartGRPC(t)
+	cfg := config(mustParse(t, b.URL))
 	cfg.QueueSize, cfg.BatchSize, cfg.BatchDelay = 4000, 4000, time.Minute
 	p := newTestPipeline(t).start(cfg)
 	p.SetNode(Node{})
@@ -676,11 +577,31 @@ func TestRequestsStayBelowTheServersLimit(t *testing.T) {
 	p.send(spans...)
 	p.shutdown(time.Minute)
 	p.want(stats.Counts{Exported: 4000})
-	if got := b.received(); len(got) != 4000 {
+	if got := received(b); len(got) != 4000 {
 		t.Errorf("%d spans arrived", len(got))
 	}
-	if limit := 4 << 20; b.largest > limit || b.largest < limit/4 {
-		t.Errorf("the largest request has %d bytes, a server takes %d", b.largest, limit)
+	if limit := 4 << 20; b.Largest() > limit || b.Largest() < limit/4 {
+		t.Errorf("the largest request has %d bytes, a server takes %d", b.Largest(), limit)
+	}
+}
+
+// The attributes of resources are sent once for each sender, and count.
+func TestResourcesCountTowardsTheSizeOfARequest(t *testing.T) {
+	r := otlptest.StartGRPC(t)
+	cfg := config(mustParse(t, r.URL))
+	cfg.BatchDelay = time.Minute
+	cfg.ResourceAttributes = map[string]string{"large": strings.Repeat("x", 120<<10)}
+	p := newTestPipeline(t).start(cfg)
+	p.SetNode(Node{})
+	for i := range 40 {
+		s := newSpan(uint64(i+1), "a")
+		s.Process = &process.Identity{PID: int32(i + 1), Name: "pay", Known: true}
+		p.send(s)
+	}
+	p.shutdown(time.Minute)
+	p.want(stats.Counts{Exported: 40})
+	if largest := r.Largest(); largest > maxRequestBytes || largest < maxRequestBytes/2 {
+		t.Errorf("the largest request has %d bytes", largest)
 	}
 }
 
@@ -709,14 +630,14 @@ func TestRequestsFitIntoASmallSpool(t *testing.T) {
 }
 
 func TestHangingEndpointIsGivenUpAfterTheTimeout(t *testing.T) {
-	b := newBackend(t, answer{hang: true})
-	cfg := config(b.endpoint)
+	b := otlptest.StartGRPC(t, otlptest.Hang())
+	cfg := config(mustParse(t, b.URL))
 	cfg.Timeout = time.Second // enough for the second attempt, on a busy machine too
 	p := newTestPipeline(t).start(cfg)
 	p.SetNode(Node{})
 	p.send(newSpan(1, "a"))
-	<-b.arrived
-	<-b.arrived
+	<-b.Arrived
+	<-b.Arrived
 	p.shutdown(time.Minute)
 	p.want(stats.Counts{Exported: 1})
 	if report, _ := p.Status(); report.Retries == 0 || !strings.HasPrefix(report.LastError, "DeadlineExceeded") {
@@ -736,82 +657,12 @@ func TestPlaintextToAnotherHostIsLoggedOnce(t *testing.T) {
 	}
 }
 
-func TestParseEndpoint(t *testing.T) {
-	for _, tc := range []struct {
-		in, host, url string
-		tls           bool
-		err           string
-	}{
-		{in: "http://localhost:4317", host: "localhost:4317", url: "http://localhost:4317/v1/traces"},
-		{in: "https://otel.example:4317", host: "otel.example:4317", tls: true, url: "https://otel.example:4317/v1/traces"},
-		{in: "https://otel.example", host: "otel.example:443", tls: true, url: "https://otel.example:443/v1/traces"},
-		{in: "http://otel.example/base/", host: "otel.example:80", url: "http://otel.example:80/base/v1/traces"},
-		{in: "http://otel.example/v1/traces", host: "otel.example:80", url: "http://otel.example:80/v1/traces"},
-		{in: "localhost:4317", host: "localhost:4317", url: "http://localhost:4317/v1/traces"},
-		{in: "[::1]:4317", host: "[::1]:4317", url: "http://[::1]:4317/v1/traces"},
-		{in: "otel.example:4317", host: "otel.example:4317", tls: true, url: "https://otel.example:4317/v1/traces"},
-		{in: "unix:///run/otel.sock", host: "/run/otel.sock", url: "http://localhost/v1/traces"},
-		{in: "", err: "no host and port"},
-		{in: "localhost", err: "no host and port"},
-		{in: "localhost:0", err: "port"},
-		{in: "localhost:x", err: "port"},
-		{in: "ftp://localhost:1", err: "unknown scheme"},
-		{in: "http://user:pw@localhost:1", err: "header"},
-		{in: "http://localhost:1?x", err: "query"},
-		{in: "http://:4317", err: "no host and port"},
-		{in: "unix:relative", err: "absolute path"},
-		{in: "unix:///" + strings.Repeat("x", 107), err: "107"},
-		{in: "unix:///" + strings.Repeat("x", 106), host: "/" + strings.Repeat("x", 106), url: "http://localhost/v1/traces"},
-		{in: "otel_collector-1.example.:4317", host: "otel_collector-1.example.:4317", tls: true, url: "https://otel_collector-1.example.:4317/v1/traces"},
-		{in: "[fe80::1%eth0]:4317", host: "[fe80::1%eth0]:4317", tls: true, url: "https://[fe80::1%25eth0]:4317/v1/traces"},
-		{in: "http//localhost:4317", err: "the host is neither a name nor an address"},
-		{in: "localhost/v1:4317", err: "neither"},
-		{in: "local host:4317", err: "neither"},
-		{in: "token@localhost:4317", err: "neither"},
-		{in: "http://*:4317", err: "neither"},
-		{in: "$HOST:4317", err: "neither"},
-		{in: "localhost:+80", err: "port"},
-	} {
-		t.Run(tc.in, func(t *testing.T) {
-			e, err := ParseEndpoint(tc.in)
-			if tc.err != "" {
-				if err == nil || !strings.Contains(err.Error(), tc.err) || !strings.Contains(err.Error(), "allowed are") {
-					t.Fatalf("got %v, want an error about %q that says what is allowed", err, tc.err)
-				}
-				return
-			}
-			if err != nil || e.host != tc.host || e.tls != tc.tls || e.tracesURL() != tc.url || e.String() != tc.in {
-				t.Errorf("got %+v, %s, %v", e, e.tracesURL(), err)
-			}
-			if want := strings.TrimSuffix(tc.url, "/traces") + "/metrics"; e.MetricsURL() != want {
-				t.Errorf("metrics go to %s, want %s", e.MetricsURL(), want)
-			}
-		})
-	}
-	for _, tc := range []struct{ in, traces, metrics string }{
-		{"http://localhost:4318", "http://localhost:4318/", "http://localhost:4318/v1/metrics"},
-		{"http://localhost:4318/", "http://localhost:4318/", "http://localhost:4318/v1/metrics"},
-		{"http://localhost:4318/v1/traces", "http://localhost:4318/v1/traces", "http://localhost:4318/v1/metrics"},
-		{"https://otel.example/otlp/v1/traces", "https://otel.example:443/otlp/v1/traces", "https://otel.example:443/otlp/v1/metrics"},
-		{"https://otel.example/spans/", "https://otel.example:443/spans/", "https://otel.example:443/v1/metrics"},
-		{"localhost:4318", "http://localhost:4318/v1/traces", "http://localhost:4318/v1/metrics"},
-		{"unix:///run/otel.sock", "http://localhost/v1/traces", "http://localhost/v1/metrics"},
-	} {
-		if e := mustParse(t, tc.in).ForTracesAlone(); e.tracesURL() != tc.traces || e.MetricsURL() != tc.metrics {
-			t.Errorf("%s for traces alone: spans to %s, metrics to %s; want %s, %s", tc.in, e.tracesURL(), e.MetricsURL(), tc.traces, tc.metrics)
-		}
-	}
-	if e := mustParse(t, "off"); !e.Off() || e.String() != "off" {
-		t.Errorf("off is %+v", e)
-	}
-}
-
 func BenchmarkExport(b *testing.B) {
 	p := NewPipeline(Options{
 		Ledger: new(stats.Ledger), Room: memory.NewRoom(DefaultQueueSize, SpanOverhead), Policy: func() *policy.Policy { return nil },
 		Logger: slog.New(slog.DiscardHandler), Version: "bench",
 	})
-	if err := p.Start(config(OffEndpoint)); err != nil {
+	if err := p.Start(config(otlp.OffEndpoint)); err != nil {
 		b.Fatal(err)
 	}
 	s := newSpan(1, "jsonrpc", "id", "cli:pay#1/cln:pay#2/pay:x#3", "error", "false")

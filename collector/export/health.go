@@ -1,16 +1,14 @@
 package export
 
 import (
-	"cmp"
 	"context"
 	"fmt"
-	"sync"
 	"time"
 
-	"github.com/HdrHistogram/hdrhistogram-go"
-
+	"clntrace/collector/otlp"
 	"clntrace/collector/stats"
 	"clntrace/collector/text"
+	"clntrace/collector/voice"
 )
 
 const (
@@ -20,6 +18,11 @@ const (
 	// endpoint that comes and goes, or that gives a new reason for each refusal,
 	// does not fill the log.
 	outageLogGap = time.Minute
+	// errorLife is how long the last error, and why spans were rejected, are shown.
+	errorLife = time.Hour
+	// minLimit bounds how small requests become for an endpoint that refuses larger
+	// ones: one that takes less still gets single spans, at the cost of more attempts.
+	minLimit = 16 << 10 // bytes
 )
 
 // The states of an endpoint, as tracestats shows them.
@@ -27,7 +30,7 @@ const (
 	StateOff         = "off"
 	StateWaiting     = "waiting" // nothing has been sent yet
 	StateConnected   = "connected"
-	StateRefusing    = "refusing" // it refused the last batch for good
+	StateRefusing    = "refusing" // it takes nothing until somebody corrects that, or it rejected the last batch
 	StateUnreachable = "unreachable"
 )
 
@@ -35,78 +38,65 @@ const (
 const noReason = "it does not say why, perhaps its log does"
 
 // endpointHealth knows which endpoint is in use, how it is doing, and what of that
-// has been logged. The link is here rather than in the delivery because one lock has
-// to cover both: an endpoint must not be blamed for what the last one has said.
+// has been logged. The lock of the link covers all of it.
 //
 // It books and logs nothing itself, but returns the lines to log, so that nothing is
-// waited for while its lock is held.
+// waited for while the lock is held.
 type endpointHealth struct {
-	mu        sync.Mutex
-	link      *link         // to the endpoint in use; nil: off
-	to        Config        // of link
-	changed   chan struct{} // closed when link is replaced, and when an outage ends
+	link  otlp.Link[*client]
+	voice voice.Voice
+
 	report    stats.Export
-	since     time.Time // when the outage began; zero: there is none
-	notBefore time.Time // when the endpoint wants the next attempt
-	told      bool      // the outage has been logged
-	toldAt    time.Time // when an outage was last logged
-	refusal   string    // the last reason logged for a refusal
-	refusalAt time.Time // when it was logged
-	totalMS   float64
-	took      *hdrhistogram.Histogram // µs, of acknowledged requests
+	limit     int           // of a request, bytes
+	since     time.Time     // when the outage began; zero: there is none
+	notBefore time.Time     // when the endpoint wants the next attempt
+	told      bool          // the outage has been logged
+	toldAt    time.Time     // when an outage was last logged
+	reason    string        // the last one logged for rejected spans
+	reasonAt  time.Time     // when it was logged
+	took      stats.Latency // of acknowledged requests
 }
 
-func newEndpointHealth() *endpointHealth {
-	const slowest = 10 * time.Minute
-	return &endpointHealth{
-		changed: make(chan struct{}), took: hdrhistogram.New(1, slowest.Microseconds(), 2),
-	}
+func newEndpointHealth(v voice.Voice) *endpointHealth {
+	return &endpointHealth{voice: v, limit: maxRequestBytes}
 }
 
-// replace brings next, which leads to cfg's endpoint, into use. It returns the last
-// link, which the caller closes, and its endpoint.
-func (h *endpointHealth) replace(next *link, cfg Config) (last *link, before Endpoint) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	last, before = h.link, h.to.Endpoint
-	h.link, h.to = next, cfg
-	h.since, h.notBefore, h.told = time.Time{}, time.Time{}, false
-	h.report.Endpoint, h.report.Protocol = cfg.Endpoint.String(), string(cfg.Protocol)
-	h.report.State, h.report.LastError, h.report.Refusal = StateWaiting, "", ""
-	h.refusal, h.refusalAt = "", time.Time{} // log what the new endpoint refuses
-	if cfg.Endpoint.Off() {
-		h.report.State = StateOff
-	}
-	h.wake()
-	return last, before
+// replace brings next, which leads to cfg's endpoint, into use, and returns the
+// endpoint before.
+func (h *endpointHealth) replace(next *client, cfg otlp.Config) (before otlp.Endpoint) {
+	return h.link.Replace(next, cfg, func() {
+		h.since, h.notBefore, h.told = time.Time{}, time.Time{}, false
+		h.report.Endpoint, h.report.Protocol = cfg.Endpoint.String(), string(cfg.Protocol)
+		h.report.State, h.report.LastError, h.report.LastErrorAt = StateWaiting, "", nil
+		h.report.Outage, h.report.Rejection = "", ""
+		h.reason, h.reasonAt = "", time.Time{} // log what the new endpoint rejects
+		h.limit = maxRequestBytes
+		if cfg.Endpoint.Off() {
+			h.report.State = StateOff
+		}
+	})
 }
 
-// wake ends the waits for a change. The caller holds h.mu.
-func (h *endpointHealth) wake() {
-	close(h.changed)
-	h.changed = make(chan struct{})
-}
-
-// current returns the link in use, nil if the endpoint is off, and a channel that is
-// closed when there is another, or when an outage ends.
-func (h *endpointHealth) current() (*link, <-chan struct{}) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return h.link, h.changed
-}
-
-// away reports whether the last attempt found the endpoint unreachable.
+// away reports whether the endpoint takes nothing for now.
 func (h *endpointHealth) away() bool {
-	h.mu.Lock()
-	defer h.mu.Unlock()
+	h.link.Lock()
+	defer h.link.Unlock()
 	return !h.since.IsZero()
+}
+
+// requestLimit is how large a request may be, in bytes: below what the endpoint has
+// refused.
+func (h *endpointHealth) requestLimit() int {
+	h.link.Lock()
+	defer h.link.Unlock()
+	return h.limit
 }
 
 // askedToWait is for how much longer the endpoint has asked for no attempt; 0 or
 // less: for none.
 func (h *endpointHealth) askedToWait() time.Duration {
-	h.mu.Lock()
-	defer h.mu.Unlock()
+	h.link.Lock()
+	defer h.link.Unlock()
 	return time.Until(h.notBefore)
 }
 
@@ -115,144 +105,170 @@ type verdict int
 
 const (
 	taken    verdict = iota // the endpoint took it
-	unwanted                // the endpoint refused it for good
+	rejected                // the endpoint does not want it
+	tooLarge                // the endpoint may take it in parts
 	waiting                 // the endpoint is away
-	// void means that the answer says nothing about the endpoint now in use, or that
-	// there is no time left.
-	void
+	// pointless means that the answer says nothing about the endpoint now in use, or
+	// that there is no time left.
+	pointless
 )
 
 // final reports whether the batch is booked and needs no further attempt.
-func (v verdict) final() bool { return v == taken || v == unwanted }
+func (v verdict) final() bool { return v == taken || v == rejected }
 
-// note judges the outcome of an attempt over l. If l is still in use, it records what
+// note judges the outcome of an attempt over c. If c is still in use, it records what
 // that says about the endpoint and returns the lines to log. ctx is the one that
-// could end the attempt.
-func (h *endpointHealth) note(ctx context.Context, l *link, spans int64, result *attempt) (v verdict, lines []string) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	now, inUse := time.Now(), h.link == l
+// could end the attempt, and size that of a request which was too large, in bytes.
+func (h *endpointHealth) note(ctx context.Context, c *client, spans int64, size int, failure *otlp.Failure) (v verdict, lines []string) {
+	h.link.Lock()
+	defer h.link.Unlock()
+	now, inUse := time.Now(), h.link.InUse(c)
 	switch {
-	case result.acknowledged:
+	case failure == nil, failure.Kind == otlp.Partial:
 		success := now.UTC().Truncate(time.Second)
 		h.report.LastSuccess = &success
 		h.report.Batches++
 		if inUse {
-			lines = h.noteTaken(spans, result, now)
+			lines = h.noteTaken(spans, failure, now)
 		}
 		return taken, lines
 	case !inUse, ctx.Err() != nil:
-		return void, nil
-	case !result.retryable:
-		h.report.State = StateRefusing
-		h.recovered() // a refusal is an answer, too
-		return unwanted, h.complain(fmt.Sprintf("%s refused a batch of %s for good", h.report.Endpoint, text.Number(spans, "span", "spans")), spans, result.message, now)
+		return pointless, nil
+	case failure.Kind == otlp.Unavailable:
+		return waiting, h.noteOutage(StateUnreachable, failure, now)
+	case failure.Kind == otlp.Refusing:
+		return waiting, h.noteOutage(StateRefusing, failure, now)
+	case failure.Kind == otlp.TooLarge && spans > 1:
+		h.limit = max(min(h.limit, size/2), minLimit)
+		h.report.State = StateConnected
+		h.recovered()
+		return tooLarge, h.noteRejection(fmt.Sprintf("%s does not take a request of %s (%d kB), halves of it will be sent",
+			h.report.Endpoint, text.Number(spans, "span", "spans"), size/1000), 0, failure, now)
 	}
-	return waiting, h.unreachable(result, now)
+	h.report.State = StateRefusing
+	h.recovered() // a rejection is an answer, too
+	return rejected, h.noteRejection(fmt.Sprintf("%s rejected a batch of %s", h.report.Endpoint, text.Number(spans, "span", "spans")), spans, failure, now)
 }
 
 // noteTaken records that the endpoint in use took a batch, or a part of it. The
-// caller holds h.mu.
-func (h *endpointHealth) noteTaken(spans int64, result *attempt, now time.Time) (lines []string) {
+// caller holds the lock.
+func (h *endpointHealth) noteTaken(spans int64, partial *otlp.Failure, now time.Time) (lines []string) {
 	h.report.State = StateConnected
 	if h.recovered() {
 		lines = append(lines, h.report.Endpoint+" takes spans again")
 	}
-	if rejected := result.rejectedOf(spans); rejected > 0 || result.message != "" {
-		reason := cmp.Or(result.message, noReason)
-		what := fmt.Sprintf("%s took a batch of %s", h.report.Endpoint, text.Number(spans, "span", "spans"))
-		if rejected > 0 {
-			what += fmt.Sprintf(" but rejected %d of them", rejected)
-		} else {
-			what += " and remarked"
-		}
-		lines = append(lines, h.complain(what, rejected, reason, now)...)
+	if partial == nil {
+		return lines
 	}
-	return lines
+	what := fmt.Sprintf("%s took a batch of %s", h.report.Endpoint, text.Number(spans, "span", "spans"))
+	n := partial.RejectedOf(spans)
+	if n > 0 {
+		what += fmt.Sprintf(" but rejected %d of them", n)
+	} else {
+		what += " and remarked"
+	}
+	if partial.Reason == "" {
+		partial = &otlp.Failure{Kind: otlp.Partial, Reason: noReason, Complete: true}
+	}
+	return append(lines, h.noteRejection(what, n, partial, now)...)
 }
 
-// complain records a reason, and that spans were lost for it if any were. It
+// noteRejection records a reason, and that so many spans were rejected for it. It
 // returns the line to log, what followed by the reason, unless that reason was the
 // last one logged or another was logged less than outageLogGap ago. The caller
-// holds h.mu.
-func (h *endpointHealth) complain(what string, lost int64, reason string, now time.Time) (lines []string) {
-	h.report.LastError = reason
-	if lost > 0 {
-		h.report.Refusal = reason
+// holds the lock.
+func (h *endpointHealth) noteRejection(what string, spans int64, failure *otlp.Failure, now time.Time) (lines []string) {
+	explained := failure.Explain(h.voice)
+	h.noteError(failure.Reason, now)
+	if spans > 0 {
+		h.report.Rejection, h.report.RejectedAt = explained, now
 	}
-	if h.refusal == reason || !h.refusalAt.IsZero() && now.Sub(h.refusalAt) <= outageLogGap {
+	if h.reason == failure.Reason || !h.reasonAt.IsZero() && now.Sub(h.reasonAt) <= outageLogGap {
 		return nil
 	}
-	h.refusal, h.refusalAt = reason, now
+	h.reason, h.reasonAt = failure.Reason, now
 	note := " (logged once)"
-	if lost > 0 {
-		note = " (logged once; tracestats counts the rest as rejected_by_backend)"
+	if spans > 0 {
+		note = h.voice.Say(" (logged once; {statistics} tells how many follow)")
 	}
-	return []string{what + ": " + h.to.ExplainRefusal(reason) + note}
+	return []string{what + ": " + explained + note}
 }
 
-// noteDefect records a panic on the way to the endpoint, and that spans were lost for
-// it if any were. It returns the lines to log.
-func (h *endpointHealth) noteDefect(lost int64, found error) (lines []string) {
+// noteError records a reason. The caller holds the lock.
+func (h *endpointHealth) noteError(reason string, now time.Time) {
+	at := now.UTC().Truncate(time.Second)
+	h.report.LastError, h.report.LastErrorAt = reason, &at
+}
+
+// noteDefect records a panic on the way to the endpoint, and that so many spans were
+// lost for it. It returns the lines to log.
+func (h *endpointHealth) noteDefect(spans int64, found error) (lines []string) {
 	what := "exporting"
-	if lost > 0 {
-		what += ", " + text.Number(lost, "span is lost", "spans are lost")
+	if spans > 0 {
+		what += ", " + text.Number(spans, "span is lost", "spans are lost")
 	}
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return h.complain(what, lost, text.Brief(found.Error()), time.Now())
+	h.link.Lock()
+	defer h.link.Unlock()
+	return h.noteRejection(what, spans, failureOf(found), time.Now())
 }
 
-// unreachable records that the endpoint is away. The caller holds h.mu.
-func (h *endpointHealth) unreachable(result *attempt, now time.Time) (lines []string) {
+// noteOutage records that the endpoint takes nothing for now, and in which state that
+// leaves it. It returns the line to log, when the outage begins or turns from one state
+// into the other. The caller holds the lock.
+func (h *endpointHealth) noteOutage(state string, failure *otlp.Failure, now time.Time) (lines []string) {
 	if h.since.IsZero() {
 		h.since = now
+	} else if h.report.State != state {
+		h.told = false
 	}
-	h.notBefore = now.Add(min(result.retryAfter, maxRetryAfter))
-	h.report.State, h.report.LastError = StateUnreachable, result.message
+	h.notBefore = now.Add(min(failure.RetryAfter, maxRetryAfter))
+	h.noteError(failure.Reason, now)
+	h.report.State, h.report.Outage = state, failure.Explain(h.voice)
 	if h.told || !h.toldAt.IsZero() && now.Sub(h.toldAt) <= outageLogGap {
 		return nil
 	}
 	h.told, h.toldAt = true, now
-	return []string{fmt.Sprintf("%s does not take spans, they wait: %s", h.report.Endpoint, h.to.ExplainOutage(result.message))}
+	return []string{fmt.Sprintf("%s does not take spans, they wait: %s", h.report.Endpoint, h.report.Outage)}
 }
 
 // recovered ends an outage, if there is one, and reports whether its end should be
-// logged. The caller holds h.mu.
+// logged. The caller holds the lock.
 func (h *endpointHealth) recovered() (tell bool) {
 	if h.since.IsZero() {
 		return false
 	}
 	tell = h.told
 	h.since, h.told = time.Time{}, false
-	h.wake()
+	h.link.Wake()
 	return tell
 }
 
 // noteRetry counts a further attempt at a request.
 func (h *endpointHealth) noteRetry() {
-	h.mu.Lock()
-	defer h.mu.Unlock()
+	h.link.Lock()
+	defer h.link.Unlock()
 	h.report.Retries++
 }
 
 // noteTime records how long an acknowledged request took.
 func (h *endpointHealth) noteTime(took time.Duration) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	_ = h.took.RecordValue(min(took.Microseconds(), h.took.HighestTrackableValue())) // cannot fail within its range
-	h.totalMS += took.Seconds() * 1000
+	h.link.Lock()
+	defer h.link.Unlock()
+	h.took.Observe(took)
 }
 
-// status returns the state of the endpoint, and since when it has been unreachable;
-// zero if it is not.
+// status returns the state of the endpoint, and since when it has taken nothing; zero
+// if it takes something.
 func (h *endpointHealth) status() (stats.Export, time.Time) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
+	h.link.Lock()
+	defer h.link.Unlock()
 	r := h.report
-	if n := h.took.TotalCount(); n > 0 {
-		r.AvgMS = h.totalMS / float64(n)
-		r.P99MS = float64(h.took.ValueAtQuantile(99)) / 1000
+	if at := r.LastErrorAt; at != nil && h.since.IsZero() && time.Since(*at) > errorLife {
+		r.LastError, r.LastErrorAt = "", nil
 	}
+	if time.Since(r.RejectedAt) > errorLife {
+		r.Rejection, r.RejectedAt = "", time.Time{}
+	}
+	r.AvgMS, r.P99MS = h.took.MeanMS(), h.took.P99MS()
 	return r, h.since
 }

@@ -8,6 +8,7 @@ import (
 
 	"clntrace/collector/cln"
 	"clntrace/collector/correlate"
+	"clntrace/collector/otlp"
 	"clntrace/collector/recording"
 	"clntrace/collector/zipkin"
 )
@@ -42,7 +43,7 @@ func BenchmarkMeaning(b *testing.B) {
 		var d zipkin.Decoder
 		var details cln.Reader
 		c := correlate.New(correlate.Options{Run: correlate.Run{PID: 1, StartTime: 1}})
-		policy, database := policyOf(config(OffEndpoint)), databaseSystem("sqlite3")
+		policy, database := policyOf(config(otlp.OffEndpoint)), databaseSystem("sqlite3")
 		now := time.Unix(1795324398, 0)
 		i := 0
 		for b.Loop() {

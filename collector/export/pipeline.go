@@ -9,15 +9,18 @@ import (
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/exporters/otlp/otlptrace"
 	"go.opentelemetry.io/otel/sdk/instrumentation"
+	"go.opentelemetry.io/otel/sdk/resource"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
 
 	"clntrace/collector/correlate"
 	"clntrace/collector/defect"
 	"clntrace/collector/memory"
+	"clntrace/collector/otlp"
 	"clntrace/collector/policy"
 	"clntrace/collector/spool"
 	"clntrace/collector/stats"
+	"clntrace/collector/voice"
 )
 
 const (
@@ -41,6 +44,8 @@ type Options struct {
 	// Yield, if set, is called after each request with the time that it took. It may
 	// block, to leave the processor to others.
 	Yield func(worked time.Duration)
+	// Voice names options in what goes wrong.
+	Voice voice.Voice
 }
 
 // Pipeline takes spans from the collector to the endpoint.
@@ -61,7 +66,7 @@ func NewPipeline(o Options) *Pipeline {
 	return &Pipeline{
 		options: o, abort: abort,
 		scope:    instrumentation.Scope{Name: "clntrace", Version: o.Version, SchemaURL: semconv.SchemaURL},
-		delivery: newDelivery(stop, o.Ledger, o.Logger, o.Room.HalfFull),
+		delivery: newDelivery(stop, o.Ledger, o.Logger, o.Voice, o.Room.HalfFull),
 	}
 }
 
@@ -72,12 +77,12 @@ const DefaultQueueSize = 65536
 // Start makes the Pipeline ready for Submit. An error says what in cfg cannot be
 // used, and means that nothing is exported.
 func (p *Pipeline) Start(cfg Config) error {
-	err := p.delivery.use(cfg)
+	err := p.delivery.use(cfg.Config)
 	if err != nil {
-		cfg.Endpoint = OffEndpoint
-		_ = p.delivery.use(cfg) // off cannot fail
+		cfg.Endpoint = otlp.OffEndpoint
+		_ = p.delivery.use(cfg.Config) // off cannot fail
 	}
-	p.delivery.openSpool(cfg)
+	p.delivery.openSpool(cfg, p.options.Voice)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.exporter = newExporter(p, cfg)
@@ -104,7 +109,7 @@ func (p *Pipeline) Submit(spans []*correlate.Span) {
 
 // Connect sends everything that follows to the endpoint of cfg, with its headers. An
 // error says what cannot be used, and means that nothing has changed.
-func (p *Pipeline) Connect(cfg Config) error { return p.delivery.use(cfg) }
+func (p *Pipeline) Connect(cfg Config) error { return p.delivery.use(cfg.Config) }
 
 // SetNode says which node the spans are from, and releases those that wait for it.
 func (p *Pipeline) SetNode(n Node) {
@@ -115,8 +120,8 @@ func (p *Pipeline) SetNode(n Node) {
 	}
 }
 
-// Status returns the state of the endpoint, and since when it has been unreachable;
-// zero if it is not.
+// Status returns the state of the endpoint, and since when it has taken nothing; zero if
+// it takes something.
 func (p *Pipeline) Status() (stats.Export, time.Time) { return p.delivery.endpoint.status() }
 
 // Spool returns the state of the spool. Its Limit is 0 if there is none.
@@ -231,7 +236,7 @@ func (e *exporter) ExportSpans(ctx context.Context, spans []sdktrace.ReadOnlySpa
 // panic would end the process.
 func (e *exporter) export(ctx context.Context, spans []sdktrace.ReadOnlySpan) (err error) {
 	defer defect.Catch(func(found error) {
-		e.pipeline.delivery.lose(int64(len(spans)), found)
+		e.pipeline.delivery.reject(int64(len(spans)), found)
 		err = nil
 	})
 	return e.next.ExportSpans(ctx, spans)
@@ -242,15 +247,20 @@ func (e *exporter) prepare(spans []sdktrace.ReadOnlySpan) (n int) {
 	p := e.pipeline.options.Policy()
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	request := 0
+	largest := min(e.largest, e.pipeline.delivery.endpoint.requestLimit())
+	request, senders := 0, make(map[*resource.Resource]bool)
 	for _, ro := range spans {
 		s := ro.(*readOnlySpan)
+		e.fillIn(s, p)
 		request += requestSize(s.in)
-		if n > 0 && request > e.largest {
+		if !senders[s.resource] {
+			senders[s.resource] = true
+			request += resourceSize(s.resource)
+		}
+		if n > 0 && request > largest {
 			break
 		}
 		n++
-		e.fillIn(s, p)
 	}
 	return n
 }
@@ -260,7 +270,7 @@ func (e *exporter) prepare(spans []sdktrace.ReadOnlySpan) (n int) {
 func (e *exporter) fillIn(s *readOnlySpan, p *policy.Policy) {
 	defer defect.Catch(func(found error) {
 		s.attributes, s.links = nil, nil
-		e.pipeline.delivery.confess(found)
+		e.pipeline.delivery.report(found)
 	})
 	s.scope = &e.pipeline.scope
 	s.resource = e.resources.of(s.in.Process)

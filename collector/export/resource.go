@@ -42,6 +42,16 @@ func (r *resources) of(p *process.Identity) *resource.Resource {
 	return res
 }
 
+// resourceSize estimates how many bytes a resource takes in a request.
+func resourceSize(r *resource.Resource) (n int) {
+	const fixed = 20 // around each attribute
+	for i := r.Iter(); i.Next(); {
+		a := i.Attribute()
+		n += fixed + len(a.Key) + len(a.Value.String())
+	}
+	return n
+}
+
 // ResourceOf returns the OTLP resource of one process.
 func ResourceOf(cfg Config, node Node, p *process.Identity) *resource.Resource {
 	return newResources(cfg, node).of(p)

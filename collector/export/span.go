@@ -29,6 +29,7 @@ type readOnlySpan struct {
 	scope      *instrumentation.Scope
 	resource   *resource.Resource
 	attributes []attribute.KeyValue
+	reason     string // of a failure, if it is known
 	links      []sdktrace.Link
 }
 
@@ -45,6 +46,10 @@ func requestSize(s *correlate.Span) int {
 	n := fixed + len(s.Name) + len(s.Detail) + len(s.Request) + tag*len(s.Tags) + link*len(s.Links)
 	for i := range s.Tags {
 		n += len(s.Tags[i].Key) + len(s.Tags[i].Value)
+	}
+	if f := s.Payment; f != nil {
+		const each, route = 120, 64 * 32 // a node has 66 digits, and a route at most 64 hops
+		n += each*len(f.Attributes) + route
 	}
 	return n
 }
@@ -73,7 +78,7 @@ func (s *readOnlySpan) Parent() trace.SpanContext {
 // SpanKind follows from what the span is about.
 func (s *readOnlySpan) SpanKind() trace.SpanKind {
 	switch {
-	case s.in.Name == cln.SpanCommand, s.in.Synthetic:
+	case s.in.Name == cln.SpanCommand, s.in.IsRoot():
 		return trace.SpanKindServer
 	case s.in.Name == cln.SpanRequest, s.in.Name == cln.SpanBackend, cln.IsQuery(s.in.Name):
 		return trace.SpanKindClient
@@ -99,7 +104,7 @@ func (s *readOnlySpan) Events() []sdktrace.Event { return nil }
 // Status is Error when the sender said so.
 func (s *readOnlySpan) Status() sdktrace.Status {
 	if s.in.Failed() {
-		return sdktrace.Status{Code: codes.Error}
+		return sdktrace.Status{Code: codes.Error, Description: s.reason}
 	}
 	return sdktrace.Status{}
 }

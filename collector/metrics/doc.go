@@ -7,6 +7,4 @@
 // The package takes the Observations of stats and gives OTLP, through the SDK's
 // reader, every interval. It keeps at most maxSeries series, and counts everything
 // else as (other).
-//
-// The next room is export.
 package metrics

@@ -4,8 +4,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"net/http"
-	"sync"
 	"time"
 
 	"go.opentelemetry.io/otel/exporters/otlp/otlpmetric/otlpmetricgrpc"
@@ -14,137 +12,103 @@ import (
 	"go.opentelemetry.io/otel/sdk/metric/metricdata"
 	"go.opentelemetry.io/otel/sdk/resource"
 
-	"clntrace/collector/export"
-	"clntrace/collector/text"
+	"clntrace/collector/otlp"
+	"clntrace/collector/voice"
 )
 
-// link is the SDK's exporter for one endpoint.
-type link struct {
+// client is the SDK's exporter for one endpoint, with its connection.
+type client struct {
 	sdkmetric.Exporter
-	endpoint export.Endpoint
-	hangUp   func()
+	conn *otlp.Connection
 }
 
-// connect prepares a link, without dialing. The link is nil if the endpoint is off.
-// There are no retries, because the next request contains everything that this one
-// did. Headers and timeout are always set: if they were not, the SDK would take
-// them from the environment, against our options.
-func connect(cfg export.Config) (*link, error) {
-	switch {
-	case cfg.Endpoint.Off():
+// Close closes the client after its request. The SDK waits for that even when ctx is
+// done.
+func (c *client) Close(ctx context.Context) {
+	_ = c.Shutdown(ctx) // can only be the error of ctx, which the caller knows
+	c.conn.Close()
+}
+
+// connect prepares a client, without dialing. It is nil if the endpoint is off. There
+// are no retries, because the next request contains everything that this one did.
+// Headers and timeout are always set: if they were not, the SDK would take them from
+// the environment, against our options.
+func connect(cfg otlp.Config) (*client, error) {
+	if cfg.Endpoint.Off() {
 		return nil, nil
-	case cfg.Protocol == export.ProtocolHTTP:
-		return connectHTTP(cfg)
 	}
-	conn, err := export.DialGRPC(cfg)
+	conn, err := otlp.Connect(cfg, otlp.Metrics)
 	if err != nil {
 		return nil, err
 	}
-	e, err := otlpmetricgrpc.New(context.Background(),
-		otlpmetricgrpc.WithGRPCConn(conn),
+	over := overGRPC
+	if conn.HTTP != nil {
+		over = overHTTP
+	}
+	e, err := over(cfg, conn)
+	if err != nil {
+		conn.Close()
+		return nil, fmt.Errorf("preparing to send metrics to %s: %w", cfg.Endpoint, err)
+	}
+	return &client{e, conn}, nil
+}
+
+func overGRPC(cfg otlp.Config, conn *otlp.Connection) (sdkmetric.Exporter, error) {
+	return otlpmetricgrpc.New(context.Background(),
+		otlpmetricgrpc.WithGRPCConn(conn.GRPC),
 		otlpmetricgrpc.WithHeaders(cfg.Headers),
 		otlpmetricgrpc.WithTimeout(cfg.Timeout),
 		otlpmetricgrpc.WithRetry(otlpmetricgrpc.RetryConfig{Enabled: false}),
 		otlpmetricgrpc.WithTemporalitySelector(sdkmetric.CumulativeTemporalitySelector),
 		otlpmetricgrpc.WithAggregationSelector(sdkmetric.DefaultAggregationSelector),
 	)
-	if err != nil {
-		_ = conn.Close() // only fails when closed before
-		return nil, fmt.Errorf("preparing to send metrics to %s: %w", cfg.Endpoint, err)
-	}
-	return &link{e, cfg.Endpoint, func() { _ = conn.Close() }}, nil // as above
 }
 
-func connectHTTP(cfg export.Config) (*link, error) {
-	transport, err := export.HTTPTransport(cfg)
-	if err != nil {
-		return nil, err
-	}
+func overHTTP(cfg otlp.Config, conn *otlp.Connection) (sdkmetric.Exporter, error) {
 	compression := otlpmetrichttp.NoCompression
-	if cfg.Compression == export.CompressionGzip {
+	if cfg.Compression == otlp.CompressionGzip {
 		compression = otlpmetrichttp.GzipCompression
 	}
-	e, err := otlpmetrichttp.New(context.Background(),
-		otlpmetrichttp.WithEndpointURL(cfg.Endpoint.MetricsURL()),
-		otlpmetrichttp.WithHTTPClient(export.HTTPClient(cfg, otlpOnly{transport})),
+	return otlpmetrichttp.New(context.Background(),
+		otlpmetrichttp.WithEndpointURL(cfg.Endpoint.URL(otlp.Metrics)),
+		otlpmetrichttp.WithHTTPClient(conn.HTTP),
 		otlpmetrichttp.WithHeaders(cfg.Headers),
-		otlpmetrichttp.WithTLSClientConfig(nil), // TLS is the transport's
+		otlpmetrichttp.WithTLSClientConfig(nil), // TLS is the connection's
 		otlpmetrichttp.WithCompression(compression),
 		otlpmetrichttp.WithRetry(otlpmetrichttp.RetryConfig{Enabled: false}),
 		otlpmetrichttp.WithTemporalitySelector(sdkmetric.CumulativeTemporalitySelector),
 		otlpmetrichttp.WithAggregationSelector(sdkmetric.DefaultAggregationSelector),
 	)
-	if err != nil {
-		return nil, fmt.Errorf("preparing to send metrics to %s: %w", cfg.Endpoint, err)
-	}
-	return &link{e, cfg.Endpoint, transport.CloseIdleConnections}, nil
-}
-
-// otlpOnly is a transport that accepts only answers of an OTLP endpoint.
-type otlpOnly struct{ next http.RoundTripper }
-
-func (o otlpOnly) RoundTrip(req *http.Request) (*http.Response, error) {
-	response, err := o.next.RoundTrip(req)
-	if err != nil {
-		return nil, err
-	}
-	if err := export.NotOTLP(response); err != nil {
-		_ = response.Body.Close() // the body is not used
-		return nil, err
-	}
-	return response, nil
-}
-
-// close closes the link after the request under way. The SDK waits for that even
-// when ctx is done.
-func (l *link) close(ctx context.Context) {
-	_ = l.Shutdown(ctx) // can only be the error of ctx, which the caller knows
-	l.hangUp()
 }
 
 // exporter is what the SDK's reader exports to. It sends to the endpoint that is in
-// use, and logs once what is wrong with it.
+// use, and logs once what is wrong with it. The lock of the link covers all of it.
 type exporter struct {
-	log     *slog.Logger
-	closing sync.WaitGroup // links that are being closed; only grows under mu, and not once stopped
+	log   *slog.Logger
+	voice voice.Voice
+	link  otlp.Link[*client]
 
-	mu       sync.Mutex
-	stopped  bool
-	link     *link // nil: off
 	resource *resource.Resource
 	since    time.Time // of the outage; zero: none
-	reason   string
+	reason   string    // for it, with the remedy
 }
 
 var _ sdkmetric.Exporter = (*exporter)(nil)
 
-// use makes next the link for everything that follows, and closes the last one.
-// After Shutdown nothing follows, and next is closed instead.
-func (e *exporter) use(next *link) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if e.stopped {
-		if next != nil {
-			next.close(context.Background()) // at once, for it has no request
-		}
-		return
-	}
-	last := e.link
-	e.link, e.since, e.reason = next, time.Time{}, ""
-	if last != nil {
-		e.closing.Go(func() { last.close(context.Background()) }) // after its request, which has a timeout
-	}
+// use makes next, which sends as cfg says, the client for everything that follows.
+func (e *exporter) use(next *client, cfg otlp.Config) {
+	e.link.Replace(next, cfg, func() { e.since, e.reason = time.Time{}, "" })
 }
 
 func (e *exporter) setResource(r *resource.Resource) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
+	e.link.Lock()
+	defer e.link.Unlock()
 	e.resource = r
 }
 
 func (e *exporter) outage() (since time.Time, reason string) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
+	e.link.Lock()
+	defer e.link.Unlock()
 	return e.since, e.reason
 }
 
@@ -161,16 +125,16 @@ func (e *exporter) Aggregation(kind sdkmetric.InstrumentKind) sdkmetric.Aggregat
 // Export sends metrics. It returns no error, because the SDK would print it each
 // time.
 func (e *exporter) Export(ctx context.Context, rm *metricdata.ResourceMetrics) error {
-	e.mu.Lock()
-	l, r := e.link, e.resource
-	e.mu.Unlock()
-	if l == nil {
+	c, _ := e.link.Current()
+	if c == nil {
 		return nil
 	}
 	// The SDK's own resource is fixed before the node's id is known.
-	rm.Resource = r
+	e.link.Lock()
+	rm.Resource = e.resource
+	e.link.Unlock()
 	startBeforeEnd(rm)
-	e.note(l, l.Export(ctx, rm))
+	e.note(c, otlp.FailureOf(c.Export(ctx, rm)))
 	return nil
 }
 
@@ -202,39 +166,30 @@ func mendStart(start *time.Time, end time.Time) {
 	}
 }
 
-// note records how an export over l ended, and logs if that has changed.
-func (e *exporter) note(l *link, err error) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if e.link != l {
+// note records how an export over c ended, and logs if that has changed.
+func (e *exporter) note(c *client, failure *otlp.Failure) {
+	e.link.Lock()
+	defer e.link.Unlock()
+	if !e.link.InUse(c) {
 		return // it was replaced meanwhile
 	}
-	was := !e.since.IsZero()
+	was, to := !e.since.IsZero(), e.link.Config().Endpoint
 	switch {
-	case err != nil:
-		e.reason = text.Brief(err.Error())
+	case failure != nil:
+		e.reason = failure.Explain(e.voice)
 		if !was {
 			e.since = time.Now()
-			e.log.Warn(fmt.Sprintf("%s does not take metrics: %s (logged once; tracestats tells more)", l.endpoint, e.reason))
+			e.log.Warn(fmt.Sprintf("%s does not take metrics: %s%s", to, e.reason, e.voice.Say(" (logged once; {statistics} tells more)")))
 		}
 	case was:
 		e.since, e.reason = time.Time{}, ""
-		e.log.Info(fmt.Sprintf("%s takes metrics again", l.endpoint))
+		e.log.Info(fmt.Sprintf("%s takes metrics again", to))
 	}
 }
 
 // ForceFlush does nothing, because nothing is held back.
 func (e *exporter) ForceFlush(context.Context) error { return nil }
 
-// Shutdown closes all links after the requests under way. It returns the error of
+// Shutdown closes all clients after the requests under way. It returns the error of
 // ctx if that is done first.
-func (e *exporter) Shutdown(ctx context.Context) error {
-	e.mu.Lock()
-	last := e.link
-	e.link, e.stopped = nil, true
-	if last != nil {
-		e.closing.Go(func() { last.close(ctx) })
-	}
-	e.mu.Unlock()
-	return export.Await(ctx, &e.closing)
-}
+func (e *exporter) Shutdown(ctx context.Context) error { return e.link.Close(ctx) }

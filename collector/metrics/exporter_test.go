@@ -3,78 +3,68 @@ package metrics
 import (
 	"bytes"
 	"context"
-	"encoding/pem"
 	"errors"
 	"io"
 	"log/slog"
-	"net/http"
-	"net/http/httptest"
-	"os"
-	"path/filepath"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 
+	"clntrace/collector/otlp"
+	"clntrace/collector/otlp/otlptest"
+	"clntrace/collector/voice"
+
 	"go.opentelemetry.io/otel/sdk/metric/metricdata"
 	"go.opentelemetry.io/otel/sdk/resource"
-
-	"clntrace/collector/export"
 )
 
-// overHTTP is a config for an endpoint that answers as handle does.
-func overHTTP(t *testing.T, handle http.HandlerFunc) export.Config {
-	t.Helper()
-	server := httptest.NewServer(handle)
-	t.Cleanup(server.Close)
-	cfg := config(t, &receiver{endpoint: server.URL})
-	cfg.Protocol = export.ProtocolHTTP
-	return cfg
+// What an endpoint rejects of a request is told as what it rejects altogether is.
+func TestPartialSuccessIsTold(t *testing.T) {
+	var log bytes.Buffer
+	m := start(t, config(t, otlptest.StartGRPC(t, otlptest.Answer{Rejected: 3, Message: "too old"})), &log)
+	m.Observe(observed)
+	m.flush(t)
+	if _, reason := m.Outage(); !strings.Contains(reason, "too old") {
+		t.Errorf("the reason is %q", reason)
+	}
 }
 
-func TestWhatIsNoOTLPEndpoint(t *testing.T) {
-	var followed atomic.Int64
-	other := overHTTP(t, func(http.ResponseWriter, *http.Request) { followed.Add(1) })
-	for want, handle := range map[string]http.HandlerFunc{
-		"HTTP 302 Found: a redirect": func(w http.ResponseWriter, r *http.Request) {
-			http.Redirect(w, r, other.Endpoint.MetricsURL(), http.StatusFound)
-		},
-		"a web page": func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "<html>Log in</html>") },
-	} {
+// Failures are told with their remedy, in the words of whoever runs clntrace.
+func TestDeadEndpointIsExplained(t *testing.T) {
+	l := otlptest.Listen(t)
+	l.Close()
+	cfg := config(t, &otlptest.Receiver{URL: "http://" + l.Addr().String()})
+	for _, v := range []voice.Voice{voice.Plugin, voice.Collect} {
 		var log bytes.Buffer
-		m := start(t, overHTTP(t, handle), &log)
-		m.Observe(observed)
+		m := start(t, cfg, &log, func(o *Options) { o.Voice = v })
 		m.flush(t)
-		if _, reason := m.Outage(); !strings.Contains(reason, want) {
-			t.Errorf("the reason is %q, want %q", reason, want)
+		_, reason := m.Outage()
+		for _, said := range []string{reason, log.String()} {
+			if !strings.Contains(said, "nothing is listening there. Start the backend or correct "+v.Option("otlp-endpoint")) {
+				t.Errorf("got %s", said)
+			}
 		}
-	}
-	if n := followed.Load(); n != 0 {
-		t.Errorf("%d requests went to the other host", n)
+		if tells := strings.Contains(log.String(), v.Statistics+" tells more"); !tells {
+			t.Errorf("the log says %s", log.String())
+		}
 	}
 }
 
 // A CA for all exporters must not keep metrics from an http:// endpoint.
 func TestCertificatesOfTheEnvironmentAreNotUsed(t *testing.T) {
-	secure := httptest.NewTLSServer(nil)
-	t.Cleanup(secure.Close)
-	file := filepath.Join(t.TempDir(), "ca.pem")
-	block := &pem.Block{Type: "CERTIFICATE", Bytes: secure.Certificate().Raw}
-	if err := os.WriteFile(file, pem.EncodeToMemory(block), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	file := otlptest.NewAuthority(t).File
 	setEnvironment(t)
 	t.Setenv("OTEL_EXPORTER_OTLP_CERTIFICATE", file)
 	t.Setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json")
 	t.Setenv("OTEL_EXPORTER_OTLP_METRICS_TIMEOUT", "1")
-	overGRPC, overHTTP := listenGRPC(t), listenHTTP(t)
-	for protocol, r := range map[export.Protocol]*receiver{export.ProtocolGRPC: overGRPC, export.ProtocolHTTP: overHTTP} {
+	overGRPC, overHTTP := otlptest.StartGRPC(t), otlptest.StartHTTP(t)
+	for protocol, r := range map[otlp.Protocol]*otlptest.Receiver{otlp.ProtocolGRPC: overGRPC, otlp.ProtocolHTTP: overHTTP} {
 		cfg := config(t, r)
 		cfg.Protocol = protocol
 		m := start(t, cfg, io.Discard)
 		m.Observe(observed)
 		m.flush(t)
-		if in, _ := r.last(); in == nil {
+		if last(r) == nil {
 			t.Errorf("%s: nothing arrived", protocol)
 		}
 	}
@@ -84,24 +74,23 @@ func TestCertificatesOfTheEnvironmentAreNotUsed(t *testing.T) {
 func TestShutdownEndsWithItsContext(t *testing.T) {
 	for what, replace := range map[string]bool{"endpoint in use": false, "endpoint that was replaced": true} {
 		t.Run(what, func(t *testing.T) {
-			arrived, answer, exported := make(chan struct{}), make(chan struct{}), make(chan struct{})
-			cfg := overHTTP(t, func(http.ResponseWriter, *http.Request) {
-				close(arrived)
-				<-answer
-			})
-			cfg.Timeout = time.Hour // the request ends when it is answered, not before
-			l, err := connect(cfg)
+			answer, exported := make(chan struct{}), make(chan struct{})
+			r := otlptest.StartHTTP(t, otlptest.Answer{Until: answer})
+			cfg := config(t, r)
+			cfg.Protocol, cfg.Timeout = otlp.ProtocolHTTP, time.Hour // the request ends when it is answered, not before
+			c, err := connect(cfg)
 			if err != nil {
 				t.Fatal(err)
 			}
-			e := &exporter{log: slog.New(slog.DiscardHandler), link: l, resource: resource.Empty()}
+			e := &exporter{log: slog.New(slog.DiscardHandler), resource: resource.Empty()}
+			e.use(c, cfg)
 			go func() {
 				_ = e.Export(context.Background(), new(metricdata.ResourceMetrics))
 				close(exported)
 			}()
-			<-arrived
+			<-r.Arrived
 			if replace {
-				e.use(nil)
+				e.use(nil, otlp.Config{})
 			}
 			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
 			defer cancel()
@@ -111,39 +100,10 @@ func TestShutdownEndsWithItsContext(t *testing.T) {
 			}
 			close(answer)
 			<-exported
-			e.closing.Wait()
-		})
-	}
-}
-
-// A change of the endpoint may come while the node stops: whichever is first, no
-// link stays open.
-func TestNoLinkStaysOpenIfUseAndShutdownComeTogether(t *testing.T) {
-	cfg := overHTTP(t, func(http.ResponseWriter, *http.Request) {})
-	for range 100 {
-		var open atomic.Int32
-		newLink := func() *link {
-			l, err := connect(cfg)
-			if err != nil {
-				t.Fatal(err)
+			if err := e.Shutdown(t.Context()); err != nil {
+				t.Error(err)
 			}
-			open.Add(1)
-			return &link{l.Exporter, l.endpoint, func() { l.hangUp(); open.Add(-1) }}
-		}
-		next := newLink()
-		e := &exporter{log: slog.New(slog.DiscardHandler), link: newLink(), resource: resource.Empty()}
-		used := make(chan struct{})
-		go func() {
-			defer close(used)
-			e.use(next)
-		}()
-		if err := e.Shutdown(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-		<-used
-		if n := open.Load(); n != 0 {
-			t.Fatalf("%d links are open", n)
-		}
+		})
 	}
 }
 

@@ -5,18 +5,19 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"time"
 
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/metric"
 	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
 	"go.opentelemetry.io/otel/sdk/metric/exemplar"
+	"go.opentelemetry.io/otel/sdk/resource"
 	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
 
-	"clntrace/collector/export"
-	"clntrace/collector/process"
+	"clntrace/collector/otlp"
+	"clntrace/collector/payments"
 	"clntrace/collector/stats"
+	"clntrace/collector/voice"
 )
 
 // The names of the metrics.
@@ -43,12 +44,19 @@ const (
 
 // Options is what Start needs.
 type Options struct {
-	Config  export.Config
-	Version string // of clntrace
-	Logger  *slog.Logger
-	Counts  func() stats.Counts // of everything since the start
+	Config      otlp.Config
+	ServiceName string // for all processes; empty: each has its own
+	Version     string // of clntrace
+	Logger      *slog.Logger
+	Voice       voice.Voice
+	// Resource is clntrace itself.
+	Resource *resource.Resource
+	Counts   func() stats.Counts // of everything since the start
 	// SpoolBytes returns the size of the spool on disk.
 	SpoolBytes func() int64
+	// Payments returns what is open of payments and forwards; false: nothing of them is
+	// to leave. It may be nil.
+	Payments func() (payments.State, bool)
 }
 
 // Metrics are the OTLP metrics of a collector.
@@ -57,18 +65,18 @@ type Metrics struct {
 	exporter *exporter
 	provider *sdkmetric.MeterProvider
 	duration metric.Float64Histogram
+	payments paymentMetrics
 	series   map[operation]series
-	service  string // name for all; empty: each process has its own
+	service  string // as ServiceName
 }
 
 // Start begins to send metrics. The error says what in the configuration cannot be
 // used.
 func Start(o Options) (*Metrics, error) {
 	m := &Metrics{
-		options: o, exporter: &exporter{log: o.Logger},
-		series: make(map[operation]series), service: o.Config.ServiceName,
+		options: o, exporter: &exporter{log: o.Logger, voice: o.Voice, resource: o.Resource},
+		series: make(map[operation]series), service: o.ServiceName,
 	}
-	m.SetNode(export.Node{})
 	if err := m.Use(o.Config); err != nil {
 		return nil, err
 	}
@@ -79,7 +87,7 @@ func Start(o Options) (*Metrics, error) {
 		sdkmetric.WithCardinalityLimit(maxSeries+spareSeries),
 		sdkmetric.WithExemplarFilter(exemplar.AlwaysOffFilter), // exemplars would need spans of our own
 		sdkmetric.WithView(sdkmetric.NewView(
-			sdkmetric.Instrument{Name: durationName},
+			sdkmetric.Instrument{Name: "cln.*.duration"},
 			sdkmetric.Stream{Aggregation: sdkmetric.AggregationBase2ExponentialHistogram{MaxSize: maxBuckets, MaxScale: maxScale}},
 		)),
 	)
@@ -92,7 +100,7 @@ func Start(o Options) (*Metrics, error) {
 // define makes the instruments.
 func (m *Metrics) define() error {
 	meter := m.provider.Meter("clntrace", metric.WithInstrumentationVersion(m.options.Version), metric.WithSchemaURL(semconv.SchemaURL))
-	var errs [6]error
+	var errs [7]error
 	m.duration, errs[0] = meter.Float64Histogram(durationName, metric.WithUnit("s"),
 		metric.WithDescription("Durations of the node's spans, exported or not."))
 	datagrams, err := meter.Int64ObservableCounter(datagramsName, metric.WithUnit("{datagram}"),
@@ -119,6 +127,7 @@ func (m *Metrics) define() error {
 		o.ObserveInt64(spool, m.options.SpoolBytes())
 		return nil
 	}, datagrams, spans, queue, spool)
+	errs[6] = m.definePayments(meter)
 	if err := errors.Join(errs[:]...); err != nil {
 		return fmt.Errorf("defining the metrics: %w", err)
 	}
@@ -154,24 +163,20 @@ var spanOutcomes = []outcome{
 
 // Use sends everything that follows to cfg's endpoint. An error says what in cfg
 // cannot be used, and means that nothing has changed.
-func (m *Metrics) Use(cfg export.Config) error {
+func (m *Metrics) Use(cfg otlp.Config) error {
 	next, err := connect(cfg)
 	if err != nil {
 		return err
 	}
-	m.exporter.use(next)
+	m.exporter.use(next, cfg)
 	return nil
 }
 
-// SetNode names the node.
-func (m *Metrics) SetNode(n export.Node) {
-	n.Version = m.options.Version                                                    // the metrics are clntrace's, not lightningd's
-	self := process.Identity{Name: "clntrace", Known: true, PID: int32(os.Getpid())} //nolint:gosec // pids fit
-	m.exporter.setResource(export.ResourceOf(m.options.Config, n, &self))
-}
+// SetResource replaces the Resource, once more is known of the node.
+func (m *Metrics) SetResource(r *resource.Resource) { m.exporter.setResource(r) }
 
-// Outage returns since when the endpoint takes no metrics, and why. since is zero
-// if it does take them.
+// Outage returns since when the endpoint takes no metrics, why, and what to do. since
+// is zero if it does take them.
 func (m *Metrics) Outage() (since time.Time, reason string) { return m.exporter.outage() }
 
 // Shutdown sends the final figures and stops, at the latest when ctx is done.

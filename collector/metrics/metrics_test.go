@@ -2,131 +2,73 @@ package metrics
 
 import (
 	"bytes"
-	"context"
 	"fmt"
 	"io"
 	"log/slog"
 	"math"
 	"math/rand/v2"
-	"net"
-	"net/http"
-	"net/http/httptest"
 	"runtime"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/sdk/resource"
 	colmetricspb "go.opentelemetry.io/proto/otlp/collector/metrics/v1"
 	commonpb "go.opentelemetry.io/proto/otlp/common/v1"
 	metricspb "go.opentelemetry.io/proto/otlp/metrics/v1"
-	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
-	"google.golang.org/protobuf/proto"
 
-	"clntrace/collector/export"
+	"clntrace/collector/otlp"
+	"clntrace/collector/otlp/otlptest"
 	"clntrace/collector/process"
 	"clntrace/collector/stats"
+	"clntrace/collector/voice"
 )
 
-// receiver is an endpoint that keeps what it gets.
-type receiver struct {
-	colmetricspb.UnimplementedMetricsServiceServer
-	endpoint string
-
-	mu       sync.Mutex
-	requests []*colmetricspb.ExportMetricsServiceRequest
-	header   string // x-key of the last request
-	fail     error
-}
-
-func (r *receiver) Export(ctx context.Context, in *colmetricspb.ExportMetricsServiceRequest) (*colmetricspb.ExportMetricsServiceResponse, error) {
-	md, _ := metadata.FromIncomingContext(ctx)
-	return &colmetricspb.ExportMetricsServiceResponse{}, r.keep(in, strings.Join(md.Get("x-key"), ","))
-}
-
-func (r *receiver) keep(in *colmetricspb.ExportMetricsServiceRequest, header string) error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.header = header
-	if r.fail == nil {
-		r.requests = append(r.requests, in)
-	}
-	return r.fail
-}
-
-func (r *receiver) setFailure(err error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.fail = err
-}
-
-func (r *receiver) last() (*colmetricspb.ExportMetricsServiceRequest, string) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if len(r.requests) == 0 {
-		return nil, r.header
-	}
-	return r.requests[len(r.requests)-1], r.header
-}
-
-func listenGRPC(t testing.TB) *receiver {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	r, server := &receiver{endpoint: "http://" + l.Addr().String()}, grpc.NewServer()
-	colmetricspb.RegisterMetricsServiceServer(server, r)
-	go func() { _ = server.Serve(l) }()
-	t.Cleanup(server.Stop)
-	return r
-}
-
-func listenHTTP(t testing.TB) *receiver {
-	t.Helper()
-	r := new(receiver)
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
-		body, err := io.ReadAll(req.Body)
-		var in colmetricspb.ExportMetricsServiceRequest
-		if err != nil || req.URL.Path != "/v1/metrics" || proto.Unmarshal(body, &in) != nil {
-			w.WriteHeader(http.StatusBadRequest)
-			return
-		}
-		if r.keep(&in, req.Header.Get("X-Key")) != nil {
-			w.WriteHeader(http.StatusServiceUnavailable)
-		}
-	}))
-	t.Cleanup(server.Close)
-	r.endpoint = server.URL
-	return r
-}
-
 // config is one for r.
-func config(t testing.TB, r *receiver) export.Config {
+func config(t testing.TB, r *otlptest.Receiver) otlp.Config {
 	t.Helper()
-	cfg := export.Config{Protocol: export.ProtocolGRPC, Timeout: time.Minute}
+	cfg := otlp.Config{Protocol: otlp.ProtocolGRPC, Timeout: time.Minute}
 	if r != nil {
 		var err error
-		if cfg.Endpoint, err = export.ParseEndpoint(r.endpoint); err != nil {
+		if cfg.Endpoint, err = otlp.ParseEndpoint(r.URL); err != nil {
 			t.Fatal(err)
 		}
 	}
 	return cfg
 }
 
-func start(t testing.TB, cfg export.Config, log io.Writer) *Metrics {
+// last returns what r has taken last; nil: nothing.
+func last(r *otlptest.Receiver) *colmetricspb.ExportMetricsServiceRequest {
+	if all := r.Metrics(); len(all) > 0 {
+		return all[len(all)-1]
+	}
+	return nil
+}
+
+// key returns the header x-key of the last request.
+func key(r *otlptest.Receiver) string {
+	all := r.Headers()
+	return all[len(all)-1].Get("X-Key")
+}
+
+func start(t testing.TB, cfg otlp.Config, log io.Writer, change ...func(*Options)) *Metrics {
 	t.Helper()
-	m, err := Start(Options{
-		Config: cfg, Version: "0.1.0", Logger: slog.New(slog.NewTextHandler(log, nil)),
+	o := Options{
+		Config: cfg, Version: "0.1.0", Logger: slog.New(slog.NewTextHandler(log, nil)), Voice: voice.Plugin,
+		Resource: resource.NewSchemaless(attribute.String("service.name", "clntrace")),
 		Counts: func() stats.Counts {
 			return stats.Counts{Received: 10, Refused: 2, Malformed: 1, Accepted: 7, Exported: 3, SampledOut: 1, Pending: 2, Spooled: 1}
 		},
 		SpoolBytes: func() int64 { return 4096 },
-	})
+	}
+	for _, f := range change {
+		f(&o)
+	}
+	m, err := Start(o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -205,19 +147,18 @@ func setEnvironment(t *testing.T) {
 
 func TestWhatArrives(t *testing.T) {
 	setEnvironment(t)
-	for name, listen := range map[string]func(testing.TB) *receiver{"grpc": listenGRPC, "http": listenHTTP} {
-		t.Run(name, func(t *testing.T) {
+	for protocol, listen := range map[otlp.Protocol]func(testing.TB, ...otlptest.Answer) *otlptest.Receiver{
+		otlp.ProtocolGRPC: otlptest.StartGRPC, otlp.ProtocolHTTP: otlptest.StartHTTP,
+	} {
+		t.Run(string(protocol), func(t *testing.T) {
 			r := listen(t)
 			cfg := config(t, r)
-			cfg.ServiceNamespace = "fleet"
-			if name == "http" {
-				cfg.Protocol = export.ProtocolHTTP
-			}
+			cfg.Protocol = protocol
 			m := start(t, cfg, io.Discard)
-			m.SetNode(export.Node{ID: "02aa", Network: "regtest", Version: "v26.06"})
+			m.SetResource(resource.NewSchemaless(attribute.String("cln.network", "regtest")))
 			m.Observe(observed)
 			m.Shutdown(t.Context())
-			in, header := r.last()
+			in := last(r)
 			want := []string{
 				"cln.span.duration s 1 0 service.name=lightningd span.name=extend_tip",
 				"cln.span.duration s 1 0.004 rpc.method=getroutes service.name=cln-xpay span.name=jsonrpc",
@@ -239,16 +180,11 @@ func TestWhatArrives(t *testing.T) {
 			if got := points(in); !slices.Equal(got, want) {
 				t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 			}
-			if header != "" {
+			if header := key(r); header != "" {
 				t.Errorf("a header came from the environment: %s", header)
 			}
 			resource := attributes(in.GetResourceMetrics()[0].GetResource().GetAttributes())
-			for _, part := range []string{"service.name=clntrace", "service.version=0.1.0", "service.instance.id=02aa", "cln.network=regtest", "service.namespace=fleet"} {
-				if !strings.Contains(resource, part) {
-					t.Errorf("no %s in the resource: %s", part, resource)
-				}
-			}
-			if strings.Contains(resource, "stray") {
+			if resource != "cln.network=regtest" {
 				t.Errorf("the resource is %s", resource)
 			}
 		})
@@ -256,30 +192,24 @@ func TestWhatArrives(t *testing.T) {
 }
 
 func TestOneServiceNameForAll(t *testing.T) {
-	r := listenGRPC(t)
-	cfg := config(t, r)
-	cfg.ServiceName = "my-node"
-	m := start(t, cfg, io.Discard)
+	r := otlptest.StartGRPC(t)
+	m := start(t, config(t, r), io.Discard, func(o *Options) { o.ServiceName = "my-node" })
 	m.Observe(observed[2:3])
 	m.flush(t)
-	in, _ := r.last()
-	if got := points(in)[0]; !strings.Contains(got, "service.name=my-node") {
-		t.Errorf("got %s", got)
-	}
-	if got := attributes(in.GetResourceMetrics()[0].GetResource().GetAttributes()); !strings.Contains(got, "service.name=my-node") {
+	if got := points(last(r))[0]; !strings.Contains(got, "service.name=my-node") {
 		t.Errorf("got %s", got)
 	}
 }
 
 func TestEndpointAndHeadersChange(t *testing.T) {
-	first, second := listenGRPC(t), listenHTTP(t)
+	first, second := otlptest.StartGRPC(t), otlptest.StartHTTP(t)
 	cfg := config(t, first)
 	cfg.Headers = map[string]string{"x-key": "one"}
 	m := start(t, cfg, io.Discard)
 	m.Observe(observed)
 	m.flush(t)
-	if in, header := first.last(); in == nil || header != "one" {
-		t.Fatalf("the first endpoint got %v with the header %q", in, header)
+	if last(first) == nil || key(first) != "one" {
+		t.Fatalf("the first endpoint got %v with the header %q", last(first), key(first))
 	}
 
 	off := config(t, nil)
@@ -289,18 +219,18 @@ func TestEndpointAndHeadersChange(t *testing.T) {
 	m.flush(t)
 
 	cfg = config(t, second)
-	cfg.Protocol, cfg.Headers = export.ProtocolHTTP, map[string]string{"x-key": "two"}
+	cfg.Protocol, cfg.Headers = otlp.ProtocolHTTP, map[string]string{"x-key": "two"}
 	if err := m.Use(cfg); err != nil {
 		t.Fatal(err)
 	}
 	m.Observe(observed)
 	m.flush(t)
-	in, header := second.last()
+	in, header := last(second), key(second)
 	if header != "two" || !slices.ContainsFunc(points(in), func(p string) bool { return strings.HasPrefix(p, "cln.span.duration s 4 0.0008 ") }) {
 		t.Errorf("the second endpoint got, with the header %q,\n%s", header, strings.Join(points(in), "\n"))
 	}
-	if len(first.requests) != 1 {
-		t.Errorf("the first endpoint got %d requests", len(first.requests))
+	if len(first.Metrics()) != 1 {
+		t.Errorf("the first endpoint got %d requests", len(first.Metrics()))
 	}
 
 	bad := cfg
@@ -309,25 +239,25 @@ func TestEndpointAndHeadersChange(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	m.flush(t)
-	if len(second.requests) != 2 {
-		t.Errorf("after a refused change the second endpoint has %d requests", len(second.requests))
+	if len(second.Metrics()) != 2 {
+		t.Errorf("after a refused change the second endpoint has %d requests", len(second.Metrics()))
 	}
 }
 
 func TestFailuresAreLoggedOnce(t *testing.T) {
-	r := listenGRPC(t)
+	r := otlptest.StartGRPC(t)
 	var log bytes.Buffer
 	m := start(t, config(t, r), &log)
 	m.Observe(observed)
-	r.setFailure(status.Error(codes.Unimplemented, "unknown service"))
+	r.Answer(otlptest.Answer{Err: status.Error(codes.Unimplemented, "unknown service")})
 	for range 3 {
 		m.flush(t)
 	}
 	since, reason := m.Outage()
-	if since.IsZero() || !strings.Contains(reason, "unknown service") {
+	if since.IsZero() || !strings.Contains(reason, "give it a metrics pipeline. The error: Unimplemented: unknown service") {
 		t.Errorf("the outage is %v, %q", since, reason)
 	}
-	r.setFailure(nil)
+	r.Answer(otlptest.Answer{})
 	for range 3 {
 		m.flush(t)
 	}
@@ -335,10 +265,10 @@ func TestFailuresAreLoggedOnce(t *testing.T) {
 		t.Errorf("after it, the outage is %v, %q", since, reason)
 	}
 	if lines := strings.Split(strings.TrimSpace(log.String()), "\n"); len(lines) != 2 ||
-		!strings.Contains(lines[0], "does not take metrics") || !strings.Contains(lines[1], "takes metrics again") {
+		!strings.Contains(lines[0], "does not take metrics: it speaks gRPC and takes no metrics") || !strings.Contains(lines[0], "tracestats tells more") || !strings.Contains(lines[1], "takes metrics again") {
 		t.Errorf("the log is\n%s", log.String())
 	}
-	if in, _ := r.last(); len(points(in)) != 16 {
+	if in := last(r); len(points(in)) != 16 {
 		t.Errorf("after the outage there are\n%s", strings.Join(points(in), "\n"))
 	}
 }
@@ -346,7 +276,7 @@ func TestFailuresAreLoggedOnce(t *testing.T) {
 // Whatever arrives on the socket, series are bounded, requests are of a size
 // that an endpoint takes, and no span is missing.
 func TestHostileOperations(t *testing.T) {
-	r := listenGRPC(t) // takes 4 MiB, as every gRPC server
+	r := otlptest.StartGRPC(t) // takes 4 MiB, as every gRPC server
 	m := start(t, config(t, r), io.Discard)
 	long, random := strings.Repeat("日", 600), rand.New(rand.NewPCG(1, 2))
 	want := 0
@@ -364,7 +294,7 @@ func TestHostileOperations(t *testing.T) {
 		t.Error(reason)
 	}
 	got, other, series := 0, 0, 0
-	for _, in := range r.requests {
+	for _, in := range r.Metrics() {
 		for _, p := range points(in) {
 			name, rest, _ := strings.Cut(p, " s ")
 			if name != durationName {

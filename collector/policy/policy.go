@@ -9,10 +9,13 @@ import (
 	"slices"
 	"strings"
 
+	"go.opentelemetry.io/otel/attribute"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/trace"
 
 	"clntrace/collector/cln"
 	"clntrace/collector/correlate"
+	"clntrace/collector/payments"
 )
 
 // Redacted stands for values that the operator does not want to leave the node.
@@ -22,8 +25,10 @@ const Redacted = "[redacted]"
 type Config struct {
 	Off         bool     // nothing leaves
 	SampleRatio float64  // share of traces that leave, 0 to 1
-	DropSpans   []string // patterns of the names of spans that do not leave; * stands for any text
+	DropSpans   []string // patterns of the names of spans that do not leave; * stands for any text. See Policy.drops
 	RedactTags  []string // names of tags whose values are not shown
+	Payments    payments.Mode
+	NamesAsSent bool // spans keep their names, and are not named after what they are about
 }
 
 // Policy decides as one Config says. A nil Policy lets everything leave and be shown.
@@ -32,11 +37,17 @@ type Policy struct {
 	sampler sdktrace.Sampler // nil: all
 	drop    *regexp.Regexp   // nil: none
 	redact  []string
+	asSent  bool
+
+	payments payments.Mode
 }
 
 // New returns the Policy that cfg describes.
 func New(cfg Config) *Policy {
-	p := &Policy{off: cfg.Off, redact: cfg.RedactTags, drop: compilePatterns(cfg.DropSpans)}
+	p := &Policy{
+		off: cfg.Off, redact: cfg.RedactTags, asSent: cfg.NamesAsSent, payments: cfg.Payments,
+		drop: compilePatterns(cfg.DropSpans),
+	}
 	if cfg.SampleRatio < 1 {
 		p.sampler = sdktrace.TraceIDRatioBased(cfg.SampleRatio)
 	}
@@ -71,26 +82,44 @@ func (p *Policy) Verdict(s *correlate.Span) Verdict {
 	switch {
 	case p == nil:
 		return Leaves
-	case p.off, p.drops(s.Name), s.Synthetic && p.drops(cln.SpanRequest):
+	case p.off, p.drops(s):
 		return Filtered
-	case !p.samples(s):
+	case !p.Samples(s.TraceID):
 		return SampledOut
 	}
 	return Leaves
 }
 
-// drops reports whether the operator does not want spans of that name. The root that
-// was added to requests goes with them (see Verdict): alone it says nothing.
-func (p *Policy) drops(name string) bool { return p.drop != nil && p.drop.MatchString(name) }
-
-// samples reports whether s belongs to the share of traces that leaves.
-func (p *Policy) samples(s *correlate.Span) bool {
-	if p.sampler == nil {
+// drops reports whether the operator does not want spans like s: a pattern matches the
+// name as sent, the name under which it leaves, or what tracestats shows of it. The root
+// that was added to requests goes with them: alone it says nothing.
+func (p *Policy) drops(s *correlate.Span) bool {
+	if p.drop == nil {
+		return false
+	}
+	if p.drop.MatchString(s.Name) || s.IsRoot() && p.drop.MatchString(cln.SpanRequest) {
 		return true
 	}
-	result := p.sampler.ShouldSample(sdktrace.SamplingParameters{
-		ParentContext: context.Background(), TraceID: s.TraceID, Name: s.Name,
-	})
+	if s.Detail == "" {
+		return false
+	}
+	process := ""
+	if s.Process != nil {
+		process = s.Process.Name
+	}
+	span := s.Name
+	if s.IsRoot() {
+		span = cln.SpanWhole
+	}
+	return p.drop.MatchString(p.Name(s)) || p.drop.MatchString(cln.What(process, span, s.Detail))
+}
+
+// Samples reports whether the trace with that id belongs to the share that leaves.
+func (p *Policy) Samples(id trace.TraceID) bool {
+	if p == nil || p.sampler == nil {
+		return true
+	}
+	result := p.sampler.ShouldSample(sdktrace.SamplingParameters{ParentContext: context.Background(), TraceID: id})
 	return result.Decision == sdktrace.RecordAndSample
 }
 
@@ -102,13 +131,90 @@ func (p *Policy) Show(tag, value string) string {
 	return value
 }
 
-// Name returns the name of s as it may be shown. That of an added root is the method
-// in the requests' id, and redacted like it.
+// HidesMore reports whether p hides the values of tags, or all of payments, that than
+// shows on the node.
+func (p *Policy) HidesMore(than *Policy) bool {
+	if p.Payments() == payments.Off && than.Payments() != payments.Off {
+		return true
+	}
+	return slices.ContainsFunc(p.hidden(), func(tag string) bool { return !slices.Contains(than.hidden(), tag) })
+}
+
+func (p *Policy) hidden() []string {
+	if p == nil {
+		return nil
+	}
+	return p.redact
+}
+
+// Name returns the name under which s leaves: what it is about, as the semantic
+// conventions ask for (the RPC method, or verb and table of a statement), or, where that
+// is not known, is hidden or is not wanted, the name as sent. That of an added root is
+// the method in the requests' id, and redacted like it.
 func (p *Policy) Name(s *correlate.Span) string {
-	if s.Synthetic {
+	if s.IsRoot() {
 		return p.Show(cln.TagID, s.Name)
 	}
+	if p != nil && p.asSent || s.Detail == "" {
+		return s.Name
+	}
+	if name := p.Detail(s); name != Redacted {
+		return name
+	}
 	return s.Name
+}
+
+// Payments says what is made of payments and forwards.
+func (p *Policy) Payments() payments.Mode {
+	if p == nil {
+		return payments.Off
+	}
+	return p.payments
+}
+
+// OnNode returns what may be shown on the node itself: of payments, all that is known.
+func (p *Policy) OnNode() *Policy {
+	if p.Payments() == payments.Off {
+		return p
+	}
+	own := *p
+	own.payments = payments.All
+	return &own
+}
+
+// AppendFacts appends the attributes of a payment or a forward that may be shown, and
+// returns the description of the span's status.
+func (p *Policy) AppendFacts(list []attribute.KeyValue, f *payments.Facts) (all []attribute.KeyValue, description string) {
+	mode := p.Payments()
+	if f == nil || mode < payments.Outcomes {
+		return list, ""
+	}
+	for _, a := range f.Attributes {
+		switch {
+		case !payments.Shown(mode, a.Class):
+		case a.Class != payments.Outcome && p.Show(string(a.Class), "") == Redacted:
+			list = append(list, a.Key.String(Redacted))
+		default:
+			list = append(list, a.KeyValue)
+		}
+	}
+	if p.hidesAny() { // the description may name what is hidden
+		mode = payments.Outcomes
+	}
+	return list, f.Description(mode)
+}
+
+// hidesAny reports whether anything of payments is redacted.
+func (p *Policy) hidesAny() bool {
+	return slices.ContainsFunc(payments.Classes, func(c payments.Class) bool { return p.Show(string(c), "") == Redacted })
+}
+
+// ShowChannel returns the text of a channel as it may be shown on the node.
+func (p *Policy) ShowChannel(c cln.Channel) string {
+	if c == 0 {
+		return ""
+	}
+	return p.Show(string(payments.Route), c.String())
 }
 
 // Detail returns the detail of s as it may be shown: redacted if its tag is.
@@ -116,7 +222,7 @@ func (p *Policy) Detail(s *correlate.Span) string {
 	switch {
 	case s.Detail == "":
 		return ""
-	case s.Name == cln.SpanRequest, s.Synthetic:
+	case s.Name == cln.SpanRequest, s.IsRoot():
 		return p.Show(cln.TagID, s.Detail)
 	case cln.IsQuery(s.Name):
 		return p.Show(cln.TagQuery, s.Detail)

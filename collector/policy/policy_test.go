@@ -2,11 +2,15 @@ package policy
 
 import (
 	"encoding/binary"
+	"fmt"
 	"testing"
 
+	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/trace"
 
 	"clntrace/collector/correlate"
+	"clntrace/collector/payments"
+	"clntrace/collector/process"
 	"clntrace/collector/zipkin"
 )
 
@@ -93,5 +97,97 @@ func TestRedactionReachesWhatIsDerived(t *testing.T) {
 	}
 	if got := p.Show("step", "9"); got != "9" {
 		t.Errorf("a tag that is not redacted is shown as %q", got)
+	}
+}
+
+func TestNames(t *testing.T) {
+	semantic, asSent := New(Config{SampleRatio: 1}), New(Config{SampleRatio: 1, NamesAsSent: true})
+	hidden := New(Config{SampleRatio: 1, RedactTags: []string{"id", "query", "method"}})
+	for _, tc := range []struct{ span, detail, want string }{
+		{"jsonrpc", "getroutes", "getroutes"},
+		{"lightningd/jsonrpc", "getroutes", "getroutes"},
+		{"plugin/bitcoind", "getchaininfo", "getchaininfo"},
+		{"db_exec_prepared", "UPDATE channels", "UPDATE channels"},
+		{"jsonrpc", "", "jsonrpc"},
+		{"extend_tip", "", "extend_tip"},
+	} {
+		s := newSpan(1, tc.span)
+		s.Detail = tc.detail
+		if got := semantic.Name(s); got != tc.want {
+			t.Errorf("%s %s leaves as %s, want %s", tc.span, tc.detail, got, tc.want)
+		}
+		for _, p := range []*Policy{asSent, hidden} {
+			if got := p.Name(s); got != tc.span {
+				t.Errorf("%s %s leaves as %s, want the name as sent", tc.span, tc.detail, got)
+			}
+		}
+	}
+}
+
+func TestPatternsMatchWhatUsersSee(t *testing.T) {
+	span := func(sender, name, detail string, synthetic bool) *correlate.Span {
+		s := newSpan(1, name)
+		s.Process, s.Detail, s.Synthetic = &process.Identity{Name: sender}, detail, synthetic
+		return s
+	}
+	for _, tc := range []struct {
+		pattern string
+		span    *correlate.Span
+		want    Verdict
+	}{
+		{"lightningd/jsonrpc", span("lightningd", "lightningd/jsonrpc", "getinfo", false), Filtered},
+		{"getinfo", span("lightningd", "lightningd/jsonrpc", "getinfo", false), Filtered},
+		{"jsonrpc getinfo", span("lightningd", "lightningd/jsonrpc", "getinfo", false), Filtered},
+		{"jsonrpc getinfo", span("pay", "jsonrpc", "getinfo", false), Filtered},
+		{"SELECT *", span("lightningd", "db_query_prepared", "SELECT vars", false), Filtered},
+		{"UPDATE *", span("lightningd", "db_query_prepared", "SELECT vars", false), Leaves},
+		{"request xpay", span("cln-xpay", "xpay", "xpay", true), Filtered},
+		{"request pay", span("cln-xpay", "xpay", "xpay", true), Leaves},
+	} {
+		p := New(Config{SampleRatio: 1, DropSpans: []string{tc.pattern}})
+		if got := p.Verdict(tc.span); got != tc.want {
+			t.Errorf("with %s dropped, %s %s gets %d, want %d", tc.pattern, tc.span.Name, tc.span.Detail, got, tc.want)
+		}
+	}
+}
+
+// What is said of a payment, in each mode, on the node, and with tags redacted.
+func TestFacts(t *testing.T) {
+	facts := &payments.Facts{
+		Kind: payments.KindPart, ErrorType: "failed", Reason: "no way over 103x1x0",
+		Attributes: []payments.Attribute{
+			{KeyValue: attribute.Int("hops", 2), Class: payments.Outcome}, {KeyValue: attribute.String("hash", "ab"), Class: payments.Hash},
+			{KeyValue: attribute.Int64("msat", 7), Class: payments.Amount}, {KeyValue: attribute.String("route", "103x1x0"), Class: payments.Route},
+			{KeyValue: attribute.String("node", "02ab"), Class: payments.Peer},
+		},
+	}
+	for _, tt := range []struct {
+		mode   payments.Mode
+		redact []string
+		want   string
+		reason string
+	}{
+		{payments.Off, nil, "", ""},
+		{payments.Local, nil, "", ""},
+		{payments.Outcomes, nil, "hops=2 ", "failed"},
+		{payments.All, nil, "hops=2 hash=ab msat=7 route=103x1x0 node=02ab ", "no way over 103x1x0"},
+		{payments.All, []string{"payment_hash", "amount"}, "hops=2 hash=[redacted] msat=[redacted] route=103x1x0 node=02ab ", "failed"},
+		{payments.All, []string{"channel", "node"}, "hops=2 hash=ab msat=7 route=[redacted] node=[redacted] ", "failed"},
+	} {
+		p := New(Config{SampleRatio: 1, Payments: tt.mode, RedactTags: tt.redact})
+		shown := ""
+		list, reason := p.AppendFacts(nil, facts)
+		for _, a := range list {
+			shown += fmt.Sprintf("%s=%s ", a.Key, a.Value.String())
+		}
+		if shown != tt.want || reason != tt.reason {
+			t.Errorf("%v, %v redacted: %s, %s", tt.mode, tt.redact, shown, reason)
+		}
+		if own, _ := p.OnNode().AppendFacts(nil, facts); (len(own) == 5) != (tt.mode > payments.Off) {
+			t.Errorf("%v: %d attributes on the node", tt.mode, len(own))
+		}
+	}
+	if off, on := New(Config{}), New(Config{Payments: payments.Local}); !off.HidesMore(on) || on.HidesMore(off) {
+		t.Error("what was recorded of payments would stay when they are off")
 	}
 }

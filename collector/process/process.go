@@ -16,6 +16,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/hashicorp/golang-lru/v2/simplelru"
@@ -49,12 +50,18 @@ const (
 type entry struct {
 	identity *Identity
 	checked  time.Time
+	// failed says that /proc could not be read for want of something that may be
+	// there the next time, such as file descriptors.
+	failed bool
 }
 
 // Resolver resolves pids and caches the results. It is not safe for concurrent use.
 type Resolver struct {
-	proc    string // where procfs is mounted
-	entries *simplelru.LRU[key, *entry]
+	proc string // where procfs is mounted
+	// These are those of package os, but in tests.
+	readFile func(string) ([]byte, error)
+	readlink func(string) (string, error)
+	entries  *simplelru.LRU[key, *entry]
 }
 
 // key is a pid or, where that is unknown, the datagram's service name.
@@ -69,7 +76,7 @@ func NewResolver(dir string) *Resolver {
 	if err != nil {
 		panic(err) // only for a size below 1
 	}
-	return &Resolver{proc: dir, entries: entries}
+	return &Resolver{proc: dir, entries: entries, readFile: os.ReadFile, readlink: os.Readlink}
 }
 
 // Resolve returns the process that has pid at the time now. Its name is fallback
@@ -86,27 +93,35 @@ func (r *Resolver) Resolve(pid int32, fallback string, now time.Time) *Identity 
 	}
 	start, parent, err := r.stat(pid)
 	switch {
-	case ok && (err != nil || start == e.identity.StartTime):
+	case ok && (err != nil || start == e.identity.StartTime && !e.failed):
 		e.checked = now
 	default:
-		e = &entry{r.identify(pid, start, parent, fallback), now}
+		id, nameErr := r.identify(pid, start, parent, fallback)
+		e = &entry{id, now, passing(err) || passing(nameErr)}
 		r.entries.Add(k, e)
 	}
 	return e.identity
 }
 
-func (r *Resolver) identify(pid int32, start uint64, parent int32, fallback string) *Identity {
+// passing reports whether an error may be gone the next time.
+func passing(err error) bool {
+	return errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) || errors.Is(err, syscall.ENOMEM)
+}
+
+// identify looks a process up. The error, if any, is that of finding out its name.
+func (r *Resolver) identify(pid int32, start uint64, parent int32, fallback string) (*Identity, error) {
 	id := &Identity{PID: max(pid, 0), Name: fallback, StartTime: start}
 	if start == 0 {
-		return id
+		return id, nil
 	}
-	if name := r.executable(pid); name != "" {
+	name, err := r.executable(pid)
+	if name != "" {
 		id.Name, id.Known = text.Clean(name), true // a file's name can be any bytes
 	}
 	if parentStart, err := r.StartTime(parent); err == nil {
 		id.ParentPID, id.ParentStartTime = parent, parentStart
 	}
-	return id
+	return id, err
 }
 
 var errStat = errors.New("unexpected form of /proc/PID/stat")
@@ -122,7 +137,7 @@ func (r *Resolver) stat(pid int32) (start uint64, parent int32, err error) {
 	if pid <= 0 {
 		return 0, 0, os.ErrNotExist
 	}
-	stat, err := os.ReadFile(r.path(pid, "stat"))
+	stat, err := r.readFile(r.path(pid, "stat"))
 	if err != nil {
 		return 0, 0, err
 	}
@@ -143,28 +158,33 @@ func (r *Resolver) stat(pid int32) (start uint64, parent int32, err error) {
 	return start, int32(by), nil
 }
 
-// executable returns the base name of the program that pid runs, or "".
-func (r *Resolver) executable(pid int32) string {
-	if exe, err := os.Readlink(r.path(pid, "exe")); err == nil {
+// executable returns the base name of the program that pid runs, or "" and why that
+// cannot be told.
+func (r *Resolver) executable(pid int32) (string, error) {
+	exe, err := r.readlink(r.path(pid, "exe"))
+	if err == nil {
 		// The kernel marks a file that an upgrade has replaced.
-		return filepath.Base(strings.TrimSuffix(exe, " (deleted)"))
+		return filepath.Base(strings.TrimSuffix(exe, " (deleted)")), nil
+	}
+	if passing(err) {
+		return "", err
 	}
 	// exe needs the right to trace the process; comm and cmdline do not, but
 	// comm is cut at 15 bytes and cmdline can be empty or anything.
-	comm, err := os.ReadFile(r.path(pid, "comm"))
+	comm, err := r.readFile(r.path(pid, "comm"))
 	if err != nil {
-		return ""
+		return "", err
 	}
 	name := strings.TrimSuffix(string(comm), "\n")
 	const commLen = 15
 	if len(name) == commLen {
-		cmdline, _ := os.ReadFile(r.path(pid, "cmdline"))
+		cmdline, _ := r.readFile(r.path(pid, "cmdline"))
 		arg0, _, _ := bytes.Cut(cmdline, []byte{0})
 		if base := filepath.Base(string(arg0)); strings.HasPrefix(base, name) {
-			return base
+			return base, nil
 		}
 	}
-	return name
+	return name, nil
 }
 
 func (r *Resolver) path(pid int32, file string) string {

@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -155,5 +156,42 @@ func BenchmarkResolve(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		r.Resolve(pid, "lightningd", now)
+	}
+}
+
+// A process that cannot be looked up once, for want of file descriptors, gets its name
+// at the next look.
+func TestNameIsFoundOutLater(t *testing.T) {
+	proc := newFakeProc(t)
+	proc.run(7, 100, "/bin/pay", "pay", "")
+	for _, file := range []string{"stat", "exe"} {
+		t.Run(file, func(t *testing.T) {
+			r := NewResolver(proc.dir)
+			full := true
+			r.readFile = func(path string) ([]byte, error) {
+				if full && filepath.Base(path) == file {
+					return nil, &os.PathError{Op: "open", Path: path, Err: syscall.EMFILE}
+				}
+				return os.ReadFile(path)
+			}
+			r.readlink = func(path string) (string, error) {
+				if full && filepath.Base(path) == file {
+					return "", &os.PathError{Op: "readlink", Path: path, Err: syscall.ENOMEM}
+				}
+				return os.Readlink(path)
+			}
+			now := time.Now()
+			if got := r.Resolve(7, "lightningd", now); got.Name != "lightningd" || got.Known {
+				t.Errorf("at first it is %+v", *got)
+			}
+			full = false
+			found := r.Resolve(7, "lightningd", now.Add(recheck))
+			if found.Name != "pay" || !found.Known {
+				t.Errorf("later it is %+v", *found)
+			}
+			if again := r.Resolve(7, "lightningd", now.Add(2*recheck)); again != found {
+				t.Errorf("then it is another: %+v", *again)
+			}
+		})
 	}
 }

@@ -6,39 +6,38 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"clntrace/collector/voice"
 )
 
 // MaxPath is the longest path of a unix socket on Linux, in bytes; other systems
 // allow less. lightningd silently cuts longer ones.
 const MaxPath = 107
 
-// Remedies that several errors share. Binding is tried again every few seconds, so
-// what is put right on the disk needs no restart.
-const (
-	// Elsewhere is the remedy that always helps if lightningd starts the collector.
-	Elsewhere = "set CLN_TRACE_SOCKET to another path in lightningd's environment and restart the node"
-	noticed   = " (that is noticed within seconds), or " + Elsewhere
-)
+// noticed says that binding is tried again every few seconds, so that what is put
+// right on the disk needs no restart; or else, how to do without.
+func noticed(v voice.Voice) string { return " (that is noticed within seconds), or " + v.Elsewhere }
 
 // errLive means that another process is listening on the path.
 var errLive = errors.New("another process is listening on it")
 
 // bind makes a socket at path, open to all users if it is public. Its errors say
-// what to do.
-func bind(path string, public bool) (*boundSocket, error) {
-	if err := checkPath(path); err != nil {
+// what to do, in the words of v.
+func bind(path string, public bool, v voice.Voice) (*boundSocket, error) {
+	if err := checkPath(path, v); err != nil {
 		return nil, err
 	}
-	if err := clearPath(path); err != nil {
+	if err := clearPath(path, v); err != nil {
 		return nil, err
 	}
 	limit := queueLimit() // the kernel copies it into the socket when that is made
 	fd, err := openBound(path)
 	if err != nil {
-		return nil, explain(path, err)
+		return nil, explain(path, err, v)
 	}
 	s := &boundSocket{fd: fd, queueLimit: limit, done: make(chan struct{})}
 	if s.file, err = identify(path); err == nil && public {
@@ -55,47 +54,66 @@ func bind(path string, public bool) (*boundSocket, error) {
 	return s, nil
 }
 
-func checkPath(path string) error {
+func checkPath(path string, v voice.Voice) error {
 	switch {
 	case path == "":
-		return errors.New("CLN_TRACE_SOCKET is empty; set it to a path in lightningd's environment and restart the node")
+		return errors.New(v.Socket + " is empty; " + v.Elsewhere)
 	case len(path) > MaxPath:
-		return fmt.Errorf("the path in CLN_TRACE_SOCKET has %d bytes, and that of a unix socket at most %d: %s; "+Elsewhere, len(path), MaxPath, path)
+		return fmt.Errorf("the path in %s has %d bytes, and that of a unix socket at most %d: %s; %s", v.Socket, len(path), MaxPath, path, v.Elsewhere)
 	}
 	return nil
 }
 
 // clearPath makes sure that there is nothing at path. It removes only a socket on
 // which nobody listens.
-func clearPath(path string) error {
+func clearPath(path string, v voice.Voice) error {
 	info, err := os.Lstat(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil
 	case err != nil:
-		return explain(path, err)
-	case info.Mode().Type()&fs.ModeDevice != 0: // not to be removed on our advice
-		return fmt.Errorf("%s exists and is not a socket (%s); "+Elsewhere, path, kind(info.Mode()))
+		return explain(path, err, v)
 	case info.Mode().Type() != fs.ModeSocket:
-		return fmt.Errorf("%s exists and is not a socket (%s); remove it"+noticed, path, kind(info.Mode()))
+		return notASocket(path, info, v)
 	}
-	switch err := probe(path); {
+	switch err := tryConnect(path); {
 	case errors.Is(err, unix.ECONNREFUSED): // stale
 	case errors.Is(err, fs.ErrNotExist):
 		return nil
 	case (err == nil || errors.Is(err, unix.EPROTOTYPE)) && foreign(info):
-		return fmt.Errorf("the trace socket %s is taken, %w: one of user %d, who may be getting this node's spans; take a directory where only the node's user may write, and "+Elsewhere, path, errLive, owner(info))
+		return fmt.Errorf("the trace socket %s is taken, %w: one of user %d, who may be getting this node's spans; take a directory where only the node's user may write, and "+v.Elsewhere, path, errLive, owner(info))
 	case err == nil || errors.Is(err, unix.EPROTOTYPE): // EPROTOTYPE: a live stream socket
-		return fmt.Errorf("the trace socket %s is taken, %w; stop it"+noticed, path, errLive)
+		return fmt.Errorf("the trace socket %s is taken, %w; stop it"+noticed(v), path, errLive)
 	case errors.Is(err, unix.EPERM): // unix_may_send of the kernel's af_unix.c
-		return fmt.Errorf("the trace socket %s is taken, %w and hears one sender only (%w); stop it"+noticed, path, errLive, err)
+		return fmt.Errorf("the trace socket %s is taken, %w and hears one sender only (%w); stop it"+noticed(v), path, errLive, err)
 	case errors.Is(err, fs.ErrPermission):
-		return fmt.Errorf("%s is a socket of another user (%w); remove it"+noticed, path, err)
+		return fmt.Errorf("%s is a socket of another user (%w); remove it"+noticed(v), path, err)
 	default:
-		return explain(path, err)
+		return explain(path, err, v)
 	}
 	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return explain(path, err)
+		return explain(path, err, v)
+	}
+	return nil
+}
+
+// notASocket does not say to remove what is there: somebody may need it.
+func notASocket(path string, info fs.FileInfo, v voice.Voice) error {
+	return fmt.Errorf("%s exists and is not a socket (%s); %s", path, kind(info.Mode()), v.Elsewhere)
+}
+
+// Hopeless returns why there can be no socket at path however long one waits, in the
+// words of v; nil if there can be one, or may be when others have done their part.
+func Hopeless(path string, v voice.Voice) error {
+	if err := checkPath(path, v); err != nil {
+		return err
+	}
+	info, err := os.Lstat(path)
+	switch {
+	case errors.Is(err, unix.ENOTDIR):
+		return explain(path, err, v)
+	case err == nil && info.Mode().Type() != fs.ModeSocket:
+		return notASocket(path, info, v)
 	}
 	return nil
 }
@@ -129,22 +147,22 @@ func kind(m fs.FileMode) string {
 }
 
 // explain says what an error of the system means, and what to do about it.
-func explain(path string, err error) error {
+func explain(path string, err error, v voice.Voice) error {
 	dir := filepath.Dir(path)
 	if absolute, err := filepath.Abs(dir); err == nil {
 		dir = absolute // the user need not know what a path is relative to
 	}
 	switch {
 	case errors.Is(err, unix.EADDRINUSE):
-		return fmt.Errorf("the trace socket %s is taken, %w; stop it"+noticed, path, errLive)
+		return fmt.Errorf("the trace socket %s is taken, %w; stop it"+noticed(v), path, errLive)
 	case errors.Is(err, fs.ErrNotExist) && !exists(dir):
-		return fmt.Errorf("the directory %s of the trace socket does not exist; create it"+noticed, dir)
+		return fmt.Errorf("the directory %s of the trace socket does not exist; create it"+noticed(v), dir)
 	case errors.Is(err, unix.ENOTDIR):
-		return fmt.Errorf("%s, where the trace socket should be, is not a directory; "+Elsewhere, dir)
+		return fmt.Errorf("%s, where the trace socket should be, is not a directory; "+v.Elsewhere, dir)
 	case errors.Is(err, fs.ErrPermission), errors.Is(err, unix.EROFS):
-		return fmt.Errorf("user %d may not make a socket in %s: %w; give it the right"+noticed, os.Geteuid(), dir, err)
+		return fmt.Errorf("user %d may not make a socket in %s: %w; give it the right"+noticed(v), os.Geteuid(), dir, err)
 	}
-	return fmt.Errorf("binding the trace socket %s: %w; if this does not pass, "+Elsewhere, path, err)
+	return fmt.Errorf("binding the trace socket %s: %w; if this does not pass, "+v.Elsewhere, path, err)
 }
 
 func exists(path string) bool {
@@ -159,17 +177,19 @@ type boundSocket struct {
 	queueLimit int
 
 	wakeRead, wakeWrite *os.File
+	stopped             atomic.Bool // says the same where nothing can wait for a pipe
 	done                chan struct{}
 }
 
 // read moves datagrams into queue until close.
 func (s *boundSocket) read(queue *ring, pressure *pressure) {
 	defer close(s.done)
-	newReader(s.fd, int(s.wakeRead.Fd()), s.queueLimit, queue, pressure).run()
+	newReader(s.fd, int(s.wakeRead.Fd()), s.queueLimit, &s.stopped, queue, pressure).run()
 }
 
 // close reads what is left and closes the socket.
 func (s *boundSocket) close() {
+	s.stopped.Store(true)
 	_ = s.wakeWrite.Close() // which the reading thread notices
 	<-s.done
 	_ = s.wakeRead.Close()

@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"clntrace/collector/voice"
 )
 
 const inTheWay = "precious"
@@ -22,37 +24,37 @@ func TestWhatIsInTheWayIsLeftAloneAndNamed(t *testing.T) {
 		{"file", func(t *testing.T, _, path string) string {
 			must(t, os.WriteFile(path, []byte(inTheWay), 0o600))
 			return ""
-		}, []string{"a file", "remove it"}},
+		}, []string{"a file"}},
 		{"empty file", func(t *testing.T, _, path string) string {
 			must(t, os.WriteFile(path, nil, 0o600))
 			return ""
-		}, []string{"a file", "remove it"}},
+		}, []string{"a file"}},
 		{"directory", func(t *testing.T, _, path string) string {
 			must(t, os.Mkdir(path, 0o700))
 			return ""
-		}, []string{"a directory", "remove it"}},
+		}, []string{"a directory"}},
 		{"pipe", func(t *testing.T, _, path string) string {
 			must(t, unix.Mkfifo(path, 0o600))
 			return ""
-		}, []string{"a pipe", "remove it"}},
+		}, []string{"a pipe"}},
 		{"link to nothing", func(t *testing.T, _, path string) string {
 			must(t, os.Symlink("nowhere", path))
 			return ""
-		}, []string{"a symbolic link", "remove it"}},
+		}, []string{"a symbolic link"}},
 		{"link to a file", func(t *testing.T, dir, path string) string {
 			must(t, os.WriteFile(filepath.Join(dir, "file"), []byte(inTheWay), 0o600))
 			must(t, os.Symlink("file", path))
 			return ""
-		}, []string{"a symbolic link", "remove it"}},
+		}, []string{"a symbolic link"}},
 		{"link to a stale socket", func(t *testing.T, dir, path string) string {
 			listenAt(t, filepath.Join(dir, "stale"), unix.SOCK_DGRAM)()
 			must(t, os.Symlink("stale", path))
 			return ""
-		}, []string{"a symbolic link", "remove it"}},
+		}, []string{"a symbolic link"}},
 		{"link to itself", func(t *testing.T, _, path string) string {
 			must(t, os.Symlink(path, path))
 			return ""
-		}, []string{"a symbolic link", "remove it"}},
+		}, []string{"a symbolic link"}},
 		{"another receiver", func(t *testing.T, _, path string) string {
 			listenAt(t, path, unix.SOCK_DGRAM)
 			return ""
@@ -107,18 +109,39 @@ func TestWhatIsInTheWayIsLeftAloneAndNamed(t *testing.T) {
 	}
 }
 
-// A device is not to be removed on our advice.
 func TestDeviceInTheWay(t *testing.T) {
-	_, err := bind(os.DevNull, false)
-	if err == nil || !strings.Contains(err.Error(), "(a device); "+Elsewhere) {
+	_, err := bind(os.DevNull, false, voice.Plugin)
+	if err == nil || !strings.Contains(err.Error(), "(a device); "+voice.Plugin.Elsewhere) {
 		t.Errorf("got %v", err)
+	}
+}
+
+func TestHopeless(t *testing.T) {
+	dir := tempDir(t)
+	file, stale := filepath.Join(dir, "file"), filepath.Join(dir, "stale")
+	must(t, os.WriteFile(file, nil, 0o600))
+	listenAt(t, stale, unix.SOCK_DGRAM)()
+	for _, tc := range []struct{ path, says string }{
+		{filepath.Join(dir, "t"), ""},
+		{filepath.Join(dir, "missing", "t"), ""}, // somebody may make it
+		{stale, ""},
+		{file, "is not a socket (a file); start collect with another --socket"},
+		{dir, "is not a socket (a directory)"},
+		{os.DevNull, "is not a socket (a device)"},
+		{filepath.Join(file, "t"), "is not a directory"},
+		{"/" + strings.Repeat("x", MaxPath), "the path in --socket has 108 bytes"},
+	} {
+		err := Hopeless(tc.path, voice.Collect)
+		if (err == nil) != (tc.says == "") || err != nil && !strings.Contains(err.Error(), tc.says) {
+			t.Errorf("%s: got %v, want %q", tc.path, err, tc.says)
+		}
 	}
 }
 
 func TestLiveIsAnErrorToTellApart(t *testing.T) {
 	path := filepath.Join(tempDir(t), "t")
 	listenAt(t, path, unix.SOCK_DGRAM)
-	if _, err := bind(path, false); !errors.Is(err, errLive) {
+	if _, err := bind(path, false, voice.Plugin); !errors.Is(err, errLive) {
 		t.Errorf("got %v, want %v", err, errLive)
 	}
 }
@@ -243,7 +266,7 @@ func TestFailedBindLeavesNoDescriptor(t *testing.T) {
 	before := next()
 	for _, path := range []string{live, dir, filepath.Join(dir, "missing", "t"), strings.Repeat("x", 108)} {
 		for range 3 {
-			if s, err := bind(path, false); err == nil {
+			if s, err := bind(path, false, voice.Plugin); err == nil {
 				t.Fatalf("bound %s: %+v", path, s)
 			}
 		}

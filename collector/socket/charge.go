@@ -2,6 +2,15 @@ package socket
 
 import "math"
 
+// charges says how much of its sender's buffer a queued datagram takes. With a long
+// queue, a sender is refused because its buffer is full long before the queue is.
+// The kernel charges more than the payload, and not the same in all versions, so
+// we measure it.
+type charges struct {
+	buffer int // of a sender, bytes; 0: unknown
+	steps  [maxDatagram/chargeStep + 1]int
+}
+
 // of returns how much of its sender's buffer a datagram with a payload of n bytes
 // takes, in bytes.
 func (c *charges) of(n int) int {
@@ -19,7 +28,8 @@ func (c *charges) fewest() int {
 }
 
 // account adds up what the senders of one drain have had waiting. It follows only
-// the first few senders, among whom one that fills its buffer is likely to be.
+// the first four: one that fills its buffer has sent a hundred of the datagrams, and
+// so is likely to be among them.
 type account struct {
 	senders [4]struct {
 		pid  int32

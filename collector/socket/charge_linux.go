@@ -8,13 +8,12 @@ import (
 // sender, in bytes: the cache line of most processors.
 const chargeStep = 64
 
-// charges says how much of its sender's buffer a queued datagram takes. With a long
-// queue, a sender is refused because its buffer is full long before the queue is.
-// The kernel charges more than the payload, and not the same in all versions, so
-// we measure it.
-type charges struct {
-	buffer int // of a sender, bytes; 0: unknown
-	steps  [maxDatagram/chargeStep + 1]int
+// chargesOfKernel measures the charges, if that is allowed.
+func chargesOfKernel() *charges {
+	if !charging.Allowed() {
+		return new(charges)
+	}
+	return measureCharges()
 }
 
 // measureCharges measures what the kernel charges, with a pair of sockets of our

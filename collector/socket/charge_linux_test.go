@@ -4,9 +4,12 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"clntrace/collector/voice"
 )
 
 // inNamespace runs f where the kernel's queue has that limit: as root, in a
@@ -43,28 +46,28 @@ func inNamespace(t *testing.T, limit string, f func()) {
 func TestFullBufferOfASenderIsNoticed(t *testing.T) {
 	for _, size := range []int{1, 300, 600, 2047} {
 		for _, tc := range []struct {
-			what    string
-			less    int
-			crowded uint64
+			what       string
+			less       int
+			senderFull uint64
 		}{{"full", 0, 1}, {"one less", 1, 0}} {
 			inNamespace(t, "512", func() {
-				most := fill(t, size, 1<<20, 0)
+				most := overfill(t, size, 1<<20, 0)
 				if most > 512 {
 					t.Errorf("%d datagrams of %d bytes are within a sender's buffer, and fill the queue", most, size)
 					return
 				}
-				fill(t, size, most-tc.less, tc.crowded)
+				overfill(t, size, most-tc.less, tc.senderFull)
 			})
 		}
 	}
 }
 
-// fill sends up to most datagrams of size bytes to a socket that nobody reads,
+// overfill sends up to most datagrams of size bytes to a socket that nobody reads,
 // and returns how many it took. When they are read a sender's buffer must have
 // been found full that often, unless most is as many as can be.
-func fill(t *testing.T, size, most int, crowded uint64) (sent int) {
+func overfill(t *testing.T, size, most int, senderFull uint64) (sent int) {
 	path := filepath.Join(tempDir(t), "t")
-	s, err := bind(path, false)
+	s, err := bind(path, false, voice.Plugin)
 	if err != nil {
 		t.Error(err)
 		return 0
@@ -74,8 +77,8 @@ func fill(t *testing.T, size, most int, crowded uint64) (sent int) {
 	}
 	queue, p := newRing(), new(pressure)
 	s.readAtOnce(queue, p)
-	if got := p.crowded.Load(); most < 1<<20 && (got != crowded || p.full.Load() != 0) {
-		t.Errorf("%d of %d bytes: a sender's buffer was full %d times, want %d, and the queue %d times", sent, size, got, crowded, p.full.Load())
+	if got := p.senderFull.Load(); most < 1<<20 && (got != senderFull || p.queueFull.Load() != 0) {
+		t.Errorf("%d of %d bytes: a sender's buffer was full %d times, want %d, and the queue %d times", sent, size, got, senderFull, p.queueFull.Load())
 	}
 	return sent
 }
@@ -91,4 +94,22 @@ func TestChargesAreAskedFor(t *testing.T) {
 		}
 	}
 	t.Logf("a sender's buffer of %d bytes holds %d spans of 300 bytes and %d of 2047", c.buffer, c.buffer/c.of(300)+1, c.buffer/c.of(2047)+1)
+}
+
+// Where /proc does not show the kernel's limit it is measured, also where senders'
+// buffers end before the queue does.
+func TestQueueLimitIsMeasured(t *testing.T) {
+	for _, limit := range []string{"1", "10", "511", "512", "2000"} {
+		inNamespace(t, limit, func() {
+			if got := strconv.Itoa(measureLimit()); got != limit {
+				t.Errorf("the limit is %s, measured was %s", limit, got)
+			}
+		})
+	}
+	shown := limitFile
+	defer func() { limitFile = shown }()
+	limitFile = "/nonexistent"
+	if got, want := queueLimit(), measureLimit(); got != want || got == 0 {
+		t.Errorf("the limit is %d, want %d", got, want)
+	}
 }

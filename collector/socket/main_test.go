@@ -13,6 +13,8 @@ import (
 
 	"go.uber.org/goleak"
 	"golang.org/x/sys/unix"
+
+	"clntrace/collector/voice"
 )
 
 // sendTo, set in the environment, makes the test binary a sender.
@@ -104,7 +106,7 @@ func (l *logged) expect(t *testing.T, parts ...string) {
 func open(tb testing.TB, path string) (*Receiver, *logged) {
 	tb.Helper()
 	log := new(logged)
-	r := Open(path, slog.New(log))
+	r := Open(path, slog.New(log), voice.Plugin)
 	tb.Cleanup(r.Close)
 	return r, log
 }

@@ -6,18 +6,20 @@ import (
 	"runtime"
 	"sync"
 	"time"
+
+	"clntrace/collector/voice"
 )
 
 const (
 	// checkInterval is how often a Receiver checks that its socket is still in
-	// place, and tries again if it could not bind.
+	// place, and tries again if it could not bind. Users are told 10 s.
 	checkInterval = 5 * time.Second
-	// settleTime bounds Settle. What comes in handOverTime at the highest peak of
+	// syncTime bounds Sync. What comes in handOverTime at the highest peak of
 	// a real node takes a millisecond to decode.
-	settleTime = 5 * time.Millisecond
-	// drainTime bounds how long a socket that is being closed is read. Its file is
-	// gone by then, so that only a sender that stays connected, as lightningd does
-	// not, can still send to it.
+	syncTime = 5 * time.Millisecond
+	// drainTime bounds how long a socket that is being closed is read: a hundred
+	// times what a full queue takes. Its file is gone by then, so that only a sender
+	// that stays connected, as lightningd does not, can still send to it.
 	drainTime = 200 * time.Millisecond
 )
 
@@ -38,6 +40,9 @@ type Status struct {
 	// Dropped counts datagrams that were received and for which the ring had no
 	// room, and DroppedBytes their bytes.
 	Dropped, DroppedBytes uint64
+	// Rate is how many datagrams of users who may send came a second, in the last
+	// minute, whether or not they have been taken.
+	Rate float64
 	// Refused counts datagrams of users who may not send, and RefusedBytes their
 	// bytes.
 	Refused, RefusedBytes uint64
@@ -49,6 +54,7 @@ type Status struct {
 type Receiver struct {
 	path     string
 	log      *slog.Logger
+	voice    voice.Voice
 	queue    *ring
 	pressure pressure
 
@@ -67,11 +73,12 @@ type Receiver struct {
 	closeOnce sync.Once
 }
 
-// Open binds a socket at path. If that fails, Status says why, and the Receiver
-// tries again every checkInterval.
-func Open(path string, log *slog.Logger) *Receiver {
+// Open binds a socket at path. If that fails, Status says why, in the words of v, and
+// the Receiver tries again every checkInterval.
+func Open(path string, log *slog.Logger, v voice.Voice) *Receiver {
+	probeReceiving()
 	r := &Receiver{
-		path: path, log: log, queue: newRing(),
+		path: path, log: log, voice: v, queue: newRing(),
 		reading: make(chan func()), thread: make(chan int, 1),
 		closing: make(chan struct{}), closed: make(chan struct{}),
 	}
@@ -94,12 +101,16 @@ func (r *Receiver) Take(into []Datagram, most int) (list []Datagram, open bool) 
 // Release gives back the room of all datagrams taken, which become invalid.
 func (r *Receiver) Release() { r.queue.release() }
 
-// Settle waits until all datagrams received by now have been taken and released,
-// which otherwise can take handOverTime longer. It waits at most settleTime, and not
+// Discard counts what has not been taken as Dropped, after Close. Like Take it is for
+// one goroutine.
+func (r *Receiver) Discard() { r.queue.discard() }
+
+// Sync waits until all datagrams received by now have been taken and released,
+// which otherwise can take handOverTime longer. It waits at most syncTime, and not
 // at all in a flood, when there is no end to them.
-func (r *Receiver) Settle() {
+func (r *Receiver) Sync() {
 	if !r.Flooded() {
-		r.queue.settle(settleTime)
+		r.queue.sync(syncTime)
 	}
 }
 
@@ -113,13 +124,16 @@ func (r *Receiver) Status() Status {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	s := Status{
-		Path: r.path, Listening: r.socket != nil, QueueLimit: r.limit, QueueFull: r.pressure.full.Load(),
-		SenderFull: r.pressure.crowded.Load(), SenderBuffer: int(r.pressure.buffer.Load()),
-		Dropped: r.queue.dropped.Load(), DroppedBytes: r.queue.lost.Load(),
-		Refused: r.queue.refused.Load(), RefusedBytes: r.queue.declined.Load(),
+		Rate: r.queue.rate.perSecond(time.Now()),
+		Path: r.path, Listening: r.socket != nil, QueueLimit: r.limit, QueueFull: r.pressure.queueFull.Load(),
+		SenderFull: r.pressure.senderFull.Load(), SenderBuffer: int(r.pressure.buffer.Load()),
+		Dropped: r.queue.dropped.Load(), DroppedBytes: r.queue.droppedBytes.Load(),
+		Refused: r.queue.refused.Load(), RefusedBytes: r.queue.refusedBytes.Load(),
 	}
 	if r.problem != nil {
 		s.Problem = r.problem.Error()
+	} else if failure := r.pressure.failure.Load(); failure != nil {
+		s.Problem = fmt.Sprintf("reading from the trace socket %s: %v; if a seccomp filter forbids it, allow recvmsg, and if memory is short, free some", r.path, *failure)
 	}
 	if r.shut != nil {
 		s.Closed = r.shut.Error()
@@ -216,7 +230,7 @@ func (r *Receiver) check() {
 		r.socket, lost = nil, true
 	}
 	before := r.problem
-	s, err := bind(r.path, r.public)
+	s, err := bind(r.path, r.public, r.voice)
 	r.shut = nil // bind opens a public socket to all, or fails
 	if err == nil {
 		r.socket, r.limit = s, s.queueLimit

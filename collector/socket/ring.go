@@ -21,8 +21,9 @@ const (
 	// wakeAt is how much may wait, in bytes, before the decoder is woken although
 	// more is coming. Waking it takes as long as reading ten datagrams.
 	wakeAt = 128 << 10
-	// settleCheck is how often settle looks whether the decoder is done.
-	settleCheck = 100 * time.Microsecond
+	// syncCheck is how often sync looks whether the decoder is done: often enough
+	// within syncTime, and seldom enough not to take the processor from it.
+	syncCheck = 100 * time.Microsecond
 )
 
 // Datagram is one message and who sent it.
@@ -48,16 +49,17 @@ type ring struct {
 	ready  chan struct{} // a token: it is worth calling take
 	closed atomic.Bool   // nothing more will be put
 
-	head     atomic.Uint64
-	_        [7]uint64 // each on a cache line of its own
-	tail     atomic.Uint64
-	_        [7]uint64
-	sleeping atomic.Bool                     // the decoder has taken everything and waits for a token
-	dropped  atomic.Uint64                   // datagrams for which there was no room
-	lost     atomic.Uint64                   // their bytes
-	refused  atomic.Uint64                   // datagrams of users who may not send
-	declined atomic.Uint64                   // their bytes
-	allowed  atomic.Pointer[map[uint32]bool] // users who may; nil: all
+	head         atomic.Uint64
+	_            [7]uint64 // each on a cache line of its own
+	tail         atomic.Uint64
+	_            [7]uint64
+	sleeping     atomic.Bool   // the decoder has taken everything and waits for a token
+	dropped      atomic.Uint64 // datagrams for which there was no room
+	droppedBytes atomic.Uint64
+	refused      atomic.Uint64 // datagrams of users who may not send
+	refusedBytes atomic.Uint64
+	rate         *rate                           // of datagrams of users who may send
+	allowed      atomic.Pointer[map[uint32]bool] // users who may; nil: all
 
 	bytes []byte
 	taken uint64 // used by the decoder alone: what it has taken ends here
@@ -68,7 +70,8 @@ type ring struct {
 	senders senders
 }
 
-// senders remembers the pids of processes that have sent lately.
+// senders remembers the pids of processes that have sent lately: a node has some
+// twenty that do. Two that share a place only wake the decoder more often.
 type senders [64]int32
 
 // isNew reports whether pid is not remembered, and remembers it.
@@ -90,7 +93,7 @@ const (
 )
 
 func newRing() *ring {
-	r := &ring{ready: make(chan struct{}, 1), bytes: make([]byte, ringSize)}
+	r := &ring{ready: make(chan struct{}, 1), bytes: make([]byte, ringSize), rate: newRate()}
 	r.sleeping.Store(true)
 	return r
 }
@@ -110,23 +113,25 @@ func (r *ring) put(n int, datagram func(i int) Datagram, now time.Time) {
 		r.since = now
 	}
 	allowed := r.allowed.Load()
-	urgent := false
+	urgent, accepted := false, int64(0)
 	for i := range n {
 		d := datagram(i)
 		if d.Known && allowed != nil && !(*allowed)[d.UID] {
 			r.refused.Add(1)
-			r.declined.Add(uint64(len(d.Payload)))
+			r.refusedBytes.Add(uint64(len(d.Payload)))
 			continue
 		}
+		accepted++
 		next, ok := r.write(head, &d)
 		if !ok {
 			r.dropped.Add(1)
-			r.lost.Add(uint64(len(d.Payload)))
+			r.droppedBytes.Add(uint64(len(d.Payload)))
 		}
 		head = next
 		urgent = urgent || r.senders.isNew(d.PID)
 	}
 	r.head.Store(head)
+	r.rate.add(accepted, now)
 	if urgent || head-r.tail.Load() > wakeAt || r.age(now) >= handOverTime {
 		r.flush()
 	}
@@ -149,11 +154,11 @@ func (r *ring) flush() {
 	}
 }
 
-// settle wakes the decoder for everything that has been put, and waits until it has
+// sync wakes the decoder for everything that has been put, and waits until it has
 // released that, but not longer than limit. Any goroutine may call it.
-func (r *ring) settle(limit time.Duration) {
+func (r *ring) sync(limit time.Duration) {
 	head := r.head.Load()
-	for start := time.Now(); r.tail.Load() < head && time.Since(start) < limit; time.Sleep(settleCheck) {
+	for start := time.Now(); r.tail.Load() < head && time.Since(start) < limit; time.Sleep(syncCheck) {
 		if r.sleeping.CompareAndSwap(true, false) {
 			r.wake()
 		}
@@ -242,6 +247,21 @@ func (r *ring) take(into []Datagram, most int) (list []Datagram, open bool) {
 		r.wake()
 	}
 	return into, !closed
+}
+
+// discard drops what waits, once the ring has been closed. It is for the goroutine
+// that takes.
+func (r *ring) discard() {
+	for head := r.head.Load(); r.taken != head; {
+		h := r.bytes[r.taken%ringSize:]
+		size, flags := binary.NativeEndian.Uint32(h[0:]), binary.NativeEndian.Uint32(h[4:])
+		r.taken += recordSize(int(size))
+		if flags&flagSkip == 0 {
+			r.dropped.Add(1)
+			r.droppedBytes.Add(uint64(size))
+		}
+	}
+	r.release()
 }
 
 // release gives back the room of what was taken.

@@ -48,9 +48,9 @@ func TestRingKeepsOrderAndContents(t *testing.T) {
 	}
 }
 
-// Datagrams of which the decoder was not told yet are taken before settle returns;
+// Datagrams of which the decoder was not told yet are taken before sync returns;
 // and a decoder that does nothing does not hold it up for ever.
-func TestSettle(t *testing.T) {
+func TestSync(t *testing.T) {
 	r := newRing()
 	putAll(r, "a") // a new sender, so the decoder is told
 	<-r.ready
@@ -67,7 +67,7 @@ func TestSettle(t *testing.T) {
 	if r.age(time.Now()) == 0 {
 		t.Fatal("the decoder was told at once")
 	}
-	r.settle(time.Hour)
+	r.sync(time.Hour)
 	if r.tail.Load() != r.head.Load() {
 		t.Error("it returned too early")
 	}
@@ -75,7 +75,7 @@ func TestSettle(t *testing.T) {
 		t.Errorf("%d datagrams were taken", n)
 	}
 	putAll(r, "d")
-	r.settle(time.Millisecond)
+	r.sync(time.Millisecond)
 }
 
 func TestReadyHasATokenWhenThereIsSomethingToTake(t *testing.T) {
@@ -145,8 +145,8 @@ func TestRingWithoutRoomDropsAndGoesOn(t *testing.T) {
 	for range room + 10 {
 		putAll(r, large)
 	}
-	if got := r.dropped.Load(); got != 10 || r.lost.Load() != 10*maxDatagram {
-		t.Fatalf("%d dropped with %d bytes, want 10", got, r.lost.Load())
+	if got := r.dropped.Load(); got != 10 || r.droppedBytes.Load() != 10*maxDatagram {
+		t.Fatalf("%d dropped with %d bytes, want 10", got, r.droppedBytes.Load())
 	}
 	got := takeFrom(r, 1<<20)
 	if len(got) != room {

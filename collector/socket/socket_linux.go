@@ -1,6 +1,7 @@
 package socket
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"runtime"
@@ -16,19 +17,74 @@ import (
 // queue with the default limit (10).
 const batchLen = 64
 
-// queueLimit reads net.unix.max_dgram_qlen, which applies to sockets made from now
-// on; 0: unknown. The queue holds one datagram more than that: the kernel refuses
-// another one only when there are more than the limit.
+// queueLimit is net.unix.max_dgram_qlen, which applies to sockets made from now on;
+// 0: unknown. The queue holds one datagram more than that: the kernel refuses another
+// one only when there are more than the limit.
 func queueLimit() int {
-	text, err := os.ReadFile("/proc/sys/net/unix/max_dgram_qlen")
+	text, err := os.ReadFile(limitFile)
 	if err != nil {
-		return 0
+		return measureLimit()
 	}
 	n, err := strconv.Atoi(strings.TrimSpace(string(text)))
 	if err != nil {
-		return 0
+		return measureLimit()
 	}
 	return n
+}
+
+// limitFile is not there if only processes are shown in /proc (ProcSubset=pid).
+var limitFile = "/proc/sys/net/unix/max_dgram_qlen"
+
+// maxMeasured bounds how many datagrams measureLimit sends; a longer queue is never
+// full before a sender's buffer is.
+const maxMeasured = 4096
+
+// measureLimit fills a socket of our own, which the kernel names, and returns the
+// queue's limit; 0: unknown. Each sender may fill its own buffer before, so it takes
+// another one then, until not even the first datagram of one is let in.
+func measureLimit() int {
+	receiver, err := newSocket()
+	if err != nil {
+		return 0
+	}
+	defer func() { _ = unix.Close(receiver) }()
+	if err := unix.Bind(receiver, &unix.SockaddrUnix{}); err != nil {
+		return 0
+	}
+	name, err := unix.Getsockname(receiver)
+	if err != nil {
+		return 0
+	}
+	for sent := 0; sent <= maxMeasured; {
+		n, err := fill(name, maxMeasured-sent+1)
+		if err != nil {
+			return 0
+		}
+		if n == 0 {
+			return sent - 1
+		}
+		sent += n
+	}
+	return 0
+}
+
+// fill sends up to most empty datagrams to a socket, until there is no room for
+// another one, and returns their number.
+func fill(to unix.Sockaddr, most int) (sent int, err error) {
+	sender, err := newSocket()
+	if err != nil {
+		return 0, err
+	}
+	defer func() { _ = unix.Close(sender) }()
+	for ; sent < most; sent++ {
+		switch err := unix.Sendto(sender, nil, unix.MSG_DONTWAIT, to); {
+		case errors.Is(err, unix.EAGAIN):
+			return sent, nil
+		case err != nil:
+			return sent, os.NewSyscallError("sendto", err)
+		}
+	}
+	return sent, nil
 }
 
 // openBound makes a datagram socket that delivers credentials and binds it to path,
@@ -63,9 +119,9 @@ func newSocket() (int, error) {
 	return fd, os.NewSyscallError("socket", err)
 }
 
-// probe tries to connect to path. The error is nil if somebody listens there, and
+// tryConnect tries to connect to path. The error is nil if somebody listens there, and
 // ECONNREFUSED if nobody does.
-func probe(path string) error {
+func tryConnect(path string) error {
 	fd, err := newSocket()
 	if err != nil {
 		return err
@@ -89,49 +145,31 @@ func withAddress(call uintptr, fd int, path string) error {
 	return nil
 }
 
-// file identifies a socket file, to tell it from a later one of the same name.
-// Inode numbers are reused at once, so the time of creation is part of it.
-type file struct {
-	device uint64
-	inode  uint64
-	birth  unix.StatxTimestamp
-}
-
-func identify(path string) (file, error) {
-	var st unix.Statx_t
-	err := unix.Statx(unix.AT_FDCWD, path, unix.AT_SYMLINK_NOFOLLOW, unix.STATX_INO|unix.STATX_BTIME, &st)
-	if err != nil {
-		return file{}, &os.PathError{Op: "statx", Path: path, Err: err}
-	}
-	return fileOf(&st), nil
-}
-
-func fileOf(st *unix.Statx_t) file {
-	return file{unix.Mkdev(st.Dev_major, st.Dev_minor), st.Ino, unix.StatxTimestamp{Sec: st.Btime.Sec, Nsec: st.Btime.Nsec}}
-}
-
 // openToAll makes the file writable for all users. It changes the very file that it
 // has checked, even if another one takes its place meanwhile.
 func (f file) openToAll(path string) error {
-	fd, err := unix.Open(path, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	opened, err := os.OpenFile(path, unix.O_PATH|unix.O_NOFOLLOW, 0)
 	if err != nil {
-		return &os.PathError{Op: "open", Path: path, Err: err}
+		return err
 	}
-	defer func() { _ = unix.Close(fd) }()
-	var st unix.Statx_t
-	if err := unix.Statx(fd, "", unix.AT_EMPTY_PATH, unix.STATX_INO|unix.STATX_BTIME, &st); err != nil {
-		return &os.PathError{Op: "statx", Path: path, Err: err}
+	defer func() { _ = opened.Close() }()
+	info, err := opened.Stat()
+	if err != nil {
+		return err
 	}
-	if fileOf(&st) != f {
+	if now, err := fileOf(info); err != nil || now != f {
 		return errNotOurs
 	}
-	return os.Chmod(fmt.Sprintf("/proc/self/fd/%d", fd), 0o666)
+	return os.Chmod(fmt.Sprintf("/proc/self/fd/%d", opened.Fd()), 0o666)
 }
 
 // doze waits for at most d, without the knowledge of the Go runtime. The runtime
 // can still preempt us, because poll ends with EINTR when it sends its signal. If
 // the runtime has only one processor it is told, or no goroutine could run.
 func doze(fds []unix.PollFd, d time.Duration) (int, error) {
+	if !ppoll.Allowed() {
+		return 0, unix.ENOSYS
+	}
 	timeout := unix.NsecToTimespec(max(d, 0).Nanoseconds())
 	if runtime.GOMAXPROCS(0) == 1 {
 		return unix.Ppoll(fds, &timeout, nil)
@@ -143,6 +181,18 @@ func doze(fds []unix.PollFd, d time.Duration) (int, error) {
 	}
 	return int(n), nil
 }
+
+// poll waits for at most that many ms, or for ever if they are negative.
+func poll(fds []unix.PollFd, ms int) (int, error) {
+	if !ppoll.Allowed() {
+		return 0, unix.ENOSYS
+	}
+	return unix.Poll(fds, ms)
+}
+
+// missing reports whether an error says that there is no such system call, or that a
+// seccomp filter forbids it.
+func missing(errno unix.Errno) bool { return errno == unix.ENOSYS || errno == unix.EPERM }
 
 // mmsg is the kernel's struct mmsghdr.
 type mmsg struct {
@@ -164,10 +214,11 @@ type linuxBatcher struct {
 	vectors  [batchLen]unix.Iovec
 	payloads [batchLen][maxDatagram + spread]byte
 	controls []byte
+	single   bool // one datagram at a time, since recvmmsg is not to be had
 }
 
 func newBatcher(fd int) batcher {
-	b := &linuxBatcher{fd: fd, controls: make([]byte, batchLen*controlLen)}
+	b := &linuxBatcher{fd: fd, controls: make([]byte, batchLen*controlLen), single: !recvmmsg.Allowed()}
 	for i := range b.messages {
 		b.vectors[i].Base = &b.payloads[i][0]
 		b.vectors[i].SetLen(maxDatagram)
@@ -179,24 +230,47 @@ func newBatcher(fd int) batcher {
 }
 
 func (b *linuxBatcher) receive() (int, error) {
+	for {
+		n, errno := b.call()
+		switch {
+		case errno == 0:
+			return n, nil
+		case errno == unix.EAGAIN:
+			return 0, nil
+		case errno == unix.EINTR:
+		case !b.single && missing(errno):
+			b.single = true
+		default:
+			return 0, os.NewSyscallError("recvmsg", errno)
+		}
+	}
+}
+
+func (b *linuxBatcher) most() int {
+	if b.single {
+		return 1
+	}
+	return batchLen
+}
+
+// call receives without blocking, so the scheduler need not know of it: it might give
+// our processor to another goroutine while the queue fills.
+func (b *linuxBatcher) call() (int, unix.Errno) {
+	if b.single {
+		b.messages[0].header.SetControllen(controlLen)
+		n, _, errno := unix.RawSyscall(unix.SYS_RECVMSG, uintptr(b.fd), uintptr(unsafe.Pointer(&b.messages[0].header)), unix.MSG_DONTWAIT)
+		if errno != 0 {
+			return 0, errno
+		}
+		b.messages[0].length = uint32(n) //nolint:gosec // at most maxDatagram
+		return 1, 0
+	}
 	for i := range b.messages {
 		b.messages[i].header.SetControllen(controlLen)
 	}
-	for {
-		// The call does not block, so the scheduler need not know of it: it might
-		// give our processor to another goroutine while the queue fills.
-		n, _, errno := unix.RawSyscall6(unix.SYS_RECVMMSG, uintptr(b.fd),
-			uintptr(unsafe.Pointer(&b.messages)), batchLen, unix.MSG_DONTWAIT, 0, 0)
-		switch errno {
-		case 0:
-			return int(n), nil
-		case unix.EAGAIN:
-			return 0, nil
-		case unix.EINTR:
-		default:
-			return 0, os.NewSyscallError("recvmmsg", errno)
-		}
-	}
+	n, _, errno := unix.RawSyscall6(unix.SYS_RECVMMSG, uintptr(b.fd),
+		uintptr(unsafe.Pointer(&b.messages)), batchLen, unix.MSG_DONTWAIT, 0, 0)
+	return int(n), errno
 }
 
 func (b *linuxBatcher) datagram(i int) Datagram {

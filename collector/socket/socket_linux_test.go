@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"clntrace/collector/voice"
 )
 
 // nobody is a user without rights, who need not exist.
@@ -66,7 +68,7 @@ func TestQueueLimitIsTheKernels(t *testing.T) {
 // readAtOnce reads what is in the kernel's queue and closes the socket. Unlike
 // read it takes all in one drain, however long the machine keeps it waiting.
 func (s *boundSocket) readAtOnce(queue *ring, p *pressure) {
-	newReader(s.fd, int(s.wakeRead.Fd()), s.queueLimit, queue, p).drain(time.Now().Add(patience))
+	newReader(s.fd, int(s.wakeRead.Fd()), s.queueLimit, &s.stopped, queue, p).drain(time.Now().Add(patience))
 	go s.read(queue, p)
 	s.close()
 }
@@ -85,7 +87,7 @@ func TestFullQueueOfTheKernelIsNoticed(t *testing.T) {
 	}{{"at the limit", limit, 0}, {"full", limit + 1, 1}} {
 		t.Run(tc.name, func(t *testing.T) {
 			path := filepath.Join(tempDir(t), "t")
-			s, err := bind(path, false) // nobody reads yet
+			s, err := bind(path, false, voice.Plugin) // nobody reads yet
 			must(t, err)
 			fd := dial(t, path)
 			for i := range tc.sent {
@@ -101,7 +103,7 @@ func TestFullQueueOfTheKernelIsNoticed(t *testing.T) {
 			h := newRing()
 			var p pressure
 			s.readAtOnce(h, &p)
-			if got := p.full.Load(); got != tc.full {
+			if got := p.queueFull.Load(); got != tc.full {
 				t.Errorf("full %d times, want %d", got, tc.full)
 			}
 			if got := len(takeFrom(h, 1<<20)); got != tc.sent {
@@ -206,7 +208,7 @@ func TestDirectoryWithoutTheRightToWrite(t *testing.T) {
 	dir := tempDir(t)
 	path := filepath.Join(dir, "t")
 	asNobody(t, func() {
-		s, err := bind(path, false)
+		s, err := bind(path, false, voice.Plugin)
 		if err == nil {
 			t.Errorf("bound %+v", s)
 			return
@@ -235,7 +237,7 @@ func TestSocketOfAnotherUserIsLeftAloneAndNamed(t *testing.T) {
 			}
 			before := look(t, path)
 			asNobody(t, func() {
-				s, err := bind(path, false)
+				s, err := bind(path, false, voice.Plugin)
 				if err == nil {
 					t.Errorf("bound %+v", s)
 					return
@@ -259,7 +261,7 @@ func TestListenerOfAnotherUserIsNamed(t *testing.T) {
 	must(t, os.Chmod(dir, 0o777))
 	path := filepath.Join(dir, "t")
 	asNobody(t, func() { listenAt(t, path, unix.SOCK_DGRAM) })
-	_, err := bind(path, false)
+	_, err := bind(path, false, voice.Plugin)
 	if want := fmt.Sprintf("one of user %d, who may be getting this node's spans", nobody); !errors.Is(err, errLive) || !strings.Contains(err.Error(), want) {
 		t.Errorf("got %v, want %v with %q", err, errLive, want)
 	}

@@ -5,16 +5,28 @@ package socket
 import (
 	"os"
 	"strings"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
 )
 
 // This is for trying out clntrace on systems other than Linux: datagrams are
-// received one by one, and their senders are unknown.
+// received one by one, and their senders are unknown. Only Linux has priorities for
+// single threads.
 
 const batchLen = 1
+
+// chargeStep makes charges hold next to nothing: what a sender's buffer holds is
+// unknown, because the senders of datagrams are.
+const chargeStep = maxDatagram
+
+func probeReceiving() {}
+
+func chargesOfKernel() *charges { return new(charges) }
+
+func threadID() int { return 0 }
+
+func stepBack(int) error { return nil }
 
 func queueLimit() int { return 0 }
 
@@ -47,7 +59,7 @@ func newSocket() (int, error) {
 	return fd, nil
 }
 
-func probe(path string) error {
+func tryConnect(path string) error {
 	fd, err := newSocket()
 	if err != nil {
 		return err
@@ -63,21 +75,6 @@ func address(path string) *unix.SockaddrUnix {
 	return &unix.SockaddrUnix{Name: path}
 }
 
-// file identifies a socket file, to tell it from a later one of the same name.
-type file struct{ device, inode uint64 }
-
-func identify(path string) (file, error) {
-	info, err := os.Lstat(path)
-	if err != nil {
-		return file{}, err
-	}
-	st, ok := info.Sys().(*syscall.Stat_t)
-	if !ok {
-		return file{}, errNotOurs
-	}
-	return file{uint64(st.Dev), uint64(st.Ino)}, nil
-}
-
 func (f file) openToAll(path string) error {
 	if !f.inPlace(path) {
 		return errNotOurs
@@ -89,6 +86,8 @@ func (f file) openToAll(path string) error {
 func doze(fds []unix.PollFd, d time.Duration) (int, error) {
 	return unix.Poll(fds, int(max(d, time.Millisecond).Milliseconds()))
 }
+
+func poll(fds []unix.PollFd, ms int) (int, error) { return unix.Poll(fds, ms) }
 
 type otherBatcher struct {
 	fd     int
@@ -113,6 +112,8 @@ func (b *otherBatcher) receive() (int, error) {
 		}
 	}
 }
+
+func (b *otherBatcher) most() int { return 1 }
 
 func (b *otherBatcher) datagram(int) Datagram {
 	return Datagram{Payload: b.buffer[:min(b.length, maxDatagram)], Oversize: b.length > maxDatagram}

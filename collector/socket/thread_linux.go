@@ -14,12 +14,18 @@ import (
 // answers from these threads, and would wait longer on a busy machine.
 const stepBackBy = 10
 
+// errNotAllowed means that a seccomp filter would end the process.
+var errNotAllowed = errors.New("a seccomp filter forbids setpriority, of systemd's group @resources")
+
 func threadID() int { return unix.Gettid() }
 
 // stepBack lowers the priority of all threads but one. Threads inherit it, so
 // later ones have it too: the runtime never starts one from a thread that is
 // locked to its goroutine.
 func stepBack(except int) error {
+	if !priority.Allowed() {
+		return errNotAllowed
+	}
 	// Twice, for threads that were started by one whose turn had not come yet.
 	for range 2 {
 		threads, err := os.ReadDir("/proc/self/task")

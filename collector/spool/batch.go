@@ -178,11 +178,31 @@ func (s *Spool) Done(b *Batch) {
 	s.taken = nil
 	if s.drop(b.file) && s.dir != nil {
 		if err := s.dir.remove(b.file.name()); err != nil {
-			s.log.Warn(fmt.Sprintf("%v; the next run will send %s again", explain(s.cfg.Dir, err), text.Number(b.Spans, "span", "spans")))
+			s.log.Warn(fmt.Sprintf("%v; the next run will send %s again", explain(s.cfg.Dir, err, s.cfg.Voice), text.Number(b.Spans, "span", "spans")))
 		} else {
 			_ = s.report(nil) // if the spool was full, it no longer is
 		}
 	}
+	s.publish()
+}
+
+// Shrink replaces a batch by what is left of it: a serialized export request of that
+// many spans. If that cannot be written the whole batch stays on disk, and what was
+// delivered of it counts as found, for it will be sent again.
+func (s *Spool) Shrink(b *Batch, spans int64, body []byte) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f := b.file
+	if s.dir != nil && slices.Contains(s.files, f) {
+		left := appendRecord(make([]byte, 0, headerSize+len(body)), spans, body)
+		if err := s.dir.overwrite(f.name(), left); err != nil {
+			s.count(Change{Found: b.Spans - spans})
+			s.log.Warn(fmt.Sprintf("%v; %s will be sent again", explain(s.cfg.Dir, err, s.cfg.Voice), text.Number(b.Spans-spans, "span", "spans")))
+			return
+		}
+		f.spans, f.size = spans, int64(len(left))
+	}
+	b.Spans, b.Body = spans, body
 	s.publish()
 }
 

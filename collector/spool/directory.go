@@ -15,7 +15,15 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"clntrace/collector/probe"
 	"clntrace/collector/text"
+	"clntrace/collector/voice"
+)
+
+// The options that texts name.
+const (
+	dirOption  = "spool-dir"
+	sizeOption = "spool-size"
 )
 
 const (
@@ -35,7 +43,7 @@ var ours = regexp.MustCompile(`^([0-9a-f]{16})\.spans(\.damaged|\.tmp)?$`)
 func fileName(number uint64) string { return fmt.Sprintf("%016x%s", number, fileSuffix) }
 
 // errInUse means that another process has the lock.
-var errInUse = errors.New("another clntrace uses it; give each its own with clntrace-spool-dir")
+var errInUse = errors.New("another clntrace uses it")
 
 // directory is the spool's directory, locked. Its methods take names in it; os.Root
 // makes sure that nothing outside is touched.
@@ -46,16 +54,16 @@ type directory struct {
 
 // openDirectory makes the directory at path, if there is none, and locks it. It
 // does not wait for the lock.
-func openDirectory(path string) (*directory, error) {
+func openDirectory(path string, v voice.Voice) (*directory, error) {
 	if err := os.Mkdir(path, dirMode); err != nil && !errors.Is(err, fs.ErrExist) {
 		return nil, err
 	}
-	root, err := openOwn(path)
+	root, err := openOwn(path, v)
 	if err != nil {
 		return nil, err
 	}
 	d := &directory{root: root}
-	if err := d.takeLock(); err != nil {
+	if err := d.takeLock(v); err != nil {
 		_ = root.Close()
 		return nil, err
 	}
@@ -64,16 +72,16 @@ func openDirectory(path string) (*directory, error) {
 
 // openOwn opens the directory at path, unless another user could have put it there:
 // a link, for one, could make us write to a place of that user's choice.
-func openOwn(path string) (*os.Root, error) {
+func openOwn(path string, v voice.Voice) (*os.Root, error) {
 	entry, err := os.Lstat(path)
 	if err != nil {
 		return nil, err
 	}
 	if entry.Mode()&fs.ModeSymlink != 0 {
-		return nil, errors.New("it is a symbolic link, which is not followed; set clntrace-spool-dir to where it points")
+		return nil, errors.New("it is a symbolic link, which is not followed; set " + v.Option(dirOption) + " to where it points")
 	}
 	if !entry.IsDir() {
-		return nil, errors.New("it is not a directory; remove it or set clntrace-spool-dir")
+		return nil, errors.New("it is not a directory; remove it or set " + v.Option(dirOption))
 	}
 	root, err := os.OpenRoot(path)
 	if err != nil {
@@ -82,7 +90,7 @@ func openOwn(path string) (*os.Root, error) {
 	// Check what was opened, not the path, which may have changed.
 	info, err := root.Stat(".")
 	if err == nil {
-		err = checkOwner(info)
+		err = checkOwner(info, v)
 	}
 	if err == nil && !os.SameFile(entry, info) {
 		err = errors.New("it was replaced while it was opened")
@@ -94,19 +102,22 @@ func openOwn(path string) (*os.Root, error) {
 	return root, nil
 }
 
-func checkOwner(info fs.FileInfo) error {
+func checkOwner(info fs.FileInfo, v voice.Voice) error {
 	stat, ok := info.Sys().(*syscall.Stat_t)
 	switch {
 	case ok && int(stat.Uid) != os.Geteuid():
-		return fmt.Errorf("it belongs to user %d and clntrace runs as %d; change its owner or set clntrace-spool-dir", stat.Uid, os.Geteuid())
+		return fmt.Errorf("it belongs to user %d and clntrace runs as %d; change its owner or set %s", stat.Uid, os.Geteuid(), v.Option(dirOption))
 	case info.Mode().Perm()&0o022 != 0:
-		return fmt.Errorf("others may write in it (mode %#o); run 'chmod 700' on it or set clntrace-spool-dir", info.Mode().Perm())
+		return fmt.Errorf("others may write in it (mode %#o); run 'chmod 700' on it or set %s", info.Mode().Perm(), v.Option(dirOption))
 	}
 	return nil
 }
 
 // takeLock keeps any other clntrace out, until close or the end of this process.
-func (d *directory) takeLock() error {
+func (d *directory) takeLock(v voice.Voice) error {
+	if !flock.Allowed() {
+		return unlockable(unix.EPERM, v)
+	}
 	lock, err := d.root.OpenFile(lockName, os.O_CREATE|os.O_RDWR, fileMode)
 	if err != nil {
 		return err
@@ -120,12 +131,19 @@ func (d *directory) takeLock() error {
 	if err != nil {
 		_ = lock.Close()
 		if errors.Is(err, unix.EWOULDBLOCK) {
-			return errInUse
+			return fmt.Errorf("%w; give each its own with %s", errInUse, v.Option(dirOption))
 		}
-		return os.NewSyscallError("flock", err)
+		return unlockable(err, v)
 	}
 	d.lock = lock
 	return nil
+}
+
+// flock is not to be had on some network file systems, and in some seccomp filters.
+var flock = probe.New("flock", func() { _ = unix.Flock(-1, unix.LOCK_UN) })
+
+func unlockable(err error, v voice.Voice) error {
+	return fmt.Errorf("it cannot be locked (flock: %w), as on some network file systems or under a seccomp filter; set %s to a local disk or allow flock", err, v.Option(dirOption))
 }
 
 // close releases the directory for others.
@@ -235,12 +253,26 @@ func (d *directory) read(name string) ([]byte, error) {
 // replace replaces the contents of the file by b, and keeps the old file under its
 // damaged name. A kill at any instant leaves either the old contents or the new.
 func (d *directory) replace(name string, b []byte) error {
+	return d.renew(name, b, func() error {
+		if err := d.root.Link(name, name+damagedSuffix); !errors.Is(err, fs.ErrExist) {
+			return err
+		}
+		return nil // an earlier run was killed after this step
+	})
+}
+
+// overwrite replaces the contents of the file.
+func (d *directory) overwrite(name string, b []byte) error {
+	return d.renew(name, b, func() error { return nil })
+}
+
+// renew puts a file with those contents in the place of the one of that name, after
+// before. It does all or nothing.
+func (d *directory) renew(name string, b []byte, before func() error) error {
 	temp := name + tempSuffix
 	err := d.root.WriteFile(temp, b, fileMode)
 	if err == nil {
-		if err = d.root.Link(name, name+damagedSuffix); errors.Is(err, fs.ErrExist) {
-			err = nil // an earlier run was killed after this step
-		}
+		err = before()
 	}
 	if err == nil {
 		err = d.root.Rename(temp, name)
@@ -277,21 +309,22 @@ func (d *directory) sync(names []string) error {
 
 // explain says that the directory cannot be used, why, and what to do. Of errors of
 // package os it keeps only the cause, so that the path is named once.
-func explain(dir string, err error) error {
+func explain(dir string, err error, v voice.Voice) error {
+	option := v.Option(dirOption)
 	cause, user := text.Cause(err), os.Geteuid()
 	pathErr, ok := errors.AsType[*fs.PathError](err)
 	switch {
 	case !ok: // we have worded it
 	case errors.Is(err, fs.ErrNotExist) && pathErr.Op == "mkdir":
-		cause = fmt.Errorf("there is no directory %s to make it in (%w); make that or set clntrace-spool-dir", filepath.Dir(dir), cause)
+		cause = fmt.Errorf("there is no directory %s to make it in (%w); make that or set %s", filepath.Dir(dir), cause, option)
 	case errors.Is(err, unix.ENOTDIR):
-		cause = fmt.Errorf("what should hold it is a file (%w); remove that or set clntrace-spool-dir", cause)
+		cause = fmt.Errorf("what should hold it is a file (%w); remove that or set %s", cause, option)
 	case errors.Is(err, fs.ErrPermission) && pathErr.Op == "mkdir":
-		cause = fmt.Errorf("user %d may not make it in %s (%w); give it the right or set clntrace-spool-dir", user, filepath.Dir(dir), cause)
+		cause = fmt.Errorf("user %d may not make it in %s (%w); give it the right or set %s", user, filepath.Dir(dir), cause, option)
 	case errors.Is(err, fs.ErrPermission), errors.Is(err, unix.EROFS):
-		cause = fmt.Errorf("user %d may not write in it (%w); give it the right or set clntrace-spool-dir", user, cause)
+		cause = fmt.Errorf("user %d may not write in it (%w); give it the right or set %s", user, cause, option)
 	default:
-		cause = fmt.Errorf("%s: %w; see to the disk or set clntrace-spool-dir", strings.TrimSuffix(pathErr.Op, "at"), cause)
+		cause = fmt.Errorf("%s: %w; see to the disk or set %s", strings.TrimSuffix(pathErr.Op, "at"), cause, option)
 	}
 	return fmt.Errorf("the spool directory %s cannot be used: %w", dir, cause)
 }

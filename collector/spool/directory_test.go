@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"clntrace/collector/voice"
 )
 
 // Each reason why a directory cannot be used comes with what to do.
@@ -35,12 +37,12 @@ func TestUnusableDirectoryIsExplained(t *testing.T) {
 		{"too long", filepath.Join(dir, strings.Repeat("x", 300)), "file name too long"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			d, err := openDirectory(tc.dir)
+			d, err := openDirectory(tc.dir, voice.Plugin)
 			if err == nil {
 				d.close()
 				t.Fatal("it was opened")
 			}
-			checkExplained(t, explain(tc.dir, err), tc.dir, tc.want)
+			checkExplained(t, explain(tc.dir, err, voice.Plugin), tc.dir, tc.want)
 		})
 	}
 	// What root never meets.
@@ -54,7 +56,7 @@ func TestUnusableDirectoryIsExplained(t *testing.T) {
 		{"read-only", &fs.PathError{Op: "openat", Path: "lock", Err: unix.EROFS}, "may not write in it (read-only file system)"},
 		{"broken disk", &fs.PathError{Op: "openat", Path: "lock", Err: unix.EIO}, "open: input/output error; see to the disk"},
 	} {
-		t.Run(tc.name, func(t *testing.T) { checkExplained(t, explain("/d/spool", tc.err), "/d/spool", tc.want) })
+		t.Run(tc.name, func(t *testing.T) { checkExplained(t, explain("/d/spool", tc.err, voice.Plugin), "/d/spool", tc.want) })
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"math"
+	"os"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -14,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"clntrace/collector/text"
+	"clntrace/collector/voice"
 )
 
 const (
@@ -37,6 +39,7 @@ type Config struct {
 	// FileSpans and FileBytes bound a request: batches are combined up to these.
 	FileSpans int64
 	FileBytes int64
+	Voice     voice.Voice // names options in what goes wrong
 }
 
 // Change says what has become of spans, so that they can be counted.
@@ -123,19 +126,26 @@ func (s *Spool) open() error {
 	if s.dir != nil {
 		return nil
 	}
-	dir, err := openDirectory(s.cfg.Dir)
+	dir, err := openDirectory(s.cfg.Dir, s.cfg.Voice)
 	if err != nil {
-		return explain(s.cfg.Dir, err)
+		return explain(s.cfg.Dir, err, s.cfg.Voice)
 	}
 	list, err := dir.list()
 	if err != nil {
 		dir.close()
-		return explain(s.cfg.Dir, err)
+		return explain(s.cfg.Dir, err, s.cfg.Voice)
 	}
 	s.dir, s.found, s.damaged = dir, list.files, list.damaged
 	s.next = max(s.next, list.next)
 	s.wake()
 	return nil
+}
+
+// Exists reports whether there is anything where the directory should be, perhaps with
+// batches of an earlier run.
+func (s *Spool) Exists() bool {
+	_, err := os.Lstat(s.cfg.Dir)
+	return err == nil
 }
 
 // Ready delivers a token when there may be something new to take.
@@ -195,7 +205,7 @@ func (s *Spool) Put(spans int64, body []byte) error {
 func (s *Spool) put(spans int64, body []byte) error {
 	b := appendRecord(make([]byte, 0, headerSize+len(body)), spans, body)
 	if size := int64(len(b)); blocks(size) > s.cfg.Limit || size > maxFileBytes || spans > math.MaxUint32 {
-		return fmt.Errorf("a batch of %s (%d bytes) does not fit into the spool of %d bytes; raise clntrace-spool-size", text.Number(spans, "span", "spans"), size, s.cfg.Limit)
+		return fmt.Errorf("a batch of %s (%d bytes) does not fit into the spool of %d bytes; raise %s", text.Number(spans, "span", "spans"), size, s.cfg.Limit, s.cfg.Voice.Option(sizeOption))
 	}
 	if err := s.open(); err != nil {
 		return err
@@ -211,10 +221,10 @@ func (s *Spool) put(spans int64, body []byte) error {
 		err = s.write(spans, b)
 	}
 	if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
-		return explain(s.cfg.Dir, fmt.Errorf("%w; free some space or set clntrace-spool-dir", text.Cause(err)))
+		return explain(s.cfg.Dir, fmt.Errorf("%w; free some space or set %s", text.Cause(err), s.cfg.Voice.Option(dirOption)), s.cfg.Voice)
 	}
 	if err != nil {
-		return explain(s.cfg.Dir, err)
+		return explain(s.cfg.Dir, err, s.cfg.Voice)
 	}
 	return nil
 }
@@ -250,7 +260,7 @@ func (s *Spool) newest() *file {
 }
 
 // errNoRoom means that only what is being delivered is left.
-var errNoRoom = errors.New("it is full; raise clntrace-spool-size")
+var errNoRoom = errors.New("it is full")
 
 // makeRoom removes files until that many bytes fit: damaged ones first, then the
 // oldest, except keep and the one that is being delivered.
@@ -267,7 +277,7 @@ func (s *Spool) makeRoom(bytes int64, keep *file) error {
 		}
 		at := slices.IndexFunc(s.files, func(f *file) bool { return f != s.taken && f != keep })
 		if at < 0 {
-			return errNoRoom
+			return fmt.Errorf("%w; raise %s", errNoRoom, s.cfg.Voice.Option(sizeOption))
 		}
 		f := s.files[at]
 		if err := s.dir.remove(f.name()); err != nil {
@@ -326,7 +336,7 @@ func (s *Spool) sync() {
 		return
 	}
 	if err := dir.sync(names); err != nil {
-		s.log.Warn(fmt.Sprintf("%v; what is spooled may not survive a power cut", explain(s.cfg.Dir, err)))
+		s.log.Warn(fmt.Sprintf("%v; what is spooled may not survive a power cut", explain(s.cfg.Dir, err, s.cfg.Voice)))
 	}
 }
 

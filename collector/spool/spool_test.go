@@ -15,6 +15,8 @@ import (
 
 	"go.uber.org/goleak"
 	"golang.org/x/sys/unix"
+
+	"clntrace/collector/voice"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -32,7 +34,7 @@ type testSpool struct {
 
 // roomy is a Config in whose way nothing comes.
 func roomy(dir string) Config {
-	return Config{Dir: dir, Limit: 64 << 20, FileSpans: 2048, FileBytes: 1 << 20}
+	return Config{Dir: dir, Limit: 64 << 20, FileSpans: 2048, FileBytes: 1 << 20, Voice: voice.Plugin}
 }
 
 func newSpool(t testing.TB, cfg Config) *testSpool {
@@ -466,6 +468,51 @@ func TestSpoiledBatchIsSetAside(t *testing.T) {
 	}
 	if got := entries(t, s.dir); !slices.Equal(got, []string{fileName(1) + damagedSuffix}) {
 		t.Errorf("left %q", got)
+	}
+}
+
+// Of a batch that was delivered in part the rest stays, in its place, for the next run
+// too.
+func TestShrunkBatch(t *testing.T) {
+	dir := newDir(t)
+	s := newSpool(t, roomy(dir))
+	if err := s.Put(5, []byte("whole")); err != nil {
+		t.Fatal(err)
+	}
+	b := s.Next(0)
+	s.put("next")
+	s.Shrink(b, 2, []byte("rest"))
+	s.Release(b, true)
+	again := s.Next(0)
+	if again.Spans != 2 || string(again.Body) != "rest" || again.Attempts != 1 {
+		t.Errorf("got %+v", again)
+	}
+	s.Release(again, false)
+	s.want(Change{Stored: 6})
+	s.Close()
+	next := opened(t, roomy(dir))
+	next.want(Change{Found: 3})
+	if got := next.drain(); !slices.Equal(got, []string{"rest", "next"}) {
+		t.Errorf("got %q", got)
+	}
+}
+
+// If the rest cannot be written all of the batch will be sent again, and counts again.
+func TestBatchThatCannotBeShrunk(t *testing.T) {
+	dir := newDir(t)
+	s := newSpool(t, roomy(dir))
+	if err := s.Put(5, []byte("whole")); err != nil {
+		t.Fatal(err)
+	}
+	b := s.Next(0)
+	if err := os.Mkdir(filepath.Join(dir, b.file.name()+tempSuffix), 0o700); err != nil { // in the way
+		t.Fatal(err)
+	}
+	s.Shrink(b, 2, []byte("rest"))
+	s.Release(b, false)
+	s.want(Change{Stored: 5, Found: 3})
+	if again := s.Next(0); again.Spans != 5 || string(again.Body) != "whole" {
+		t.Errorf("got %+v", again)
 	}
 }
 

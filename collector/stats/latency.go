@@ -2,6 +2,7 @@ package stats
 
 import (
 	"math"
+	"time"
 
 	"github.com/DataDog/sketches-go/ddsketch/mapping"
 )
@@ -95,3 +96,39 @@ func (l *latency) tidy(middle float64) float64 {
 
 // tenths rounds to one decimal, which is more precise than any number in a report.
 func tenths(v float64) float64 { return math.Round(v*10) / 10 }
+
+// Latency is the distribution of durations of one kind. The zero value is empty. It
+// is not safe for concurrent use.
+type Latency struct {
+	durations latency
+	count     uint64
+	total     time.Duration
+}
+
+// Observe adds a duration; a negative one counts as 0.
+func (l *Latency) Observe(d time.Duration) {
+	if l.count == 0 {
+		l.durations = newLatency()
+	}
+	d = max(d, 0)
+	l.durations.observe(uint64(d.Microseconds())) //nolint:gosec // not negative
+	l.count++
+	l.total += d
+}
+
+// MeanMS returns the mean in ms; 0 if nothing was observed.
+func (l *Latency) MeanMS() float64 {
+	if l.count == 0 {
+		return 0
+	}
+	return l.total.Seconds() * 1000 / float64(l.count)
+}
+
+// P99MS returns the 99th percentile in ms, which is at most 2 % off; 0 if nothing
+// was observed.
+func (l *Latency) P99MS() float64 {
+	if l.count == 0 {
+		return 0
+	}
+	return l.durations.percentiles(l.count)[2] / 1000
+}

@@ -189,3 +189,20 @@ func BenchmarkObserveManyOperations(b *testing.B) {
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*len(spans)), "ns/span")
 }
+
+func TestLatencyOfRequests(t *testing.T) {
+	var l Latency
+	if l.MeanMS() != 0 || l.P99MS() != 0 {
+		t.Errorf("of nothing, the mean is %v and the 99th percentile %v", l.MeanMS(), l.P99MS())
+	}
+	for i := range 200 {
+		l.Observe(time.Duration(i+1) * time.Millisecond)
+	}
+	if l.MeanMS() != 100.5 || math.Abs(l.P99MS()-198) > 0.02*198 {
+		t.Errorf("the mean is %v, the 99th percentile %v", l.MeanMS(), l.P99MS())
+	}
+	l.Observe(-time.Second) // a clock that was set back
+	if l.MeanMS() != 100 {
+		t.Errorf("the mean is %v", l.MeanMS())
+	}
+}

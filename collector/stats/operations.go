@@ -41,11 +41,28 @@ type Observation struct {
 	Failed   bool
 }
 
+// Pairing is a request of a plugin that has been paired with lightningd's work on it.
+type Pairing struct {
+	Process *process.Identity
+	Span    string
+	Detail  string        // RPC method
+	Wait    time.Duration // until lightningd began to work on it
+	Work    time.Duration
+	Answer  time.Duration // the rest
+}
+
 type operationKey struct{ process, span, detail string }
 
 type operation struct {
 	count, errors, totalUS uint64
 	latency                latency
+	pairs                  *pairs // nil: none
+}
+
+// pairs sums up the requests of an operation that have been paired.
+type pairs struct {
+	count, waitUS, workUS, answerUS uint64
+	wait                            latency
 }
 
 type sender struct {
@@ -57,15 +74,19 @@ type sender struct {
 // concurrent use.
 type Operations struct {
 	mu         sync.Mutex
-	operations map[operationKey]*operation
+	operations operations
+	payments   operations // those of payments and forwards
 	senders    map[*process.Identity]*sender
 }
+
+// operations are at most MaxOperations, and one for all others.
+type operations map[operationKey]*operation
 
 // NewOperations returns an empty table.
 func NewOperations() *Operations {
 	return &Operations{
-		operations: make(map[operationKey]*operation),
-		senders:    make(map[*process.Identity]*sender),
+		operations: make(operations), payments: make(operations),
+		senders: make(map[*process.Identity]*sender),
 	}
 }
 
@@ -75,7 +96,7 @@ func (t *Operations) Observe(spans []Observation, now time.Time) {
 	defer t.mu.Unlock()
 	for i := range spans {
 		s := &spans[i]
-		t.operation(s).observe(s)
+		t.operations.of(s).observe(s)
 		from := t.sender(s.Process)
 		from.spans++
 		from.lastSeen = now
@@ -85,21 +106,68 @@ func (t *Operations) Observe(spans []Observation, now time.Time) {
 	}
 }
 
-func (t *Operations) operation(s *Observation) *operation {
+// ObserveDerived counts what was found out from spans and is none itself, and so does
+// not count for its sender.
+func (t *Operations) ObserveDerived(list []Observation) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for i := range list {
+		t.operations.of(&list[i]).observe(&list[i])
+	}
+}
+
+// ObservePairs counts requests that have been paired, and whose spans have been
+// observed since the table was last emptied.
+func (t *Operations) ObservePairs(list []Pairing) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for i := range list {
+		p := &list[i]
+		op := t.operations[operationKey{Clip(p.Process.Name), Clip(p.Span), Clip(p.Detail)}]
+		if op == nil {
+			continue
+		}
+		if op.pairs == nil {
+			op.pairs = &pairs{wait: newLatency()}
+		}
+		op.pairs.observe(p)
+	}
+}
+
+func (o *pairs) observe(p *Pairing) {
+	us := func(d time.Duration) uint64 { return uint64(max(d.Microseconds(), 0)) }
+	o.count++
+	o.waitUS += us(p.Wait)
+	o.workUS += us(p.Work)
+	o.answerUS += us(p.Answer)
+	o.wait.observe(us(p.Wait))
+}
+
+// ObservePayments counts payments and forwards, which nobody has sent as spans. They
+// have MaxOperations rows of their own.
+func (t *Operations) ObservePayments(list []Observation) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for i := range list {
+		t.payments.of(&list[i]).observe(&list[i])
+	}
+}
+
+func (t operations) of(s *Observation) *operation {
 	key := operationKey{Clip(s.Process.Name), Clip(s.Span), Clip(s.Detail)}
-	if op := t.operations[key]; op != nil {
+	if op := t[key]; op != nil {
 		return op
 	}
-	if len(t.operations) >= MaxOperations {
+	if len(t) >= MaxOperations {
 		key = operationKey{detail: otherDetail}
-		if op := t.operations[key]; op != nil {
+		if op := t[key]; op != nil {
 			return op
 		}
 	}
 	// Copies, because the strings may be parts of much longer ones.
 	key = operationKey{strings.Clone(key.process), strings.Clone(key.span), strings.Clone(key.detail)}
 	op := &operation{latency: newLatency()}
-	t.operations[key] = op
+	t[key] = op
 	return op
 }
 
@@ -177,12 +245,14 @@ type entry struct {
 func (t *Operations) entries(reset bool) []entry {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	list := make([]entry, 0, len(t.operations))
-	for key, op := range t.operations {
-		list = append(list, entry{key, op})
+	list := make([]entry, 0, len(t.operations)+len(t.payments))
+	for _, table := range []operations{t.operations, t.payments} {
+		for key, op := range table {
+			list = append(list, entry{key, op})
+		}
 	}
 	if reset {
-		t.operations = make(map[operationKey]*operation)
+		t.operations, t.payments = make(operations), make(operations)
 	}
 	return list
 }
@@ -212,6 +282,12 @@ func (e entry) row() Operation {
 	}
 	p := e.latency.percentiles(e.count)
 	o.P50US, o.P90US, o.P99US = p[0], p[1], p[2]
+	if p := e.pairs; p != nil {
+		n := float64(p.count)
+		o.Paired = p.count
+		o.WaitAvgUS, o.WorkAvgUS, o.AnswerAvgUS = tenths(float64(p.waitUS)/n), tenths(float64(p.workUS)/n), tenths(float64(p.answerUS)/n)
+		o.WaitP99US = p.wait.percentiles(p.count)[2]
+	}
 	return o
 }
 

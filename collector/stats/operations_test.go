@@ -371,3 +371,26 @@ func BenchmarkObserve(b *testing.B) {
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*len(observed)), "ns/span")
 }
+
+// Payments and forwards have rows of their own, count for no sender, and do not take
+// the place of other operations.
+func TestPaymentsAreOperations(t *testing.T) {
+	table := NewOperations()
+	sender := &process.Identity{Name: "lightningd"}
+	var many []Observation
+	for i := range 2 * MaxOperations {
+		many = append(many, Observation{Process: sender, Span: "forward", Detail: fmt.Sprint(i), Duration: time.Second})
+	}
+	table.ObservePayments(many)
+	table.Observe([]Observation{{Process: sender, Span: "db_exec_prepared", Detail: "UPDATE channels"}}, time.Now())
+	rows := table.Operations(Query{Limit: 3 * MaxOperations})
+	if len(rows) != MaxOperations+2 { // all others, and the statement
+		t.Errorf("%d rows", len(rows))
+	}
+	if got := table.Operations(Query{Limit: 10, Match: "UPDATE channels"}); len(got) != 1 || got[0].Count != 1 {
+		t.Errorf("the statement: %+v", got)
+	}
+	if p := table.Processes(); len(p) != 1 || p[0].Spans != 1 {
+		t.Errorf("senders: %+v", p)
+	}
+}

@@ -1,20 +1,27 @@
 package stats
 
-import "time"
+import (
+	"time"
+
+	"clntrace/collector/payments"
+)
 
 // Report is the answer to tracestats. Its JSON form is a contract, described in the
 // README.
 type Report struct {
-	Version       string      `json:"version"`
-	UptimeSeconds int64       `json:"uptime_seconds"`
-	Status        Status      `json:"status"`
-	Warnings      []string    `json:"warnings"`
-	Socket        Socket      `json:"socket"`
-	Datagrams     Datagrams   `json:"datagrams"`
-	Spans         Spans       `json:"spans"`
-	Export        Export      `json:"export"`
-	Processes     []Process   `json:"processes"`
-	Operations    []Operation `json:"operations"`
+	Version       string    `json:"version"`
+	UptimeSeconds int64     `json:"uptime_seconds"`
+	Status        Status    `json:"status"`
+	Warnings      []string  `json:"warnings"`
+	Socket        Socket    `json:"socket"`
+	Datagrams     Datagrams `json:"datagrams"`
+	Spans         Spans     `json:"spans"`
+	Export        Export    `json:"export"`
+	Processes     []Process `json:"processes"`
+	// Payments are those that lightningd's notifications tell of; nil: nothing is made of
+	// them.
+	Payments   *payments.State `json:"payments,omitempty"`
+	Operations []Operation     `json:"operations"`
 
 	// MoreOperations is how many the limit of the Query left out.
 	MoreOperations int `json:"-"`
@@ -74,13 +81,16 @@ type Spans struct {
 type Export struct {
 	Endpoint    string     `json:"endpoint"`
 	Protocol    string     `json:"protocol"`
-	State       string     `json:"state"`        // "off", "waiting", "connected", "refusing" or "unreachable"
-	Batches     uint64     `json:"batches"`      // requests that were acknowledged
-	Retries     uint64     `json:"retries"`      // further attempts at a request
-	LastSuccess *time.Time `json:"last_success"` // null: none yet
-	LastError   string     `json:"last_error"`
-	Refusal     string     `json:"-"`      // why spans were last refused for good
-	AvgMS       float64    `json:"avg_ms"` // from request to acknowledgement
+	State       string     `json:"state"`         // "off", "waiting", "connected", "refusing" or "unreachable"
+	Batches     uint64     `json:"batches"`       // requests that were acknowledged
+	Retries     uint64     `json:"retries"`       // further attempts at a request
+	LastSuccess *time.Time `json:"last_success"`  // null: none yet
+	LastError   string     `json:"last_error"`    // of the last hour, or why there is an outage
+	LastErrorAt *time.Time `json:"last_error_at"` // null: there was none
+	Outage      string     `json:"-"`             // why the endpoint takes no spans, and what to do
+	Rejection   string     `json:"-"`             // why it last rejected spans, and what to do; "": before it last changed
+	RejectedAt  time.Time  `json:"-"`             // when spans were last rejected; zero: not within the last hour
+	AvgMS       float64    `json:"avg_ms"`        // from request to acknowledgement
 	P99MS       float64    `json:"p99_ms"`
 }
 
@@ -107,6 +117,22 @@ type Operation struct {
 	P90US   float64 `json:"p90_us"`
 	P99US   float64 `json:"p99_us"`
 	MaxUS   uint64  `json:"max_us"`
+
+	// Of the requests that have been paired with lightningd's work on them: how long
+	// they waited for it, how long it took, and how long the answer did.
+	WaitAvgUS   float64 `json:"wait_avg_us,omitempty"`
+	WaitP99US   float64 `json:"wait_p99_us,omitempty"`
+	WorkAvgUS   float64 `json:"work_avg_us,omitempty"`
+	AnswerAvgUS float64 `json:"answer_avg_us,omitempty"`
+	Paired      uint64  `json:"paired,omitempty"` // how many
+
+	Slowest *Slowest `json:"slowest,omitempty"` // of the spans whose traces are still kept
+}
+
+// Slowest is the slowest span of an operation.
+type Slowest struct {
+	TraceID   string    `json:"trace_id"`
+	StartedAt time.Time `json:"started_at"` // of the span
 }
 
 // SortKey orders the operations of a Report, largest first.

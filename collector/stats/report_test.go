@@ -10,6 +10,8 @@ import (
 	"unicode"
 
 	"github.com/jedib0t/go-pretty/v6/text"
+
+	"clntrace/collector/payments"
 )
 
 // example is the report that the contract shows.
@@ -72,6 +74,18 @@ func TestNoSuccessYetIsNullInJSON(t *testing.T) {
 	}
 }
 
+func TestPaymentsInJSON(t *testing.T) {
+	r := Report{Payments: &payments.State{Parts: 1, Failed: 2, Open: 3, OldestOpenSeconds: 4, Forwards: 5, ForwardsOpen: 6, ForwardsFailed: 7, Unjoined: 8, Dropped: 9}}
+	text, err := json.Marshal(r)
+	want := `"payments":{"parts":1,"failed":2,"open":3,"oldest_open_seconds":4,"forwards":5,"forwards_open":6,"forwards_failed":7,"unjoined":8,"dropped":9}`
+	if err != nil || !strings.Contains(string(text), want) {
+		t.Errorf("got %s, %v", text, err)
+	}
+	if text, err := json.Marshal(Report{}); err != nil || strings.Contains(string(text), "payments") {
+		t.Errorf("without notifications: %s, %v", text, err)
+	}
+}
+
 // busy is a node with all there is to say, nothing of it by a stranger.
 func busy() Report {
 	r := example()
@@ -88,6 +102,9 @@ func busy() Report {
 	r.Processes = []Process{
 		{"lightningd", 3115, 81191, 0, start}, {"cln-askrene", 3140, 4007, 1, start}, {"pay", 3137, 3000, 2, start}, {"cln-xpay", 3139, 2000, 0, start},
 		{"pay", 4900, 102, 0, start}, {"bookkeeper", 3120, 900, 0, start}, {"chanbackup", 3121, 100, 0, start},
+	}
+	r.Payments = &payments.State{
+		Parts: 120, Failed: 31, Open: 2, OldestOpenSeconds: 4000, Forwards: 7000, ForwardsOpen: 1, ForwardsFailed: 512, Unjoined: 3, Dropped: 4,
 	}
 	r.Operations = []Operation{
 		{Process: "lightningd", Span: "db_exec_prepared", Detail: "UPDATE channels", Count: 44917, TotalMS: 12000.5, AvgUS: 267.2, MaxUS: 95000},

@@ -39,6 +39,9 @@ func (r Report) WriteTable(w io.Writer) error {
 	writeLine(&b, "socket", r.socketLine())
 	writeLine(&b, "spans", r.spansLine())
 	writeLine(&b, "export", r.exportLine())
+	if line := r.paymentsLine(); line != "" {
+		writeLine(&b, "payments", line)
+	}
 	if len(r.Processes) > 0 {
 		writeLine(&b, "senders", r.processesLine())
 	}
@@ -128,6 +131,25 @@ func (r Report) spansLine() string {
 			counter{s.MissingParents, "with a missing parent"})
 }
 
+// paymentsLine sums up payments and forwards, if there have been any.
+func (r Report) paymentsLine() string {
+	p := r.Payments
+	if p == nil || p.Parts+p.Forwards == 0 {
+		return ""
+	}
+	line := text.Number(p.Parts, "part", "parts") + positive(", ", p.Failed, "failed") + positive(", ", p.Open, "open") + "; " +
+		text.Number(p.Forwards, "forward", "forwards") + positive(", ", p.ForwardsFailed, "failed") + positive(", ", p.ForwardsOpen, "open")
+	if p.Open+p.ForwardsOpen > 0 {
+		line += "; open for " + uptime(p.OldestOpenSeconds) + " at most"
+	}
+	return line + positive("; ", p.Unjoined, "without a span") + positive("; ", p.Dropped, "dropped")
+}
+
+// positive is a counter that is not 0, after the separator.
+func positive(separator string, n int64, name string) string {
+	return nonZero(separator, counter{count(n), name})
+}
+
 func (r Report) exportLine() string {
 	e := r.Export
 	if e.Endpoint == "" {
@@ -148,7 +170,11 @@ func (r Report) exportLine() string {
 	case e.State == "unreachable": // as well
 		return line + "; last success " + e.LastSuccess.UTC().Format(time.RFC3339)
 	case e.LastError != "":
-		line += "; last error: " + e.LastError
+		line += "; last error"
+		if e.LastErrorAt != nil {
+			line += " at " + e.LastErrorAt.UTC().Format("15:04:05 UTC")
+		}
+		line += ": " + e.LastError
 	}
 	return line
 }
@@ -227,19 +253,8 @@ func (r Report) operationRows(header table.Row) (rows []table.Row, width int) {
 	return rows, width
 }
 
-// what names an operation in few columns. It leaves out what is obvious: the span
-// name of a database statement, and lightningd's own name where the process says it.
-func (o Operation) what() string {
-	switch {
-	case o.Detail == "":
-		return o.Span
-	case cln.IsQuery(o.Span), o.Span == "":
-		return o.Detail
-	case o.Process == cln.Daemon:
-		return cln.ShortName(o.Span) + " " + o.Detail
-	}
-	return o.Span + " " + o.Detail
-}
+// what names an operation in few columns.
+func (o Operation) what() string { return cln.What(o.Process, o.Span, o.Detail) }
 
 // Full says in words how often a queue or a buffer was full.
 func Full(times uint64) string {

@@ -24,3 +24,24 @@ func TestOptionsAreNamedAsTheUserWritesThem(t *testing.T) {
 		}
 	}
 }
+
+func TestSay(t *testing.T) {
+	for _, tc := range []struct {
+		text                  string
+		plugin, collect, demo string
+	}{
+		{"as it is: [::1]:4317", "as it is: [::1]:4317", "as it is: [::1]:4317", "as it is: [::1]:4317"},
+		{"correct {otlp-endpoint}", "correct clntrace-otlp-endpoint", "correct --otlp-endpoint", "correct --otlp-endpoint"},
+		{"[set {otlp-protocol}, or name|name] the port", "set clntrace-otlp-protocol, or name the port", "set --otlp-protocol, or name the port", "name the port"},
+		{"late[, beyond {otlp-timeout}|]. See {statistics}", "late, beyond clntrace-otlp-timeout. See tracestats", "late, beyond --otlp-timeout. See SIGUSR1", "late. See the table below"},
+	} {
+		for _, speaker := range []struct {
+			voice Voice
+			want  string
+		}{{Plugin, tc.plugin}, {Collect, tc.collect}, {Demo, tc.demo}} {
+			if got := speaker.voice.Say(tc.text); got != speaker.want {
+				t.Errorf("got %q, want %q", got, speaker.want)
+			}
+		}
+	}
+}

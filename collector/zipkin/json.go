@@ -8,6 +8,11 @@ import (
 	"clntrace/collector/text"
 )
 
+// maxTags is how many tags of a span are kept, the first ones by their names.
+// lightningd sends at most two. Each costs some 250 bytes until it has been exported,
+// and a datagram has room for three hundred.
+const maxTags = 16
+
 // decodeJSON decodes any other valid JSON with the same meaning, in case a later
 // lightningd orders or escapes its fields in another way.
 func (d *Decoder) decodeJSON(datagram []byte, s *Span) error {
@@ -37,6 +42,9 @@ func (d *Decoder) decodeJSON(datagram []byte, s *Span) error {
 		s.Tags = append(s.Tags, Tag{text.Clean(key), text.Clean(value)})
 	}
 	slices.SortFunc(s.Tags, func(a, b Tag) int { return strings.Compare(a.Key, b.Key) })
+	if len(s.Tags) > maxTags {
+		s.Tags = slices.Clone(s.Tags[:maxTags])
+	}
 	return nil
 }
 

@@ -316,3 +316,21 @@ func TestHalfAnIDIsNone(t *testing.T) {
 		})
 	}
 }
+
+// A hostile datagram has room for hundreds of tags, each of which would cost memory
+// until it is exported.
+func TestTagsAreBounded(t *testing.T) {
+	tags := make([]string, 290)
+	for i := range tags {
+		tags[i] = fmt.Sprintf(`"t%03d": "v"`, i)
+	}
+	datagram := `[ {"traceId":"00000000000000000000000000000001","id":"0000000000000002","name":"n","timestamp":1795000000000000,"duration":1,"tags":{` +
+		strings.Join(tags, ",") + `}}]`
+	var s Span
+	if err := new(Decoder).Decode([]byte(datagram), &s); err != nil {
+		t.Fatal(err)
+	}
+	if len(s.Tags) != 16 || cap(s.Tags) != 16 || s.Tags[0].Key != "t000" || s.Tags[15].Key != "t015" {
+		t.Errorf("%d tags with room for %d: %v", len(s.Tags), cap(s.Tags), s.Tags)
+	}
+}

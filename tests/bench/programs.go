@@ -43,7 +43,8 @@ func (b *bench) build(ctx context.Context) error {
 			err = b.goBuild(ctx, bench, &p.floor, "floor")
 		case collectorKey:
 			if err = b.goBuild(ctx, bench, &p.forwarder, "forwarder"); err == nil {
-				err = b.goBuild(ctx, bench, &p.otelcol, "otelcol")
+				p.otelcol = filepath.Join(b.dir, "otelcol")
+				err = goBuild(ctx, filepath.Join(bench, ".."), p.otelcol, "./otelcol")
 			}
 		case pythonKey:
 			b.findPython(ctx, bench)

@@ -20,6 +20,7 @@ import (
 
 	"clntrace/tests/lightningdtest/trace"
 	"clntrace/tests/recording"
+	"clntrace/tests/wait"
 )
 
 // engine is a container engine: its command line, as CONTAINER_ENGINE has it.
@@ -138,7 +139,7 @@ func TestEngine(t *testing.T) {
 		}
 	})
 	e.cleanUp(t, "rm", "--force", name("node"))
-	waitFor(t, "the node's container", func() bool {
+	wait.For(t, "the node's container", func() bool {
 		out, err := exec.Command(e[0], slices.Concat(e[1:], []string{"inspect", "--format={{.State.Running}}", name("node")})...).Output()
 		return err == nil && strings.TrimSpace(string(out)) == "true"
 	})
@@ -147,7 +148,7 @@ func TestEngine(t *testing.T) {
 	for _, pids := range []string{"container:" + name("node"), "host"} {
 		t.Run("in the pid namespace of "+strings.SplitN(pids, ":", 2)[0], func(t *testing.T) {
 			checkEngineSidecar(t, e, p, name, pids, func() bool {
-				order := trace.Order{Payloads: recording.Numbered("extend_tip", 1, 1), Patience: patience}
+				order := trace.Order{Payloads: recording.Numbered("extend_tip", 1, 1), Patience: wait.Limit}
 				if err := json.NewEncoder(orders).Encode(order); err != nil {
 					t.Fatal(err)
 				}
@@ -169,8 +170,8 @@ func checkEngineSidecar(t *testing.T, e engine, p *types.Project, name func(stri
 	e.run(t, nil, slices.Concat([]string{"run", "--detach", "--name=" + name("sidecar"), "--pid=" + pids},
 		flags(sidecar, name), []string{name("image")}, entrypoint(loadStages(t)[sidecar.Build.Target]), sidecar.Command)...)
 	e.cleanUp(t, "rm", "--force", name("sidecar"))
-	waitFor(t, "the sidecar to take a span", send)
-	e.run(t, nil, "stop", fmt.Sprintf("--time=%d", patience/time.Second), name("sidecar"))
+	wait.For(t, "the sidecar to take a span", send)
+	e.run(t, nil, "stop", fmt.Sprintf("--time=%d", wait.Limit/time.Second), name("sidecar"))
 	tables := strings.Join(strings.Fields(e.run(t, nil, "logs", name("sidecar"))), " ")
 	for _, want := range []string{"senders lightningd 1 ", "queue holds 513", " spooled", filepath.Base(composeSocket(t, p))} {
 		if !strings.Contains(tables, want) {

@@ -24,6 +24,7 @@ import (
 	"clntrace/tests/lightningdtest"
 	"clntrace/tests/otlptest"
 	"clntrace/tests/recording"
+	"clntrace/tests/wait"
 )
 
 // decisionWait is the sampling tier's in the tests: much longer than the 5 s
@@ -62,7 +63,7 @@ func startCollector(t *testing.T, program, config string, env ...string) otelcol
 		log.Close()
 	})
 	t.Cleanup(stop)
-	waitFor(t, config+" to listen", func() bool {
+	wait.For(t, config+" to listen", func() bool {
 		conn, err := net.Dial("tcp", address)
 		if err == nil {
 			conn.Close()
@@ -124,7 +125,7 @@ func pay(t *testing.T, endpoint string) (spansEach int) {
 			t.Errorf("%v: %s", err, log.String())
 		}
 	})
-	waitFor(t, "the socket", func() bool { _, err := os.Stat(socket); return err == nil })
+	wait.For(t, "the socket", func() bool { _, err := os.Stat(socket); return err == nil })
 	senders := lightningdtest.SendersTo(t, sender, socket)
 	for n := range payments {
 		datagrams := payment(t, n, func(s *recording.Span) {

@@ -8,7 +8,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"testing"
-	"time"
 
 	"clntrace/tests/lightningdtest"
 )
@@ -25,7 +24,7 @@ func buildPrograms(dir string) (err error) {
 		return err
 	}
 	clntrace, collector = filepath.Join(dir, "clntrace"), filepath.Join(dir, "otelcol")
-	for path, source := range map[string][]string{clntrace: {"-C", "../..", "."}, collector: {"-C", ".", "./otelcol"}} {
+	for path, source := range map[string][]string{clntrace: {"-C", "../..", "."}, collector: {"-C", "..", "./otelcol"}} {
 		build := exec.Command("go", "build", source[0], source[1], "-o", path, source[2])
 		build.Env = append(os.Environ(), "CGO_ENABLED=0")
 		if out, err := build.CombinedOutput(); err != nil {
@@ -33,13 +32,4 @@ func buildPrograms(dir string) (err error) {
 		}
 	}
 	return nil
-}
-
-// patience is how long a test waits for what must come. It is never used
-// up when all is well, so it may be generous to a busy machine.
-const patience = time.Minute
-
-func waitFor(t *testing.T, what string, done func() bool) {
-	t.Helper()
-	lightningdtest.WaitFor(t, patience, what, done)
 }

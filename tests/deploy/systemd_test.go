@@ -163,15 +163,12 @@ func TestUnitOfTheSidecar(t *testing.T) {
 	if got := flagOf(argv, "--socket"); got != socket {
 		t.Errorf("clntrace listens at %s, lightningd sends to %s", got, socket)
 	}
-	c := container{argv: argv, program: installed, memory: bytesOf(t, u["Service.MemoryMax"][0])}
-	for key, parent := range map[string]string{"RuntimeDirectory": "/run", "StateDirectory": "/var/lib"} {
-		dir := u["Service."+key]
-		if len(dir) != 1 {
-			t.Fatalf("%s=%v", key, dir)
+	for key, path := range map[string]string{"RuntimeDirectory": filepath.Dir(socket), "StateDirectory": flagOf(argv, "--spool-dir")} {
+		if dir := u["Service."+key]; len(dir) != 1 || filepath.Base(path) != dir[0] {
+			t.Errorf("%s=%v, and the recipe uses %s", key, dir, path)
 		}
-		c.directories = append(c.directories, filepath.Join(parent, dir[0]))
 	}
-	checkSidecar(t, c)
+	checkCollects(t, argv, bytesOf(t, u["Service.MemoryMax"][0]))
 }
 
 func TestSysctl(t *testing.T) {

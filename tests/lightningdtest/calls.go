@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"clntrace/tests/wait"
 )
 
 // GetManifest asks for the manifest, which must be one that lightningd takes.
@@ -82,6 +84,15 @@ func (n *Node) Post(method string, params any) error {
 	return err
 }
 
+// Notify sends a notification as lightningd does: its fields stand in an object named
+// after the topic.
+func (n *Node) Notify(topic string, fields map[string]any) {
+	n.t.Helper()
+	if err := n.conversation.tell(topic, map[string]any{topic: fields}); err != nil {
+		n.t.Fatal(err)
+	}
+}
+
 // id is the JSON text of an id as lightningd makes them for its own requests.
 func (n *Node) id(method string) string {
 	return `"cln:` + method + "#" + strconv.FormatInt(n.nextID.Add(1), 10) + `"`
@@ -101,7 +112,7 @@ func (n *Node) call(id, method string, params any) (json.RawMessage, error) {
 			return nil, m.Error
 		}
 		return m.Result, nil
-	case <-time.After(patience):
-		return nil, errors.New("no answer to " + id + " within " + patience.String())
+	case <-time.After(wait.Limit):
+		return nil, errors.New("no answer to " + id + " within " + wait.Limit.String())
 	}
 }

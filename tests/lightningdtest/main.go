@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"os"
 	"testing"
-	"time"
 
 	"go.uber.org/goleak"
 )
@@ -30,23 +29,4 @@ func Main(m *testing.M, build func(dir string) error) {
 		}
 		os.Exit(code)
 	}))
-}
-
-// pollPause is the time between two looks at what gives no signal.
-const pollPause = 20 * time.Millisecond
-
-// WaitFor polls until done, where there is no signal to wait for. The test fails and
-// ends if that takes longer than patience.
-func WaitFor(t testing.TB, patience time.Duration, what string, done func() bool) {
-	t.Helper()
-	deadline := time.After(patience)
-	ticker := time.NewTicker(pollPause)
-	defer ticker.Stop()
-	for !done() {
-		select {
-		case <-ticker.C:
-		case <-deadline:
-			t.Fatalf("waited %v for %s", patience, what)
-		}
-	}
 }

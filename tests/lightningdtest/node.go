@@ -13,11 +13,9 @@ import (
 	"syscall"
 	"testing"
 	"time"
-)
 
-// patience is how long a test waits for what must come. It is never used up
-// when all is well, so it may be generous to a busy machine.
-const patience = time.Minute
+	"clntrace/tests/wait"
+)
 
 // Config says how to start a plugin. Only Plugin is required.
 type Config struct {
@@ -234,7 +232,7 @@ func (n *Node) waitStopped() {
 		}
 		return false
 	}
-	for deadline := time.Now().Add(patience); running(); {
+	for deadline := time.Now().Add(wait.Limit); running(); {
 		if time.Now().After(deadline) {
 			n.t.Fatal("the plugin does not stop")
 		}
@@ -248,8 +246,8 @@ func (n *Node) WaitExit() *os.ProcessState {
 	select {
 	case <-n.exited:
 		return n.cmd.ProcessState
-	case <-time.After(patience):
-		n.t.Fatalf("the plugin still runs %v later", patience)
+	case <-time.After(wait.Limit):
+		n.t.Fatalf("the plugin still runs %v later", wait.Limit)
 		return nil
 	}
 }
@@ -270,7 +268,7 @@ func (n *Node) Logs() []Log {
 // WaitLog waits for a log line of that level with that text in it.
 func (n *Node) WaitLog(level, text string) Log {
 	n.t.Helper()
-	timeout := time.After(patience)
+	timeout := time.After(wait.Limit)
 	for {
 		n.conversation.mu.Lock()
 		logs, changed := slices.Clone(n.conversation.logs), n.conversation.changed
@@ -283,7 +281,7 @@ func (n *Node) WaitLog(level, text string) Log {
 		select {
 		case <-changed:
 		case <-timeout:
-			n.t.Fatalf("waited %v for a log line at %s with %q", patience, level, text)
+			n.t.Fatalf("waited %v for a log line at %s with %q", wait.Limit, level, text)
 		}
 	}
 }

@@ -14,6 +14,7 @@ import (
 
 	"clntrace/tests/lightningdtest/trace"
 	"clntrace/tests/recording"
+	"clntrace/tests/wait"
 )
 
 // Senders are the processes that send trace datagrams: lightningd and its
@@ -160,7 +161,7 @@ func (s *Sender) Send(payloads ...[]byte) ([]syscall.Errno, error) {
 // SendPatiently sends each datagram and waits while the queue is full, so that
 // nothing is lost, whatever the kernel's queue limit is.
 func (s *Sender) SendPatiently(payloads ...[]byte) error {
-	errnos, err := s.order(trace.Order{Payloads: payloads, Patience: patience / 2})
+	errnos, err := s.order(trace.Order{Payloads: payloads, Patience: wait.Limit / 2})
 	if err != nil {
 		return fmt.Errorf("sender %s: %w", s.Exe, err)
 	}
@@ -188,7 +189,7 @@ func (s *Sender) order(o trace.Order) ([]syscall.Errno, error) {
 // Exit ends the process and waits until it is gone, from /proc too.
 func (s *Sender) Exit() (err error) {
 	s.once.Do(func() {
-		killed := time.AfterFunc(patience, func() { _ = s.cmd.Process.Kill() })
+		killed := time.AfterFunc(wait.Limit, func() { _ = s.cmd.Process.Kill() })
 		defer killed.Stop()
 		_ = s.stdin.Close() // a process that died before has closed it
 		err = s.cmd.Wait()

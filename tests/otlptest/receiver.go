@@ -23,11 +23,9 @@ import (
 	"go.opentelemetry.io/collector/receiver"
 	"go.opentelemetry.io/collector/receiver/otlpreceiver"
 	"go.opentelemetry.io/collector/receiver/receivertest"
-)
 
-// patience is how long a test waits for what must come. It is never used up
-// when all is well, so it may be generous to a busy machine.
-const patience = time.Minute
+	"clntrace/tests/wait"
+)
 
 // Request is one export request.
 type Request struct {
@@ -129,7 +127,7 @@ func (r *Receiver) Start(t testing.TB) {
 	}
 	// A process that the test is just starting has, for a moment, this one's
 	// listeners, also one that was closed meanwhile.
-	deadline := time.Now().Add(patience)
+	deadline := time.Now().Add(wait.Limit)
 	for {
 		ctx, cancel := context.WithCancel(context.Background())
 		started, err := r.start(ctx)

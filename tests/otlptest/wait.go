@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"go.opentelemetry.io/collector/pdata/pmetric"
+
+	"clntrace/tests/wait"
 )
 
 // Spans are those accepted so far, in the order of arrival.
@@ -32,7 +34,7 @@ func (r *Receiver) Metrics() []pmetric.Metrics {
 // ends if they do not.
 func (r *Receiver) Wait(t testing.TB, what string, done func([]Span) bool) []Span {
 	t.Helper()
-	timeout := time.After(patience)
+	timeout := time.After(wait.Limit)
 	for {
 		r.mu.Lock()
 		spans, changed := append([]Span(nil), r.spans...), r.changed
@@ -43,7 +45,7 @@ func (r *Receiver) Wait(t testing.TB, what string, done func([]Span) bool) []Spa
 		select {
 		case <-changed:
 		case <-timeout:
-			t.Fatalf("waited %v for %s; %d spans came", patience, what, len(spans))
+			t.Fatalf("waited %v for %s; %d spans came", wait.Limit, what, len(spans))
 		}
 	}
 }
@@ -57,7 +59,7 @@ func (r *Receiver) WaitSpans(t testing.TB, n int) []Span {
 // WaitRequests waits for the n-th request, accepted or not.
 func (r *Receiver) WaitRequests(t testing.TB, n int) []Request {
 	t.Helper()
-	timeout := time.After(patience)
+	timeout := time.After(wait.Limit)
 	for {
 		r.mu.Lock()
 		requests, changed := append([]Request(nil), r.requests...), r.changed
@@ -68,7 +70,7 @@ func (r *Receiver) WaitRequests(t testing.TB, n int) []Request {
 		select {
 		case <-changed:
 		case <-timeout:
-			t.Fatalf("waited %v for request %d; %d came", patience, n, len(requests))
+			t.Fatalf("waited %v for request %d; %d came", wait.Limit, n, len(requests))
 		}
 	}
 }

@@ -1,0 +1,46 @@
+package process
+
+import (
+	"os"
+	"path/filepath"
+	"strconv"
+)
+
+// Origin is what tells the processes that we see from those of other machines, other
+// boots and other pid namespaces, where pids and start times may be the same: the
+// machine's id, that of its boot, and that of our pid namespace. What cannot be read is
+// left out.
+func Origin() []byte { return origin("/etc/machine-id", "/proc") }
+
+func origin(machineID, proc string) (id []byte) {
+	for _, file := range []string{machineID, filepath.Join(proc, "sys/kernel/random/boot_id")} {
+		text, _ := os.ReadFile(file)
+		id = append(append(id, text...), 0)
+	}
+	namespace, _ := os.Readlink(filepath.Join(proc, "self/ns/pid"))
+	return append(id, namespace...)
+}
+
+// Child returns the process of that name that parent has started, the latest one if
+// there are several, or nil. It looks at every process of the system.
+func (r *Resolver) Child(parent int32, name string) *Identity {
+	dirs, _ := os.ReadDir(r.proc)
+	var found *Identity
+	for _, dir := range dirs {
+		pid, err := strconv.ParseInt(dir.Name(), 10, 32)
+		if err != nil {
+			continue
+		}
+		start, by, err := r.stat(int32(pid))
+		if err != nil || by != parent {
+			continue
+		}
+		if runs, _ := r.executable(int32(pid)); runs != name {
+			continue
+		}
+		if found == nil || start > found.StartTime {
+			found, _ = r.identify(int32(pid), start, by, name)
+		}
+	}
+	return found
+}

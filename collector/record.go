@@ -1,0 +1,75 @@
+package collector
+
+import (
+	"errors"
+	"time"
+
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/trace"
+
+	"clntrace/collector/cln"
+	"clntrace/collector/correlate"
+	"clntrace/collector/export"
+	"clntrace/collector/policy"
+	"clntrace/collector/recorder"
+)
+
+// Traces answers q from the traces that are kept in memory. The error says why there
+// is no answer.
+func (c *Collector) Traces(q recorder.Query) (recorder.Answer, error) {
+	if c.receiver != nil {
+		c.receiver.Sync() // the request that somebody asks about may have ended just now
+	}
+	r := c.recorder.Load()
+	if r == nil {
+		return nil, errors.New("no trace is kept, because " + c.options.Voice.Option("recorder-size") + " is 0")
+	}
+	return r.Answer(q, openTraces{c}, c.now())
+}
+
+// record passes spans on to the recorder, if there is one: what leaves the process,
+// and what does not because it is filtered or sampled out, or shown on the node alone.
+func (d *decoder) record(spans []*correlate.Span, now time.Time) {
+	r := d.recorder.Load()
+	if r == nil {
+		return
+	}
+	shown := shownSpan{policy: d.policy.Load().OnNode()}
+	if shown.policy.HidesMore(d.recorded) {
+		r.Clear() // of what was added since Reconfigure did that
+	}
+	d.recorded = shown.policy
+	for _, s := range spans {
+		in := shown.of(s)
+		r.Add(&in, now)
+	}
+}
+
+// shownSpan is a span with what may be shown of it.
+type shownSpan struct {
+	*correlate.Span
+	policy *policy.Policy
+}
+
+// of returns s for the recorder, valid until the next call.
+func (w *shownSpan) of(s *correlate.Span) recorder.Span {
+	w.Span = s
+	in := recorder.Span{
+		TraceID: s.TraceID, ID: s.ID, Parent: s.ParentID, Process: s.Process.Name, PID: s.Process.PID,
+		Name: s.Name, Detail: w.policy.Detail(s), Start: s.Timestamp, Duration: s.Duration,
+		Failed: s.Failed(), Attributes: w,
+	}
+	if s.IsRoot() {
+		in.Name, in.Added = cln.SpanWhole, true
+	}
+	if s.Truncated { // its parent is in a trace that nobody knows
+		in.Parent = trace.SpanID{}
+	}
+	return in
+}
+
+// Append appends the attributes of the span.
+func (w *shownSpan) Append(list []attribute.KeyValue) []attribute.KeyValue {
+	list, _ = w.policy.AppendFacts(export.AppendAttributes(list, w.Span, w.policy), w.Payment)
+	return list
+}

@@ -1,0 +1,63 @@
+package recorder
+
+import (
+	"encoding/binary"
+	"slices"
+	"testing"
+	"time"
+)
+
+// BenchmarkAdd is the cost of a span of ordinary traffic. Beside the mean it reports
+// the time of the tenth part of the pieces that were fastest: what a span costs when
+// nothing else wants the processor.
+func BenchmarkAdd(b *testing.B) {
+	for name, list := range recordings(b) {
+		b.Run(name, func(b *testing.B) {
+			spans := correlated(b, list)
+			r := New(16 << 20)
+			end := play(r, spans)
+			lasted := end.Sub(spans[0].at)
+			b.ReportAllocs()
+			const piece = 500
+			var pieces []time.Duration
+			var d described
+			began, ticked := time.Now(), time.Time{}
+			b.ResetTimer()
+			for i := 0; b.Loop(); i++ {
+				round := i/len(spans) + 1
+				s := spans[i%len(spans)]
+				in := narrow(s.Span, &d)
+				binary.NativeEndian.PutUint64(in.TraceID[8:], binary.NativeEndian.Uint64(in.TraceID[8:])^uint64(round))
+				now := s.at.Add(time.Duration(round) * lasted)
+				if now.Sub(ticked) >= time.Second {
+					r.Tick(now)
+					ticked = now
+				}
+				r.Add(&in, now)
+				if i%piece == piece-1 {
+					pieces = append(pieces, time.Since(began))
+					began = time.Now()
+				}
+			}
+			if len(pieces) > 0 {
+				slices.Sort(pieces)
+				b.ReportMetric(float64(pieces[len(pieces)/10].Nanoseconds())/piece, "calm-ns/span")
+			}
+		})
+	}
+}
+
+// BenchmarkUniqueRoots is the cost of a root whose name nobody else has, as somebody
+// sends it who wants to fill the memory.
+func BenchmarkUniqueRoots(b *testing.B) {
+	f := newFeed(16 << 20)
+	name := []byte("made up 0000000000000000")
+	b.ReportAllocs()
+	for b.Loop() {
+		f.last++
+		binary.LittleEndian.PutUint64(name[8:], f.last)
+		s := Span{TraceID: f.traceID(), ID: spanID(1), Process: "lightningd", Name: string(name), Start: f.now.UnixMicro()}
+		f.Add(&s, f.now)
+	}
+	b.ReportMetric(float64(f.Status().Bytes)/(1<<20), "MiB")
+}

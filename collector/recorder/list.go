@@ -1,0 +1,115 @@
+package recorder
+
+import (
+	"fmt"
+	"io"
+	"strings"
+
+	"clntrace/collector/cln"
+	"clntrace/collector/text"
+)
+
+const (
+	// tableWidth is one column less than a usual terminal has.
+	tableWidth = 79
+	// widestProcess is the width of the longest common names of plugins.
+	widestProcess = 12
+	idDigits      = 8 // of a trace id: enough to tell thousands apart
+)
+
+// WriteTable writes l as aligned text, in ASCII, for a terminal of 80 columns. Its
+// error is that of w.
+func (l List) WriteTable(w io.Writer) error {
+	var b strings.Builder
+	width := 0
+	for i := range l.Traces {
+		width = max(width, len(plain(l.Traces[i].Process)))
+	}
+	width = min(width, widestProcess)
+	open := l.Query.Sort == SortOpen && l.Query.ID == ""
+	switch {
+	case len(l.Traces) == 0:
+	case open:
+		fmt.Fprintf(&b, "%-14s %-8s %6s  what\n", "began (UTC)", "trace", "so far")
+	default:
+		fmt.Fprintf(&b, "%-14s %-8s %6s %5s %4s  what\n", "began (UTC)", "trace", "took", "spans", "err")
+	}
+	for i := range l.Traces {
+		b.WriteString(l.Traces[i].line(width, open) + "\n")
+	}
+	for _, line := range wrap(l.foot(), tableWidth) {
+		b.WriteString(line + "\n")
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+// line is s in the list, where processes have that width. Of what is open the spans are
+// not counted yet.
+func (s *Summary) line(width int, open bool) string {
+	counts := ""
+	if !open {
+		counts = fmt.Sprintf(" %5s %4s", count(s.Spans), count(s.Errors))
+	}
+	line := fmt.Sprintf("%-14s %-8s %6s%s  %-*s %s", s.StartedAt.UTC().Format("01-02 15:04:05"), snip(plain(s.TraceID), idDigits),
+		span(millis(s.DurationMS)), counts, width, clip(plain(s.Process), width), s.what())
+	return strings.TrimRight(clip(line, tableWidth), " ")
+}
+
+// count is n in a column, or nothing.
+func count(n int) string {
+	if n == 0 {
+		return ""
+	}
+	return short(n)
+}
+
+// what says what s is about, and why it failed or what it waits for.
+func (s *Summary) what() string {
+	what := label(s.Span, s.Detail)
+	switch {
+	case s.ErrorType != "":
+		what += ": " + s.ErrorType
+	case s.WaitsFor != "":
+		what += ", waiting for " + s.WaitsFor
+	}
+	return plain(what)
+}
+
+// foot says what the list leaves out, and how full the recorder is.
+func (l List) foot() string {
+	var b strings.Builder
+	switch {
+	case len(l.Traces) > 0 && l.More > 0:
+		fmt.Fprintf(&b, "And %d more. ", l.More)
+	case len(l.Traces) > 0 || l.More > 0:
+	case l.Query.Match != "":
+		fmt.Fprintf(&b, "No trace has '%s' in process, name, detail, error or payment hash. ", plain(l.Query.Match))
+	case l.Query.Sort == SortOpen:
+		b.WriteString("Nothing is open. ")
+	case l.Query.Sort == SortFailed:
+		b.WriteString("No trace that is kept has failed. ")
+	}
+	r := l.Recorder
+	fmt.Fprintf(&b, "Kept: %s of %s, %.1f of %.0f MiB", text.Number(r.Traces, "trace", "traces"),
+		text.Number(r.Spans, "span", "spans"), mib(r.Bytes), mib(r.LimitBytes))
+	if r.Evicted > 0 {
+		fmt.Fprintf(&b, "; %d had to make room", r.Evicted)
+	}
+	return b.String()
+}
+
+func mib(bytes int64) float64 { return float64(bytes) / (1 << 20) }
+
+// label says what a span is about in few words.
+func label(name, detail string) string {
+	switch {
+	case detail == "" || detail == name:
+		return name
+	case cln.IsQuery(name), name == cln.SpanRequest, name == cln.SpanCommand, name == cln.SpanWhole, name == "":
+		return detail
+	case name == cln.SpanBackend:
+		return "bitcoind " + detail
+	}
+	return name + " " + detail
+}

@@ -1,0 +1,157 @@
+package recorder
+
+import (
+	"sync"
+	"time"
+
+	"github.com/hashicorp/golang-lru/v2/simplelru"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/trace"
+)
+
+// Recorder assembles spans into traces and keeps those worth looking at. It is safe
+// for concurrent use.
+type Recorder struct {
+	limit int64 // bytes
+
+	mu      sync.Mutex
+	byID    map[trace.TraceID]*held // being assembled, or kept and of several spans
+	waiting queue                   // for their root
+	settled queue                   // their root has come
+	kinds   map[kindKey]*kind
+	order   []*kind                                 // all of kinds, and other
+	other   *kind                                   // of all kinds for which there is no room; nil: none yet
+	bytes   int64                                   // of everything that is held
+	waits   int64                                   // bytes, those of traces that are being assembled
+	kept    int                                     // traces
+	spans   int64                                   // of kept traces
+	evicted int64                                   // traces that had to make room, or whose root never came
+	period  int64                                   // the current one, see hour
+	gone    *simplelru.LRU[trace.TraceID, struct{}] // that were given up before their root came
+	noDrop  time.Time                               // until then no kind is old enough to make room
+
+	spares  []*held // of one span each, to be used again
+	drafts  []body  // of traces of several spans, to be used again
+	drafted int64   // bytes, those of drafts
+	// Of no meaning between calls:
+	attributes []attribute.KeyValue
+	words      map[string]word
+	picked     []int32
+}
+
+// New returns a Recorder that takes at most limit bytes.
+func New(limit int64) *Recorder {
+	gone, err := simplelru.NewLRU[trace.TraceID, struct{}](maxGone, nil)
+	if err != nil {
+		panic(err) // only for a size below 1
+	}
+	return &Recorder{
+		limit: limit, byID: make(map[trace.TraceID]*held), kinds: make(map[kindKey]*kind), gone: gone, words: make(map[string]word),
+	}
+}
+
+// Clear forgets everything: what may be shown has changed, and what is held was
+// written under other rules.
+func (r *Recorder) Clear() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	fresh := New(r.limit)
+	r.byID, r.kinds, r.order, r.other = fresh.byID, fresh.kinds, nil, nil
+	r.waiting, r.settled, r.spares, r.drafts, r.gone = queue{}, queue{}, nil, nil, fresh.gone
+	r.evicted += int64(r.kept)
+	r.bytes, r.waits, r.drafted, r.kept, r.spans = 0, 0, 0, 0, 0
+}
+
+// Status says how full the recorder is.
+func (r *Recorder) Status() Status {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return Status{Traces: r.kept, Spans: r.spans, Bytes: r.bytes, LimitBytes: r.limit, Evicted: r.evicted}
+}
+
+// Add records s, which came at the time now.
+func (r *Recorder) Add(s *Span, now time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	h := r.byID[s.TraceID]
+	switch {
+	case h != nil && h.state == keptState:
+		r.join(h, s, now)
+	case h != nil:
+		r.assemble(h, s, now)
+	case r.gone.Len() > 0 && r.gone.Contains(s.TraceID):
+		return
+	case s.Parent.IsValid():
+		r.assemble(r.begin(s.TraceID, now), s, now)
+	default: // children come before their parents, so it has none
+		r.single(s, now)
+	}
+	if r.bytes > r.limit || r.waits > r.limit/waitingShare {
+		r.makeRoom(now)
+	}
+}
+
+// describe returns the attributes of s. They are valid until the next call.
+func (r *Recorder) describe(s *Span) []attribute.KeyValue {
+	r.attributes = r.attributes[:0]
+	if s.Attributes != nil {
+		r.attributes = s.Attributes.Append(r.attributes)
+	}
+	return r.attributes
+}
+
+// single keeps a trace of one span, as most are.
+func (r *Recorder) single(s *Span, now time.Time) {
+	h := r.spare()
+	h.id = s.TraceID
+	h.add(s, r.describe(s))
+	h.seen = 1
+	h.sum()
+	r.keep(h, now)
+}
+
+// spare returns an empty trace, with memory of one that is gone if there is any.
+func (r *Recorder) spare() *held {
+	last := len(r.spares) - 1
+	if last < 0 {
+		return new(held)
+	}
+	h := r.spares[last]
+	r.spares = r.spares[:last]
+	r.bytes -= h.charged
+	*h = held{body: h.body}
+	h.reset()
+	return h
+}
+
+// putSpare keeps the memory of h, which is gone.
+func (r *Recorder) putSpare(h *held) {
+	if len(r.spares) < maxSpares && h.charged <= maxSpare {
+		r.spares = append(r.spares, h)
+		r.bytes += h.charged
+	}
+}
+
+// draft returns an empty body to assemble a trace in.
+func (r *Recorder) draft() body {
+	last := len(r.drafts) - 1
+	if last < 0 {
+		return body{spans: make([]stored, 0, fewSpans), attrs: make([]storedAttribute, 0, 2*fewSpans), text: make([]byte, 0, draftText)}
+	}
+	b := r.drafts[last]
+	r.drafts = r.drafts[:last]
+	r.bytes -= b.size()
+	r.drafted -= b.size()
+	b.reset()
+	return b
+}
+
+// putDraft keeps the memory of b, whose spans are stored elsewhere or gone.
+func (r *Recorder) putDraft(b body) {
+	size := b.size()
+	if size <= maxDraft && r.drafted+size <= r.limit/draftShare {
+		r.drafts = append(r.drafts, b)
+		r.bytes += size
+		r.drafted += size
+	}
+}

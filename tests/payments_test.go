@@ -1,0 +1,348 @@
+package tests
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"clntrace/tests/lightningdtest"
+	"clntrace/tests/otlptest"
+)
+
+// What a payment must not be recognized by.
+var (
+	preimage = strings.Repeat("5ec3e7", 10) + "beef"
+	paidHash = sha256.Sum256(unhex(preimage))
+	hash     = hex.EncodeToString(paidHash[:])
+	peer     = "02" + strings.Repeat("a1b2c3d4", 8)
+	receiver = "03" + strings.Repeat("e5f60718", 8)
+)
+
+const (
+	channelOut = "812345x678x9"
+	channelIn  = "912345x987x6"
+	amountMsat = 7654321098
+	group      = 1<<62 + 12345
+)
+
+func unhex(s string) []byte {
+	b, err := hex.DecodeString(s)
+	if err != nil {
+		panic(err)
+	}
+	return b
+}
+
+// act sends what lightningd and cln-xpay send for a payment that fails at its first
+// peer and then succeeds, for a forward, a paid invoice and a block.
+func act(t *testing.T, n *lightningdtest.Node) {
+	t.Helper()
+	senders := n.Senders(sender)
+	xpay, node := senders.Start("cln-xpay"), senders.Start("lightningd")
+	send := func(from *lightningdtest.Sender, name string, start time.Time, took time.Duration, id, parent string, tags object) {
+		t.Helper()
+		span := object{
+			"id": id, "name": name, "timestamp": start.UnixMicro(), "duration": took.Microseconds(),
+			"localEndpoint": object{"serviceName": "lightningd"}, "tags": tags, "traceId": id + id,
+		}
+		if parent != "" {
+			span["parentId"] = parent
+		}
+		text, _ := json.Marshal([]object{span})
+		if err := from.SendPatiently(text); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const path = "cli:xpay#7/cln:xpay#8/cln-xpay:"
+	for part := range 2 {
+		began := now()
+		send(xpay, "jsonrpc", began.Add(-time.Millisecond), time.Millisecond, fmt.Sprintf("%015d1", part+1), "", object{"id": fmt.Sprintf("%saskrene-reserve#%d", path, 10*part+1), "error": "false"})
+		n.Notify("pay_part_start", object{
+			"payment_hash": hash, "groupid": group, "partid": part + 1, "total_payment_msat": amountMsat, "attempt_msat": amountMsat,
+			"hops": []object{
+				{"next_node": peer, "short_channel_id": channelOut, "direction": 1, "channel_in_msat": amountMsat + 1, "channel_out_msat": amountMsat + 1},
+				{"next_node": receiver, "short_channel_id": channelIn, "direction": 0, "channel_in_msat": amountMsat + 1, "channel_out_msat": amountMsat},
+			},
+		})
+		time.Sleep(30 * time.Millisecond)
+		took := time.Since(began).Truncate(time.Microsecond)
+		send(xpay, "jsonrpc", began.Add(100*time.Microsecond), took, fmt.Sprintf("%015d2", part+1), "", object{"id": fmt.Sprintf("%sinjectpaymentonion#%d", path, 10*part+2), "error": fmt.Sprint(part == 0)})
+		end := object{"payment_hash": hash, "groupid": group, "partid": part + 1, "duration": took.Seconds() + 0.0001, "status": "success"}
+		if part == 0 {
+			end["status"], end["error_message"], end["error_code"] = "failure", "temporary_channel_failure", 4103
+			end["failed_node_id"], end["failed_short_channel_id"], end["failed_direction"] = peer, channelIn, 0
+		}
+		n.Notify("pay_part_end", end)
+	}
+	received := now()
+	forward := object{
+		"payment_hash": hash, "in_channel": channelIn, "in_htlc_id": 3, "out_channel": channelOut, "in_msat": amountMsat, "out_msat": amountMsat - 3,
+		"fee_msat": 3, "status": "offered", "created_index": 1, "received_time": float64(received.UnixMicro()) / 1e6,
+	}
+	time.Sleep(20 * time.Millisecond)
+	const update = "UPDATE forwards SET  updated_index=?, in_msatoshi=?"
+	offered := now()
+	send(node, "db_exec_prepared", offered, 50*time.Microsecond, "00000000000000f1", "", object{"query": update})
+	send(node, "db_exec_prepared", offered.Add(100*time.Microsecond), 50*time.Microsecond, "00000000000000f2", "", object{"query": "INSERT INTO forwards (  rowid"})
+	n.Notify("forward_event", forward)
+	time.Sleep(20 * time.Millisecond)
+	resolved := now()
+	send(node, "db_exec_prepared", resolved.Add(10*time.Microsecond), 50*time.Microsecond, "00000000000000f3", "", object{"query": update})
+	delete(forward, "created_index")
+	forward["updated_index"], forward["status"], forward["preimage"], forward["resolved_time"] = 1, "settled", preimage, float64(resolved.UnixMicro())/1e6
+	n.Notify("forward_event", forward)
+	n.Notify("invoice_payment", object{"msat": amountMsat, "preimage": preimage, "label": "label-of-" + preimage})
+	n.Notify("invoice_payment", object{"msat": amountMsat, "label": "malformed: no preimage"})
+	tip := now()
+	send(node, "wallet_block_add", tip, time.Millisecond, "00000000000000b2", "00000000000000b1", object{})
+	time.Sleep(6 * time.Millisecond)
+	n.Notify("block_added", object{"hash": hash, "height": 812345})
+	send(node, "extend_tip", tip, 5*time.Millisecond, "00000000000000b1", "", object{})
+}
+
+// needles are the forms in which private things could be written down.
+func needles() map[string][][]byte {
+	amount := func(n uint64) [][]byte {
+		return [][]byte{fmt.Append(nil, n), binary.AppendUvarint(nil, n), fmt.Appendf(nil, "%e", float64(n))}
+	}
+	scid := func(block, tx, out uint64) [][]byte {
+		id := block<<40 | tx<<16 | out
+		return [][]byte{fmt.Appendf(nil, "%dx%dx%d", block, tx, out), binary.BigEndian.AppendUint64(nil, id), binary.LittleEndian.AppendUint64(nil, id), binary.AppendUvarint(nil, id)}
+	}
+	return map[string][][]byte{
+		"preimage": {[]byte(preimage), unhex(preimage), []byte(preimage[:16])},
+		"hash":     {[]byte(hash), paidHash[:], []byte(hash[:16]), paidHash[:16], fmt.Append(nil, group)},
+		"channel":  append(scid(812345, 678, 9), scid(912345, 987, 6)...),
+		"node":     {[]byte(peer), unhex(peer), []byte(receiver), unhex(receiver), []byte(peer[:20]), []byte(receiver[:20])},
+		"amount":   append(amount(amountMsat), append(amount(amountMsat-3), amount(amountMsat+1)...)...),
+	}
+}
+
+// found returns what private things there are in b.
+func found(b []byte) map[string]bool {
+	kinds := map[string]bool{}
+	for kind, forms := range needles() {
+		for _, form := range forms {
+			if bytes.Contains(b, form) {
+				kinds[kind] = true
+			}
+		}
+	}
+	return kinds
+}
+
+// backend keeps the bodies of requests as they came.
+type backend struct {
+	mu     sync.Mutex
+	traces bytes.Buffer
+	other  bytes.Buffer
+}
+
+func (b *backend) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	body, _ := io.ReadAll(r.Body)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	to := &b.other
+	if strings.HasSuffix(r.URL.Path, "/v1/traces") {
+		to = &b.traces
+	}
+	fmt.Fprintf(to, "%v", r.Header)
+	to.Write(body)
+	w.Header().Set("Content-Type", "application/x-protobuf")
+}
+
+// TestPrivacyOfPayments searches every byte that leaves or is stored.
+func TestPrivacyOfPayments(t *testing.T) {
+	for _, tt := range []struct {
+		mode, redact string
+		exported     string // kinds that spans may hold
+		shown        string // kinds that tracestats may show
+		listed       string // kinds that listtraces may show; the root of a request, and with it nodes, comes later
+		forwards     bool
+	}{
+		{"off", "", "", "", "", false},
+		{"local", "", "", "channel", "hash channel amount", false},
+		{"outcomes", "", "", "channel", "hash channel amount", true},
+		{"all", "", "hash channel node amount", "channel", "hash channel amount", true},
+		{"all", "payment_hash,amount,channel,node", "", "", "", true},
+	} {
+		for _, spooled := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s/%s/spooled=%v", tt.mode, tt.redact, spooled), func(t *testing.T) {
+				t.Parallel()
+				var sink backend
+				server := httptest.NewServer(&sink)
+				defer server.Close()
+				endpoint := server.URL
+				if spooled {
+					endpoint = "http://127.0.0.1:9"
+				}
+				n := launch(t, lightningdtest.Config{Plugin: clntrace, Options: map[string]string{
+					"clntrace-otlp-endpoint": endpoint, "clntrace-otlp-protocol": "http/protobuf", "clntrace-batch-delay": "50ms",
+					"clntrace-payments": tt.mode, "clntrace-redact-tags": tt.redact, "clntrace-metrics": "true",
+				}})
+				act(t, n)
+				var shown []byte
+				if tt.mode != "off" {
+					waitStats(t, n, "the payment and the forward to end", func(r report) bool {
+						return r.Payments != nil && operation(r, "payment") && operation(r, "forward")
+					})
+				} else {
+					waitStats(t, n, "the root", func(r report) bool { return r.Spans.Synthesized == 1 })
+				}
+				for _, format := range []string{"json", "table"} {
+					text, err := n.Call("tracestats", object{"format": format, "limit": 1000})
+					if err != nil {
+						t.Fatal(err)
+					}
+					shown = append(shown, text...)
+				}
+				expect(t, "listtraces", traces(t, n), tt.listed)
+				endCleanly(t, n)
+				stored := files(t, filepath.Join(n.Dir, "clntrace-spool"))
+				if spooled == (len(stored) == 0) {
+					t.Errorf("%d bytes are spooled", len(stored))
+				}
+				expect(t, "spans", append(stored, sink.traces.Bytes()...), tt.exported)
+				expect(t, "metrics", sink.other.Bytes(), "")
+				expect(t, "tracestats", shown, tt.shown)
+				expect(t, "log", fmt.Appendf(nil, "%v %s", n.Logs(), n.Stderr()), "")
+				if got := bytes.Contains(append(stored, sink.traces.Bytes()...), []byte("forward downstream")); got != tt.forwards {
+					t.Errorf("forwards are exported: %v", got)
+				}
+			})
+		}
+	}
+}
+
+// traces is all that listtraces tells, as JSON and as tables.
+func traces(t *testing.T, n *lightningdtest.Node) (all []byte) {
+	t.Helper()
+	text, err := n.Call("listtraces", object{"limit": 1000})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var list struct {
+		Traces []struct {
+			TraceID string `json:"trace_id"`
+		}
+	}
+	if err := json.Unmarshal(text, &list); err != nil {
+		t.Fatal(err)
+	}
+	for _, trace := range list.Traces {
+		for _, format := range []string{"json", "table"} {
+			text, err := n.Call("listtraces", object{"id": trace.TraceID, "format": format})
+			if err != nil {
+				t.Fatal(err)
+			}
+			all = append(all, text...)
+		}
+	}
+	return all
+}
+
+func operation(r report, span string) bool {
+	for _, o := range r.Operations {
+		if o.Span == span {
+			return true
+		}
+	}
+	return false
+}
+
+// files returns the contents of all files below a directory.
+func files(t *testing.T, dir string) (all []byte) {
+	t.Helper()
+	_ = filepath.WalkDir(dir, func(path string, d os.DirEntry, err error) error {
+		if err == nil && d.Type().IsRegular() {
+			b, err := os.ReadFile(path)
+			if err != nil {
+				t.Error(err)
+			}
+			all = append(all, b...)
+		}
+		return nil
+	})
+	return all
+}
+
+// expect compares what private things there are with those that may be.
+func expect(t *testing.T, where string, b []byte, allowed string) {
+	t.Helper()
+	kinds := found(b)
+	for _, kind := range []string{"preimage", "hash", "channel", "node", "amount"} {
+		may := strings.Contains(allowed, kind)
+		switch {
+		case kinds[kind] && !may:
+			t.Errorf("%s: a %s", where, kind)
+		case !kinds[kind] && may:
+			t.Errorf("%s: no %s, so this test finds nothing", where, kind)
+		}
+	}
+}
+
+// TestPaymentInItsTraces follows a payment from its notifications to the spans that
+// arrive.
+func TestPaymentInItsTraces(t *testing.T) {
+	t.Parallel()
+	r := otlptest.Start(t)
+	n := launch(t, config(r, map[string]string{"clntrace-payments": "all", "clntrace-group-requests": "true"}))
+	act(t, n)
+	spans := map[string]otlptest.Span{}
+	r.Wait(t, "the payment, the forward and the root", func(all []otlptest.Span) bool {
+		for _, s := range all {
+			switch s.Attributes["cln.payment.part"] {
+			case int64(1):
+				spans["part 1"] = s
+			case int64(2):
+				spans["part 2"] = s
+			default:
+				spans[s.Name] = s
+			}
+		}
+		return len(spans["payment"].ID)*len(spans["forward"].ID)*len(spans["xpay"].ID)*len(spans["part 2"].ID) > 0
+	})
+	first, second, root, payment := spans["part 1"], spans["part 2"], spans["xpay"], spans["payment"]
+	if first.Status != "Error" || first.StatusMessage != "temporary_channel_failure" || first.Attributes["cln.payment.failed_hop"] != int64(1) {
+		t.Errorf("first part: %+v", first)
+	}
+	if second.Status == "Error" || second.Attributes["cln.payment.hops"] != int64(2) || second.TraceID != root.TraceID {
+		t.Errorf("second part: %+v", second)
+	}
+	if root.Status == "Error" || root.Attributes["cln.payment.parts"] != int64(2) || root.Attributes["cln.payment.failed_parts"] != int64(1) {
+		t.Errorf("root: %+v", root)
+	}
+	wanted := sha256.Sum256(append([]byte("clntrace payment\x00"), paidHash[:]...))
+	want := hex.EncodeToString(wanted[:16])
+	for _, name := range []string{"payment", "forward", "forward accept", "forward downstream", "invoice paid"} {
+		if s := spans[name]; s.TraceID != want || s.Kind != "Internal" || s.Attributes["cln.approximate"] != nil {
+			t.Errorf("%s: %+v, want trace %s", name, s, want)
+		}
+	}
+	if len(payment.Links) != 1 || payment.Links[0].SpanID != root.ID || payment.Links[0].Attributes["cln.link"] != "request" {
+		t.Errorf("payment links to %+v, want %s", payment.Links, root.ID)
+	}
+	if len(root.Links) != 1 || root.Links[0].SpanID != payment.ID || root.Links[0].TraceID != want {
+		t.Errorf("root links to %+v, want %s", root.Links, payment.ID)
+	}
+	accept, downstream := spans["forward accept"], spans["forward downstream"]
+	if accept.ParentID != spans["forward"].ID || !accept.Start.Add(accept.Duration).Equal(downstream.Start) || accept.Duration < 15*time.Millisecond {
+		t.Errorf("phases: %+v, %+v", accept, downstream)
+	}
+	if got := spans["extend_tip"].Attributes["cln.block.height"]; got != int64(812345) {
+		t.Errorf("block height %v", got)
+	}
+	endCleanly(t, n)
+}
