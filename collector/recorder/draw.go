@@ -61,6 +61,9 @@ func (t *Trace) head() []string {
 		what = "unfinished"
 	}
 	title := "Trace " + plain(t.TraceID) + ": " + what
+	if t.SpanID != "" {
+		title = "Span " + plain(t.SpanID) + " of trace " + plain(t.TraceID) + ": " + what
+	}
 	if t.Process != "" {
 		title += " in " + plain(t.Process)
 	}

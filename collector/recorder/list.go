@@ -1,6 +1,7 @@
 package recorder
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"strings"
@@ -51,10 +52,13 @@ func (s *Summary) line(width int, open bool) string {
 	if !open {
 		counts = fmt.Sprintf(" %5s %4s", count(s.Spans), count(s.Errors))
 	}
-	line := fmt.Sprintf("%-14s %-8s %6s%s  %-*s %s", s.StartedAt.UTC().Format("01-02 15:04:05"), snip(plain(s.TraceID), idDigits),
+	line := fmt.Sprintf("%-14s %-8s %6s%s  %-*s %s", s.StartedAt.UTC().Format("01-02 15:04:05"), snip(plain(s.ID()), idDigits),
 		span(millis(s.DurationMS)), counts, width, clip(plain(s.Process), width), s.what())
 	return strings.TrimRight(clip(line, tableWidth), " ")
 }
+
+// ID is what tells s from other traces.
+func (s *Summary) ID() string { return cmp.Or(s.SpanID, s.TraceID) }
 
 // count is n in a column, or nothing.
 func count(n int) string {

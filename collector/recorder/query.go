@@ -131,6 +131,9 @@ func (h *held) summary() Summary {
 	if h.failed {
 		s.Status = StatusFailed
 	}
+	if h.shared {
+		s.SpanID = root.id.String()
+	}
 	for _, l := range []struct {
 		label labels
 		text  string
@@ -177,7 +180,7 @@ func (r *Recorder) Find(prefix string, now time.Time) (*Trace, []Summary, error)
 		k.label(now)
 		for h := range k.traces() {
 			if h.labels&isVisited == 0 && h.labels&isListed != 0 &&
-				(strings.HasPrefix(h.id.String(), prefix) || strings.HasPrefix(h.payment, prefix)) {
+				(strings.HasPrefix(h.id.String(), prefix) || strings.HasPrefix(h.payment, prefix) || h.isBelow(prefix)) {
 				h.labels |= isVisited
 				found = append(found, h.summary())
 			}
@@ -191,7 +194,7 @@ func (r *Recorder) Find(prefix string, now time.Time) (*Trace, []Summary, error)
 		return nil, nil, ErrNone
 	}
 	for _, other := range found[1:] {
-		if other.TraceID != found[0].TraceID {
+		if other.TraceID != found[0].TraceID || other.SpanID != found[0].SpanID {
 			return nil, found, nil
 		}
 	}
@@ -232,14 +235,14 @@ func (r *Recorder) trace(s Summary) *Trace {
 			h.labels &^= isVisited
 		}
 		for h := range k.traces() {
-			if h.id == id && h.labels&isVisited == 0 {
+			if h.id == id && h.labels&isVisited == 0 && h.isBelow(s.SpanID) {
 				h.labels |= isVisited
 				t.add(h, begin)
 			}
 		}
 	})
 	r.mu.Lock()
-	if h := r.byID[id]; h != nil && h.state != keptState {
+	if h := r.byID[id]; h != nil && h.state != keptState && s.SpanID == "" {
 		t.add(h, begin)
 	}
 	r.mu.Unlock()
