@@ -176,20 +176,28 @@ func (d *drawing) write(b *strings.Builder) {
 	}
 	fmt.Fprintf(b, "%-*s %-*s%*s %*s |%s%*s|\n", d.tree, "span", d.procs, snip("process", d.procs),
 		timeWidth, "start", timeWidth, "took", zero, d.bar-len(zero), scale)
-	sums := false
+	sums, brief := false, false
 	for i := range d.rows {
 		d.line(b, &d.rows[i])
-		sums = sums || d.rows[i].count > 1
+		sums, brief = sums || d.rows[i].count > 1, brief || d.rows[i].brief
 	}
-	if sums {
-		b.WriteString("\nWhere a row stands for several spans, took is the sum of their times.\n")
+	for _, note := range []struct {
+		applies bool
+		text    string
+	}{
+		{brief, "What lightningd did for a part is shown for the slowest one."},
+		{sums, "Where a row stands for several spans, took is the sum of their times."},
+	} {
+		if note.applies {
+			b.WriteString("\n" + note.text + "\n")
+		}
 	}
 }
 
 // line writes a row, and its remarks below.
 func (d *drawing) line(b *strings.Builder, r *row) {
 	name, remarks := r.text(), r.remarks()
-	if waited := r.waited(); waited != "" && r.DurationUS >= (d.end-d.begin)/worthALine {
+	if waited := r.waited(); waited != "" && !r.brief && r.DurationUS >= (d.end-d.begin)/worthALine {
 		remarks = append([]string{waited}, remarks...)
 	}
 	fmt.Fprintf(b, "%-*s %-*s%*s %*s |%s|\n", d.tree, clip(r.prefix+name, d.tree), d.procs, clip(r.process, d.procs-1),
