@@ -68,6 +68,9 @@ func (r *Recorder) List(q Query, open Open, now time.Time) List {
 	}
 	slices.SortStableFunc(all, q.Sort.compare)
 	shown := all[:min(max(q.Limit, 0), len(all))]
+	if len(shown) == 0 {
+		shown = []Summary{} // in JSON a list, too
+	}
 	return List{Traces: shown, Recorder: r.Status(), More: len(all) - len(shown), Query: q}
 }
 
