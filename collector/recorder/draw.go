@@ -58,7 +58,7 @@ func (t *Trace) head() []string {
 	}
 	what := plain(label(t.Span, t.Detail))
 	if t.Status == StatusOpen {
-		what = "unfinished"
+		what = strings.TrimSpace("unfinished " + what)
 	}
 	title := "Trace " + plain(t.TraceID) + ": " + what
 	if t.SpanID != "" {
@@ -71,6 +71,9 @@ func (t *Trace) head() []string {
 		title += ", " + plain(t.ErrorType)
 	}
 	lines := append(wrap(title, tableWidth), wrap(strings.Join(about, ", "), tableWidth)...)
+	if t.WaitsFor != "" {
+		lines = append(lines, wrap("waiting for "+plain(t.WaitsFor), tableWidth)...)
+	}
 	if t.PaymentHash != "" {
 		lines = append(lines, "payment "+snip(plain(t.PaymentHash), 64))
 	}
@@ -176,15 +179,17 @@ func (d *drawing) write(b *strings.Builder) {
 	}
 	fmt.Fprintf(b, "%-*s %-*s%*s %*s |%s%*s|\n", d.tree, "span", d.procs, snip("process", d.procs),
 		timeWidth, "start", timeWidth, "took", zero, d.bar-len(zero), scale)
-	sums, brief := false, false
+	sums, brief, open := false, false, false
 	for i := range d.rows {
 		d.line(b, &d.rows[i])
-		sums, brief = sums || d.rows[i].count > 1, brief || d.rows[i].brief
+		r := &d.rows[i]
+		sums, brief, open = sums || r.count > 1, brief || r.brief, open || r.Status == StatusOpen
 	}
 	for _, note := range []struct {
 		applies bool
 		text    string
 	}{
+		{open, "What is drawn with - has not ended yet."},
 		{brief, "What lightningd did for a part is shown for the slowest one."},
 		{sums, "Where a row stands for several spans, took is the sum of their times."},
 	} {
@@ -224,6 +229,9 @@ func (n *node) waited() string {
 func (d *drawing) draw(n *node) string {
 	bar := []byte(strings.Repeat(" ", d.bar))
 	full, brief := byte('='), byte(':')
+	if n.Status == StatusOpen {
+		full = '-'
+	}
 	if n.failed > 0 && n.count == n.failed {
 		full, brief = 'x', 'x'
 	}

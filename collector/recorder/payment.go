@@ -13,6 +13,9 @@ func (s *TraceSpan) details() string {
 			words = append(words, fmt.Sprintf(format, plain(fmt.Sprint(v))))
 		}
 	}
+	if s.pending() {
+		words = append(words, "not ended: "+plain(s.Detail))
+	}
 	if _, ok := s.Attributes[keyPart]; ok {
 		add("%s msat,", keyAmount)
 		add("fee %s msat,", keyFee)

@@ -52,6 +52,9 @@ func (r *Recorder) Answer(q Query, open Open, now time.Time) (Answer, error) {
 	case err != nil:
 		return nil, err
 	case found != nil:
+		if found.Status == StatusOpen && open != nil {
+			found.addOpen(open.OpenTraces(now))
+		}
 		return Single{found}, nil
 	}
 	return List{Traces: several, Recorder: r.Status(), Query: q}, nil

@@ -55,6 +55,9 @@ func newNode(s *TraceSpan) *node {
 	if n.isPart() {
 		n.label = fmt.Sprint("part ", s.Attributes[keyPart])
 	}
+	if s.pending() {
+		n.label = plain(s.Span)
+	}
 	n.place = n.begin()
 	if s.Count > 1 {
 		n.busy, n.longest = s.BusyUS, s.LongestUS
