@@ -185,6 +185,7 @@ func (d *drawing) write(b *strings.Builder) {
 		r := &d.rows[i]
 		sums, brief, open = sums || r.count > 1, brief || r.brief, open || r.Status == StatusOpen
 	}
+	space := "\n"
 	for _, note := range []struct {
 		applies bool
 		text    string
@@ -194,7 +195,8 @@ func (d *drawing) write(b *strings.Builder) {
 		{sums, "Where a row stands for several spans, took is the sum of their times."},
 	} {
 		if note.applies {
-			b.WriteString("\n" + note.text + "\n")
+			b.WriteString(space + note.text + "\n")
+			space = ""
 		}
 	}
 }

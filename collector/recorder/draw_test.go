@@ -155,8 +155,8 @@ func TestListTexts(t *testing.T) {
 			"11-25 UTC trace    so far  what\n12:00:00  aabbccdd  12.3s  cln-xpay xpay, waiting for part 2\n",
 		},
 		"two days": {List{Traces: []Summary{{StartedAt: noon}, {StartedAt: noon.Add(12 * time.Hour)}}}, "\n11-25 12:00:00 "},
-		"evicted": {List{Recorder: Status{Evicted: 3}}, "; 3 had to make room"},
-		"hostile": {List{Traces: []Summary{hostile}, More: 3}, "And 3 more."},
+		"evicted":  {List{Recorder: Status{Evicted: 3}}, "; 3 had to make room"},
+		"hostile":  {List{Traces: []Summary{hostile}, More: 3}, "And 3 more."},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if got := shown(t, func(b *strings.Builder) error { return tc.list.WriteTable(b) }); !strings.Contains(got, tc.want) {

@@ -14,7 +14,8 @@ func (s *TraceSpan) details() string {
 		}
 	}
 	if s.pending() {
-		words = append(words, "not ended: "+plain(s.Detail))
+		_, rest, _ := strings.Cut(s.Detail, " ") // the number is in the row
+		words = append(words, "not ended: "+plain(rest))
 	}
 	if _, ok := s.Attributes[keyPart]; ok {
 		add("%s msat,", keyAmount)

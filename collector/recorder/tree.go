@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 
 	"clntrace/collector/cln"
 )
@@ -56,7 +57,8 @@ func newNode(s *TraceSpan) *node {
 		n.label = fmt.Sprint("part ", s.Attributes[keyPart])
 	}
 	if s.pending() {
-		n.label = plain(s.Span)
+		number, _, _ := strings.Cut(s.Detail, " ")
+		n.label = plain(label(s.Span, number))
 	}
 	n.place = n.begin()
 	if s.Count > 1 {
@@ -87,6 +89,9 @@ func arrange(spans []TraceSpan) []*node {
 	for i := range spans {
 		n := newNode(&spans[i])
 		nodes[i] = n
+		if n.SpanID == "" { // of something open, which has nothing inside yet
+			continue
+		}
 		if known := byID[n.SpanID]; known == nil || n.DurationUS > known.DurationUS {
 			byID[n.SpanID] = n
 		}
