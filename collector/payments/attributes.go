@@ -64,6 +64,9 @@ type Facts struct {
 	Attributes []Attribute
 	// Approximate says that a time of the span is that of a notification's arrival.
 	Approximate bool
+	// Paid and Unpaid say of the root of a request whether a part of its payments has
+	// succeeded. Neither: nobody knows.
+	Paid, Unpaid bool
 }
 
 // Description is the description of the span's status in mode m, or "".
