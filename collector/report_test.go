@@ -123,7 +123,7 @@ func check(t *testing.T, r stats.Report, status stats.Status, parts ...string) {
 			t.Errorf("%q is not in the warning: %s", part, list[0])
 		}
 	}
-	if strings.ContainsAny(list[0], "<>&\n") {
+	if strings.Contains(list[0], "\n") {
 		t.Errorf("lightning-cli would not show this as it is: %s", list[0])
 	}
 }
@@ -154,20 +154,20 @@ func TestSilenceIsWarnedAbout(t *testing.T) {
 	n := open(t, Options{})
 	n.start(t, "off", nil)
 	n.now = func() time.Time { return n.started.Add(6 * time.Minute) }
-	check(t, n.Stats(stats.Query{}), stats.StatusOK, "No span has come for 6 minutes", "CLN_TRACE_SOCKET="+n.socket)
+	check(t, n.Stats(stats.Query{}), stats.StatusOK, "No span has come for 6m", "CLN_TRACE_SOCKET="+n.socket)
 	n.now = time.Now
 	n.send(t, extendTip(1))
 	n.seen.lastSpan.Store(int64(3 * time.Minute)) // as if it had come then
 	n.now = func() time.Time { return n.started.Add(10 * time.Minute) }
-	check(t, n.Stats(stats.Query{}), stats.StatusOK, "No span has come for 7 minutes", "does it hang")
+	check(t, n.Stats(stats.Query{}), stats.StatusOK, "No span has come for 7m", "does it hang")
 }
 
 func TestRefusedOptionIsWarnedAbout(t *testing.T) {
 	n := open(t, Options{})
-	n.start(t, "http://127.0.0.1:1", nil, "clntrace-sample-ratio: got '2', allowed is a number from 0 to 1")
+	n.start(t, "http://127.0.0.1:1", nil, "clntrace-sample-ratio: got '2', must be a number from 0 to 1")
 	n.send(t, extendTip(1))
 	r := n.wait(t, "the span to be filtered", func(r stats.Report) bool { return r.Spans.Filtered == 1 })
-	check(t, r, stats.StatusDegraded, "clntrace-sample-ratio: got '2'", "allowed is", "Nothing is exported until")
+	check(t, r, stats.StatusDegraded, "clntrace-sample-ratio: got '2'", "must be", "Nothing is exported until")
 	cfg := n.cfg
 	if err := n.Reconfigure(cfg, nil); err != nil {
 		t.Fatal(err)
