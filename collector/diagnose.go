@@ -279,10 +279,11 @@ func (d *diagnosis) disk() {
 	if s.Limit == 0 {
 		return
 	}
-	if s.Problem != nil {
+	grows := !d.config.Endpoint.Off() // nothing has to be kept while nothing is exported
+	if grows && s.Problem != nil {
 		d.warn("Spans cannot be kept on disk while the endpoint is away, only in memory: %v.", s.Problem)
 	}
-	if d.report.Spans.Spooled > 0 && s.Bytes > s.Limit/100*nearlyFull {
+	if grows && d.report.Spans.Spooled > 0 && s.Bytes > s.Limit/100*nearlyFull {
 		d.warn("The spool holds %.1f of %d MiB. When it is full the oldest spans are dropped. Start the endpoint, or raise %s.",
 			float64(s.Bytes)/mib, s.Limit/mib, d.voice.Option("spool-size"))
 	}

@@ -103,6 +103,12 @@ var diagnoses = []struct {
 		[]string{"5 spans were dropped", "9 datagrams were dropped"}},
 	{"a spool that cannot be used", func(f *facts) { f.spool = spool.Status{Limit: 1 << 20, Problem: errors.New("read-only")} }, stats.StatusOK,
 		[]string{"Spans cannot be kept on disk *read-only."}},
+	{"a spool that cannot be used, and need not be", func(f *facts) {
+		f.spool, f.config.Endpoint = spool.Status{Limit: 1 << 20, Problem: errors.New("read-only")}, otlp.OffEndpoint
+	}, stats.StatusOK, nil},
+	{"a spool that nothing is added to", func(f *facts) {
+		f.report.Spans.Spooled, f.spool, f.config.Endpoint = 1, spool.Status{Bytes: 970_000, Limit: 1 << 20}, otlp.OffEndpoint
+	}, stats.StatusOK, nil},
 	{"no spool", func(f *facts) { f.spool.Problem = errors.New("none is wanted") }, stats.StatusOK, nil},
 	{"a small spool, never a whole MiB full", func(f *facts) {
 		f.report.Spans.Spooled, f.spool = 1, spool.Status{Bytes: 970_000, Limit: 1 << 20}

@@ -119,9 +119,8 @@ func (r Report) socketLine() string {
 	line += fmt.Sprintf("; %s, %s", text.Number(d.Received, "datagram", "datagrams"), bytes(d.Bytes))
 	line += nonZero(", ", counter{d.Refused, "refused"}, counter{d.Malformed, "malformed"})
 	if r.Socket.QueueLimit > 0 {
-		// The kernel holds one more than its setting says.
-		line += fmt.Sprintf("; the kernel's queue holds %d (net.unix.max_dgram_qlen=%d, and one); it or a sender's buffer was %s",
-			r.Socket.QueueLimit+1, r.Socket.QueueLimit, Full(r.Socket.QueueFullEvents))
+		line += fmt.Sprintf("; the kernel's queue holds %d, one more than net.unix.max_dgram_qlen; it or a sender's buffer was %s",
+			r.Socket.QueueLimit+1, Full(r.Socket.QueueFullEvents))
 	}
 	return line
 }
