@@ -243,8 +243,8 @@ func (d *diagnosis) patterns() {
 	for i, p := range d.unmatched {
 		quoted[i] = "'" + text.Quotable(p) + "'"
 	}
-	d.warn("No span has matched %s of %s for %s or more. A pattern is a span's whole name, or what %s shows under WHAT, with * for any text.",
-		strings.Join(quoted, ", "), d.voice.Option("drop-spans"), text.Duration(policy.IdleMinutes*time.Minute), d.voice.Statistics)
+	d.warn("No span has matched %s of %s for %s or more. A pattern is a span's whole name, or what %s shows under WHAT, with * for any text. %s.",
+		strings.Join(quoted, ", "), d.voice.Option("drop-spans"), text.Duration(policy.IdleMinutes*time.Minute), d.voice.Statistics, d.voice.Correct("drop-spans", true))
 }
 
 func (d *diagnosis) otherUsers() {
@@ -342,7 +342,7 @@ func (d *diagnosis) decoding() {
 func (d *diagnosis) metricsSent() {
 	option := d.voice.Option("metrics")
 	if d.metrics.unsent != nil {
-		d.warn("Metrics: %v. Correct that in %s and %s, or remove %s. Spans are not affected.",
+		d.warn("Metrics: %v. Correct that %s and %s, or remove %s. Spans are not affected.",
 			d.metrics.unsent, d.voice.Configuration, d.voice.Restart, option)
 	}
 	if since := d.metrics.outage; !since.IsZero() && d.outage.IsZero() {

@@ -140,11 +140,11 @@ var diagnoses = []struct {
 	{"slow writes", func(f *facts) { f.writing = 120 * time.Millisecond; f.grow(slowWrites) }, stats.StatusOK,
 		[]string{"long to write, last at 05:12:18 UTC: *half took 120ms or more *COMMIT*disk"}},
 	{"patterns that match nothing", func(f *facts) { f.unmatched = []string{"dbx_*", "jsonrpc getinfoo"} }, stats.StatusOK,
-		[]string{"No span has matched 'dbx_*', 'jsonrpc getinfoo' of OPTION(drop-spans) for 10m or more."}},
+		[]string{"No span has matched 'dbx_*', 'jsonrpc getinfoo' of OPTION(drop-spans) for 10m or more. *CONFIGURATION"}},
 	{"patterns while nothing is exported", func(f *facts) { f.unmatched, f.config.Endpoint = []string{"dbx_*"}, otlp.OffEndpoint }, stats.StatusOK, nil},
 	{"a defect", func(f *facts) { f.defect = errors.New("boom"); f.grow(defects) }, stats.StatusOK, []string{"Spans ran into boom, last at 05:12:18 UTC."}},
 	{"metrics that are not sent", func(f *facts) { f.metrics.unsent = errors.New("none are sent") }, stats.StatusOK,
-		[]string{"Metrics: none are sent. Correct that in CONFIGURATION and RESTART, or remove OPTION(metrics)."}},
+		[]string{"Metrics: none are sent. Correct that CONFIGURATION and RESTART, or remove OPTION(metrics)."}},
 	{"metrics that do not arrive", func(f *facts) { f.metrics.outage, f.metrics.reason = time.Unix(1795324398, 0), "unknown service" }, stats.StatusOK,
 		[]string{"http://x:1 has not taken metrics since 2026-11-22T05:13:18Z: unknown service. *remove OPTION(metrics)."}},
 	{"neither metrics nor spans", func(f *facts) {
