@@ -15,6 +15,7 @@ import (
 	"go.uber.org/goleak"
 	"google.golang.org/grpc"
 
+	"clntrace/collector/cln"
 	"clntrace/collector/otlp"
 	"clntrace/collector/stats"
 	"clntrace/collector/voice"
@@ -218,4 +219,47 @@ func TestEndpointWithoutMetricsIsWarnedAbout(t *testing.T) {
 	}
 	check(t, n.Stats(stats.Query{}), stats.StatusOK,
 		"has not taken metrics since", "unknown service", "Spans are not affected", "clntrace-metrics")
+}
+
+// A warning about what happened says when it last did, and is over an hour later.
+func TestWarningHasItsTime(t *testing.T) {
+	n := open(t, Options{})
+	n.start(t, "off", nil)
+	n.send(t, "no span")
+	r := n.Stats(stats.Query{})
+	check(t, r, stats.StatusOK, "1 datagram was not a span and was dropped, last at "+time.Now().UTC().Format("15:04"))
+	n.now = func() time.Time { return time.Now().Add(warningLife + time.Minute) }
+	if r := n.Stats(stats.Query{}); r.Datagrams.Malformed != 1 || len(about(r, "not a span")) != 0 {
+		t.Errorf("an hour later there are %q", r.Warnings)
+	}
+}
+
+// What the table shows is a pattern of spans to drop.
+func TestDropPatternIsWhatTheTableShows(t *testing.T) {
+	command := func(id int, method string) string {
+		return fmt.Sprintf(`[{"id":"%016x","name":"lightningd/jsonrpc","timestamp":%d,"duration":1500,"localEndpoint":{"serviceName":"lightningd"},"tags":{"method":"%s"},"traceId":"%032x"}]`,
+			id, time.Now().UnixMicro(), method, id)
+	}
+	for i, method := range []string{"getinfo", "dev:x", "a.b(c)*d", "<m>&"} {
+		n := open(t, Options{})
+		n.start(t, "http://127.0.0.1:1", func(c *Config) { c.DropSpans, c.GroupRequests = []string{"no such span"}, false })
+		n.send(t, command(i+1, method))
+		var table strings.Builder
+		r := n.Stats(stats.Query{Limit: 1})
+		if err := r.WriteTable(&table); err != nil {
+			t.Fatal(err)
+		}
+		o := r.Operations[0]
+		what := cln.What(o.Process, o.Span, o.Detail)
+		if !strings.Contains(table.String(), " "+what+" ") {
+			t.Errorf("%q is not in the table:\n%s", what, table.String())
+		}
+		cfg := n.cfg
+		cfg.DropSpans = []string{what}
+		if err := n.Reconfigure(cfg, nil); err != nil {
+			t.Fatal(err)
+		}
+		n.send(t, command(i+100, method))
+		n.wait(t, "the span to be dropped", func(r stats.Report) bool { return r.Spans.Filtered == 1 })
+	}
 }
