@@ -14,7 +14,7 @@ import (
 // that is one column wide.
 func plain(s string) string {
 	for i := range len(s) {
-		if c := s[i]; c < ' ' || c > '~' || c == '<' || c == '>' || c == '&' {
+		if c := s[i]; c < ' ' || c > '~' {
 			return strings.Map(func(r rune) rune {
 				if r > '~' {
 					return '?'
