@@ -39,6 +39,7 @@ type decoder struct {
 	parents    *parents.Awaited
 	correlator *correlate.Correlator
 	recorded   *policy.Policy // by which the recorder was last given spans
+	above      above
 	payer      payer
 
 	begun     bool              // Start was called
@@ -62,6 +63,7 @@ func newDecoder(c *Collector) *decoder {
 	d := &decoder{Collector: c, processes: process.NewResolver("/proc")}
 	var o correlate.Options
 	o.KnownTrace, o.KnownParent = traceParent(c.options.TraceParent)
+	d.above = above{o.KnownTrace, o.KnownParent}
 	node := int32(c.options.Lightningd) //nolint:gosec // pids fit
 	if start, err := d.processes.StartTime(node); err == nil {
 		o.Run = correlate.Run{PID: node, StartTime: start}

@@ -154,7 +154,7 @@ func (d *decoder) describeRoot(root *correlate.Span) {
 	if !ok || d.policy.Load().Payments() == payments.Off {
 		return
 	}
-	root.Payment = &payments.Facts{Kind: payments.KindRoot, Attributes: r.Attributes}
+	root.Payment = &payments.Facts{Kind: payments.KindRoot, Attributes: r.Attributes, Paid: r.Succeeded, Unpaid: r.Failed}
 	if d.policy.Load().Payments() >= payments.Outcomes {
 		for _, p := range r.Payments {
 			root.Links = append(root.Links, correlate.Link{Relation: correlate.ForPayment, TraceID: p.TraceID, SpanID: p.SpanID})

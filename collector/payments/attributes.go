@@ -64,6 +64,9 @@ type Facts struct {
 	Attributes []Attribute
 	// Approximate says that a time of the span is that of a notification's arrival.
 	Approximate bool
+	// Paid and Unpaid say of the root of a request whether a part of its payments has
+	// succeeded. Neither: nobody knows.
+	Paid, Unpaid bool
 	// Channel and Outcome are those of its Observation.
 	Channel cln.Channel
 	Outcome string

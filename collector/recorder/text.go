@@ -80,7 +80,7 @@ func span(d time.Duration) string {
 	if d < 0 {
 		sign, d = "-", -d
 	}
-	const day, year = 24 * time.Hour, 365 * 24 * time.Hour
+	const year = 365 * day
 	switch us := float64(d) / 1e3; {
 	case us < 999.5:
 		return fmt.Sprintf("%s%.0fus", sign, us)
