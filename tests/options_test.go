@@ -47,6 +47,7 @@ func TestManifest(t *testing.T) {
 		"clntrace-span-names":          {"string", false, `"semantic"`},
 		"clntrace-payments":            {"string", true, `"local"`},
 		"clntrace-recorder-size":       {"int", false, "16"},
+		"clntrace-prometheus-listen":   {"string", false, ""},
 		"clntrace-allow-uids":          {"string", false, ""},
 		"clntrace-metrics":             {"flag", false, ""},
 	}

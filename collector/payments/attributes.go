@@ -74,6 +74,19 @@ func (f *Facts) Description(m Mode) string {
 	return f.ErrorType
 }
 
+// Outcome is how the payment or forward ended, as its Observation says it.
+func (f *Facts) Outcome() string {
+	switch {
+	case f.ErrorType != "":
+		return f.ErrorType
+	case f.Kind == KindPayment:
+		return outcomeSuccess
+	case f.Kind == KindAccept:
+		return string(cln.ForwardOffered)
+	}
+	return string(cln.ForwardSettled)
+}
+
 // PartResult is what the notifications said of a part of a payment.
 type PartResult struct {
 	cln.Part
