@@ -253,8 +253,8 @@ func (d *decoder) countRequests(whole []correlate.Whole) {
 	}
 }
 
-// countPairs tells the statistics and the metrics which requests have been paired. Before Start it is
-// not known what may be shown, but nothing is correlated then either.
+// countPairs tells the statistics and the metrics which requests have been paired. Before
+// Start it is not known what may be shown, but nothing is correlated then either.
 func (d *decoder) countPairs(ready []*correlate.Span) {
 	var pairs []stats.Pairing
 	shown := d.policy.Load()

@@ -1,6 +1,7 @@
 // Package metrics sends OTLP metrics, and lets Prometheus scrape them: how long the
-// node's operations, requests, payments and forwards take, and what becomes of its spans. It counts every span, so its rates are exact whatever
-// share of the traces is exported.
+// node's operations, requests, payments and forwards take, and what becomes of its
+// spans. It counts every span, so its rates are exact whatever share of the traces is
+// exported.
 //
 // Metrics go to the same endpoint as spans. If they fail, spans are not affected.
 //
