@@ -189,9 +189,11 @@ func TestPrivacyOfPayments(t *testing.T) {
 				if spooled {
 					endpoint = "http://127.0.0.1:9"
 				}
+				address := strings.TrimPrefix(otlptest.Reserve(t).GRPCEndpoint(), "http://")
 				n := launch(t, lightningdtest.Config{Plugin: clntrace, Options: map[string]string{
 					"clntrace-otlp-endpoint": endpoint, "clntrace-otlp-protocol": "http/protobuf", "clntrace-batch-delay": "50ms",
 					"clntrace-payments": tt.mode, "clntrace-redact-tags": tt.redact, "clntrace-metrics": "true",
+					"clntrace-prometheus-listen": address,
 				}})
 				act(t, n)
 				var shown []byte
@@ -210,6 +212,7 @@ func TestPrivacyOfPayments(t *testing.T) {
 					shown = append(shown, text...)
 				}
 				expect(t, "listtraces", traces(t, n), tt.listed)
+				scraped := scrapes(t, address)
 				endCleanly(t, n)
 				stored := files(t, filepath.Join(n.Dir, "clntrace-spool"))
 				if spooled == (len(stored) == 0) {
@@ -217,6 +220,12 @@ func TestPrivacyOfPayments(t *testing.T) {
 				}
 				expect(t, "spans", append(stored, sink.traces.Bytes()...), tt.exported)
 				expect(t, "metrics", sink.other.Bytes(), "")
+				expect(t, "scrapes", scraped, "")
+				for where, b := range map[string][]byte{"metrics": sink.other.Bytes(), "scrapes": scraped} {
+					if got := bytes.Contains(b, []byte("downstream")); got != tt.forwards && !(spooled && where == "metrics") {
+						t.Errorf("%s: forwards: %v", where, got)
+					}
+				}
 				expect(t, "tracestats", shown, tt.shown)
 				expect(t, "log", fmt.Appendf(nil, "%v %s", n.Logs(), n.Stderr()), "")
 				if got := bytes.Contains(append(stored, sink.traces.Bytes()...), []byte("forward downstream")); got != tt.forwards {
