@@ -88,7 +88,7 @@ func (w *shownSpan) failed() bool {
 			return true
 		}
 	}
-	return w.Span.Failed()
+	return w.Failed()
 }
 
 // Append appends the attributes of the span.

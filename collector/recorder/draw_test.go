@@ -284,3 +284,25 @@ func TestManyParts(t *testing.T) {
 		t.Log("\n" + got)
 	}
 }
+
+// TestHostileTree shows a trace whose names, process, reason, route and values are made
+// up to break a terminal or to look like other rows.
+func TestHostileTree(t *testing.T) {
+	evil := "\x1b[2J\u202eABC\u2066\r\n|-faked 0us |====|\x9b31m\x00" + strings.Repeat("\u0301w", 3000)
+	tr := payment()
+	for i := range tr.Spans {
+		s := &tr.Spans[i]
+		s.Process, s.Span, s.Detail, s.ErrorType = evil, evil, evil, evil
+		if s.Attributes != nil {
+			s.Attributes[keyRoute], s.Attributes[keyFailedChannel], s.Attributes[keyAmount] = []string{evil}, evil, evil
+		}
+	}
+	tr.Process, tr.Span, tr.Detail, tr.ErrorType, tr.PaymentHash, tr.TraceID = evil, evil, evil, evil, evil, evil
+	got := shown(t, func(b *strings.Builder) error { return tr.WriteTable(b) })
+	if strings.Contains(got, "\n|-faked") {
+		t.Errorf("a name makes a row:\n%s", got)
+	}
+	if lines := strings.Count(got, "\n"); lines > 1500 {
+		t.Errorf("%d lines", lines)
+	}
+}
