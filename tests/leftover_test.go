@@ -1,6 +1,7 @@
 package tests
 
 import (
+	"bytes"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -75,6 +76,7 @@ func TestLightningdStartsAgainIfTheWarningIsFollowed(t *testing.T) {
 type home struct {
 	lightningd, fakechain, dir string
 	config, setconfig          string // files that lightningd makes
+	starts                     int
 }
 
 func newHome(t *testing.T) *home {
@@ -101,8 +103,10 @@ func (h *home) command() *exec.Cmd {
 func (h *home) start(t *testing.T) *realNode {
 	t.Helper()
 	n := &realNode{dir: h.dir, exited: make(chan error, 1)}
+	h.starts++
 	cmd := h.command()
 	cmd.Stdout, cmd.Stderr = &n.output, &n.output
+	cmd.WaitDelay = time.Second // its plugins may outlive it
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -123,10 +127,12 @@ func (h *home) start(t *testing.T) *realNode {
 		}
 		return n.connect(t)
 	})
-	// The socket is there early; answers come when the start is over.
-	if _, refused := n.call(t, "getinfo", object{}); refused != nil {
-		t.Fatal(refused)
-	}
+	// lightningd answers early, but never answers a plugin start that comes too early.
+	log := filepath.Join(h.dir, "log")
+	wait.For(t, "the end of the start", func() bool {
+		text, err := os.ReadFile(log)
+		return err == nil && bytes.Count(text, []byte("Server started")) == h.starts
+	})
 	return n
 }
 
