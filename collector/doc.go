@@ -31,11 +31,23 @@
 // with package align; a span waits there for at most a second. What is made of them
 // goes the rest of the way like other spans.
 //
-// Beside the street stand: recording holds two real recordings, and demo plays them
-// through all of it; text makes text from outside fit to show; voice knows how options
-// are called where clntrace runs; defect turns panics into errors. One thing goes
-// against the direction: while the socket is flooded, decoding and exporting hold back
-// (flood.go).
+// Beside the street stand, in the order in which they come into a run:
+//
+//	version    says which clntrace this is
+//	help       is what it says about itself by hand
+//	options    is the one table of what can be set, and reads it
+//	collect    runs the collector without lightningd
+//	demo       plays a recorded node through all of it
+//	recording  holds the recordings
+//	voice      knows how options and commands are called where clntrace runs
+//	probe      finds out which system calls may be made
+//	otlp       knows endpoints: how to connect, and what answers and failures mean
+//	patient    is a queue before somebody who may be slow
+//	text       makes text from outside fit to show
+//	defect     turns panics into errors
+//
+// One thing goes against the direction: while the socket is flooded, decoding and
+// exporting hold back (flood.go).
 //
 // Each room knows the types that it takes and gives, and nothing of the rooms
 // before it. The Collector opens the rooms (collector.go), gathers what they know for
