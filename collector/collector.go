@@ -64,7 +64,9 @@ type Collector struct {
 	decoding chan struct{}                   // closed when the decoder has ended
 	asked    chan func(*decoder)             // what only the decoder knows
 	seen     seen                            // by the decoder
-	hurry    chan struct{}                   // closed by endDecoding: the decoder must not go on
+	waits    waits
+	grown    growth
+	hurry    chan struct{} // closed by endDecoding: the decoder must not go on
 
 	endDecoding func()
 

@@ -39,12 +39,16 @@ type decoder struct {
 	parents    *parents.Awaited
 	correlator *correlate.Correlator
 	recorded   *policy.Policy // by which the recorder was last given spans
+	above      above
 	payer      payer
 
 	begun     bool              // Start was called
 	held      []*correlate.Span // until then
 	datagrams []socket.Datagram
 	batch     batch
+	watched   time.Time // when growth was last looked for
+	minute    time.Time // when the last minute of traffic ended
+	decided   bool      // spans have come to the policy's verdict since
 }
 
 // batch is what has become of the datagrams that are decoded together. Its memory is
@@ -59,6 +63,7 @@ func newDecoder(c *Collector) *decoder {
 	d := &decoder{Collector: c, processes: process.NewResolver("/proc")}
 	var o correlate.Options
 	o.KnownTrace, o.KnownParent = traceParent(c.options.TraceParent)
+	d.above = above{o.KnownTrace, o.KnownParent}
 	node := int32(c.options.Lightningd) //nolint:gosec // pids fit
 	if start, err := d.processes.StartTime(node); err == nil {
 		o.Run = correlate.Run{PID: node, StartTime: start}
@@ -182,6 +187,9 @@ func (d *decoder) admit(datagram *socket.Datagram, shown *policy.Policy, now tim
 	s.Detail = d.details.Of(s.Name, s)
 	s.Relative = d.parents.Observe(s.Process, &s.Span, now)
 	o := d.observation(s, shown)
+	if isWork(s) {
+		d.waits.worked(s, o.Detail)
+	}
 	kept = d.room.Take(s)
 	if d.begun || !kept { // release observes the others, when it knows what may be shown
 		d.batch.observations = append(d.batch.observations, o)
@@ -224,7 +232,7 @@ func (d *decoder) leave(ready []*correlate.Span, now time.Time) {
 	var counts stats.Counts
 	counts.Repaired, d.correlator.Repaired = d.correlator.Repaired, 0
 	ready = d.admitAdded(ready, &counts)
-	d.countPairs(ready)
+	d.countPairs(ready, now)
 	d.countRequests(d.correlator.Whole())
 	leaving := d.dismiss(ready, &counts)
 	d.count(counts, nil, now) // before any of them can have been exported
@@ -254,15 +262,14 @@ func (d *decoder) countRequests(whole []correlate.Whole) {
 
 // countPairs tells the statistics which requests have been paired. Before Start it is
 // not known what may be shown, but nothing is correlated then either.
-func (d *decoder) countPairs(ready []*correlate.Span) {
+func (d *decoder) countPairs(ready []*correlate.Span, now time.Time) {
 	var pairs []stats.Pairing
 	shown := d.policy.Load()
 	for _, s := range ready {
 		if s.Paired {
-			pairs = append(pairs, stats.Pairing{
-				Process: s.Process, Span: s.Name, Detail: shown.Detail(s), Wait: s.Wait, Work: s.Work,
-				Answer: time.Duration(s.Duration)*time.Microsecond - s.Wait - s.Work,
-			})
+			p := pairing(s, shown)
+			pairs = append(pairs, p)
+			d.waits.paired(s, &p, now)
 		}
 	}
 	if len(pairs) > 0 {
@@ -290,6 +297,7 @@ func (d *decoder) admitAdded(ready []*correlate.Span, counts *stats.Counts) []*c
 // dismiss takes out the spans that may not leave the process.
 func (d *decoder) dismiss(ready []*correlate.Span, counts *stats.Counts) []*correlate.Span {
 	p := d.policy.Load()
+	d.decided = d.decided || len(ready) > 0
 	return slices.DeleteFunc(ready, func(s *correlate.Span) bool {
 		switch p.Verdict(s) {
 		case policy.Filtered:
@@ -331,6 +339,17 @@ func (d *decoder) tick(now time.Time) {
 	if r := d.recorder.Load(); r != nil {
 		r.Tick(now)
 	}
+	if now.Sub(d.watched) >= watchInterval {
+		d.watched = now
+		d.watch(now)
+	}
+	if now.Sub(d.minute) >= time.Minute {
+		d.minute = now
+		if d.decided {
+			d.policy.Load().Traffic()
+		}
+		d.decided = false
+	}
 }
 
 // finish ends all waits, at shutdown.
@@ -361,6 +380,7 @@ type seen struct {
 	lastSpan      atomic.Int64          // when the last span came, ns after the start; 0: none yet
 	lastMalformed atomic.Pointer[error] // what was wrong with the last datagram that was no span
 	lastDefect    atomic.Pointer[error] // the last one found; nil: none
+	defects       atomic.Uint64         // how many have been found
 }
 
 func (s *seen) size(n int) {
@@ -375,6 +395,7 @@ func (s *seen) malformed(err error) { s.lastMalformed.Store(&err) }
 
 // defect reports whether found is another one than the last.
 func (s *seen) defect(found error) bool {
+	s.defects.Add(1)
 	last := s.lastDefect.Swap(&found)
 	return last == nil || (*last).Error() != found.Error()
 }

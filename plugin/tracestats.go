@@ -18,7 +18,7 @@ const (
 	statsAbout = "Show what clntrace receives, exports and loses, and where lightningd's time goes"
 	statsHelp  = "  limit   rows of operations at most (default 20); 0: no rows, only the state\n" +
 		"  sort    total (default), count, avg, p99, max or errors, largest first\n" +
-		"  match   only operations whose process, span or detail holds this text\n" +
+		"  match   only operations whose process, span, detail or WHAT holds this\n" +
 		"  reset   true: the operations start anew after this answer (default false)\n" +
 		"  format  json (default), or table: the same numbers for a terminal"
 )

@@ -605,6 +605,7 @@ func cancelledAtTheEnd(x *trial) {
 const (
 	killBatch  = 64                     // spans
 	killDelay  = 50 * time.Millisecond  // clntrace-batch-delay
+	killJoin   = time.Second            // for what is about the span: a request, a notification
 	killExport = 700 * time.Millisecond // for one export, or one write to a busy disk
 )
 
@@ -759,7 +760,7 @@ func (k *killing) settle(sent map[string]time.Time, killed time.Time, steady boo
 	if k.twice = max(k.twice, twice); twice > killBatch {
 		k.Errorf("one kill left %d spans both at the endpoint and on disk, more than a batch of %d", twice, killBatch)
 	}
-	tooOld, limit := 0, killDelay+killExport+4*longestGap(sent)
+	tooOld, limit := 0, killDelay+killJoin+killExport+4*longestGap(sent)
 	for id, at := range sent {
 		if age := killed.Sub(at); steady && !k.safe[id] {
 			k.lost = max(k.lost, age)

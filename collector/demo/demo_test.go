@@ -19,7 +19,7 @@ import (
 // TestMain lets the test binary be the demo's sender, as clntrace itself is.
 func TestMain(m *testing.M) {
 	if len(os.Args) == 3 && os.Args[1] == SenderCommand {
-		if err := Sender(os.Args[2], os.Stdin); err != nil {
+		if err := Sender(os.Args[2], os.Stdin, os.Stdout); err != nil {
 			panic(err)
 		}
 		return

@@ -80,7 +80,7 @@ const (
 	asTLS       = "it ends the connection at once, as a port for TLS does"
 	asGRPCOrTLS = "it broke the connection off, as a port for gRPC or TLS does"
 	notGRPC     = "it speaks HTTP and not gRPC"
-	isGRPC      = "it speaks gRPC. Set clntrace-otlp-protocol=grpc"
+	isGRPC      = "it speaks gRPC. Set clntrace-otlp-protocol=grpc|" + asGRPCOrTLS // the former if its first words come before the end of the connection
 	noService   = "refusing: it speaks gRPC and takes no spans"
 	isWeb       = "refusing: it is a web server and does not speak gRPC"
 	noPath      = "refusing: it takes no spans at that path"

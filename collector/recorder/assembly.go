@@ -43,6 +43,10 @@ type held struct {
 	id    trace.TraceID
 	state state
 	asked bool // it has been looked for among the traces of one span
+	// shared says that others have the same id. names are those of its spans and their
+	// parents, while it is assembled.
+	shared bool
+	names  []spanName
 
 	// While it is assembled.
 	next, previous *held
@@ -281,6 +285,7 @@ func isHex(s string) bool {
 // decide ends the assembly of h, and keeps it.
 func (r *Recorder) decide(h *held, now time.Time) {
 	r.queueOf(h).remove(h)
+	r.forgetNames(h)
 	r.bytes -= h.charged
 	r.waits -= h.charged
 	h.charged = 0
@@ -302,14 +307,26 @@ func (r *Recorder) decide(h *held, now time.Time) {
 // either: it would look like the whole.
 func (r *Recorder) forget(h *held) {
 	r.queueOf(h).remove(h)
-	delete(r.byID, h.id)
 	r.bytes -= h.charged
 	r.waits -= h.charged
 	r.evicted++
-	if !r.gone.Contains(h.id) && r.gone.Len() < maxGone {
+	if h.shared {
+		for _, n := range h.awaited() {
+			r.giveUp(n.key())
+		}
+		r.forgetNames(h)
+		return
+	}
+	delete(r.byID, h.id)
+	r.giveUp(h.id)
+}
+
+// giveUp remembers that what follows of id is not to be recorded.
+func (r *Recorder) giveUp(id trace.TraceID) {
+	if !r.gone.Contains(id) && r.gone.Len() < maxGone {
 		r.bytes += goneSize
 	}
-	r.gone.Add(h.id, struct{}{})
+	r.gone.Add(id, struct{}{})
 }
 
 // Tick ends the waits that are over at the time now. Call it about once a second.

@@ -81,7 +81,7 @@ func openOwn(path string, v voice.Voice) (*os.Root, error) {
 		return nil, errors.New("it is a symbolic link, which is not followed; set " + v.Option(dirOption) + " to where it points")
 	}
 	if !entry.IsDir() {
-		return nil, errors.New("it is not a directory; remove it or set " + v.Option(dirOption))
+		return nil, errors.New("it is not a directory; set " + v.Option(dirOption) + " to another path")
 	}
 	root, err := os.OpenRoot(path)
 	if err != nil {
@@ -318,7 +318,7 @@ func explain(dir string, err error, v voice.Voice) error {
 	case errors.Is(err, fs.ErrNotExist) && pathErr.Op == "mkdir":
 		cause = fmt.Errorf("there is no directory %s to make it in (%w); make that or set %s", filepath.Dir(dir), cause, option)
 	case errors.Is(err, unix.ENOTDIR):
-		cause = fmt.Errorf("what should hold it is a file (%w); remove that or set %s", cause, option)
+		cause = fmt.Errorf("what should hold it is a file (%w); set %s to another path", cause, option)
 	case errors.Is(err, fs.ErrPermission) && pathErr.Op == "mkdir":
 		cause = fmt.Errorf("user %d may not make it in %s (%w); give it the right or set %s", user, filepath.Dir(dir), cause, option)
 	case errors.Is(err, fs.ErrPermission), errors.Is(err, unix.EROFS):
