@@ -1,6 +1,7 @@
 package collector
 
 import (
+	"crypto/rand"
 	"encoding/hex"
 	"slices"
 	"sync/atomic"
@@ -15,6 +16,7 @@ import (
 	"clntrace/collector/policy"
 	"clntrace/collector/process"
 	"clntrace/collector/socket"
+	"clntrace/collector/spool"
 	"clntrace/collector/stats"
 	"clntrace/collector/zipkin"
 )
@@ -64,17 +66,37 @@ func newDecoder(c *Collector) *decoder {
 	var o correlate.Options
 	o.KnownTrace, o.KnownParent = traceParent(c.options.TraceParent)
 	d.above = above{o.KnownTrace, o.KnownParent}
-	node := int32(c.options.Lightningd) //nolint:gosec // pids fit
+	node := int32(c.options.Lightningd)                                //nolint:gosec // pids fit
+	if daemon := d.processes.Ancestor(node, cln.Daemon); daemon != 0 { // which a wrapper may hide
+		node, o.RunIsCertain = daemon, true
+	}
 	if start, err := d.processes.StartTime(node); err == nil {
 		o.Run = correlate.Run{PID: node, StartTime: start}
 	}
 	o.Defect = c.noteDefect
 	o.Payments, o.Related = requestPayments{c}, d.related
 	d.payer = newPayer(node)
-	o.Origin, o.Child = process.Origin(), d.processes.Child
+	o.Origin, o.Unknown, o.Child = process.Origin(), d.unknownRun, d.processes.Child
+	o.Parent = func(r correlate.Run) correlate.Run {
+		pid, start := d.processes.Parent(r.PID, r.StartTime)
+		return correlate.Run{PID: pid, StartTime: start}
+	}
 	o.Sampled = func(id trace.TraceID) bool { return c.policy.Load().Samples(id) }
 	d.parents, d.correlator = parents.New(o.KnownParent), correlate.New(o)
 	return d
+}
+
+// unknownRun returns what ids hold of senders whose process is not known. As long as
+// the spool stands, it is the same after a restart.
+func (d *decoder) unknownRun() []byte {
+	if s := d.pipeline.Spool(); s.Limit > 0 {
+		token, err := spool.Token(s.Dir, d.options.Voice)
+		if err == nil {
+			return token
+		}
+		d.log.Info("after a restart, requests of processes that are not known will have other ids", "error", err)
+	}
+	return []byte(rand.Text())
 }
 
 // decode is the decoding goroutine.
@@ -318,6 +340,7 @@ func (d *decoder) release(now time.Time) {
 	d.mu.Lock()
 	d.correlator.Group = d.cfg.GroupRequests
 	d.mu.Unlock()
+	d.correlator.First = d.firstRequest.Load()
 	d.begun = true
 	held, p := d.held, d.policy.Load()
 	d.held = nil

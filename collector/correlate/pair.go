@@ -47,7 +47,7 @@ func (c *Correlator) pair(n *node, t *stream, s *Span, path cln.Path, now time.T
 	if len(c.pairings) >= maxPairing {
 		return false
 	}
-	number, ok := requestNumber(path)
+	number, ok := path.Number()
 	if !ok {
 		return false
 	}

@@ -3,11 +3,8 @@ package correlate
 import (
 	"math"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
-
-	"clntrace/collector/cln"
 )
 
 // A plugin sends its requests over one connection and numbers them, and lightningd
@@ -53,12 +50,6 @@ type entry struct {
 }
 
 func newStream() *stream { return &stream{methods: make(map[string]string)} }
-
-// requestNumber returns the number at the end of a request's path.
-func requestNumber(path cln.Path) (n uint64, ok bool) {
-	n, err := strconv.ParseUint(string(path[strings.LastIndexByte(string(path), '#')+1:]), 10, 63)
-	return n, err == nil
-}
 
 // add takes in the request s with that number. It returns nil if the number is none
 // that can come now: it came before, or is too old.

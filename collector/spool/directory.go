@@ -55,6 +55,19 @@ type directory struct {
 // openDirectory makes the directory at path, if there is none, and locks it. It
 // does not wait for the lock.
 func openDirectory(path string, v voice.Voice) (*directory, error) {
+	d, err := enter(path, v)
+	if err != nil {
+		return nil, err
+	}
+	if err := d.takeLock(v); err != nil {
+		_ = d.root.Close()
+		return nil, err
+	}
+	return d, nil
+}
+
+// enter opens the directory at path, which it makes if there is none, without locking it.
+func enter(path string, v voice.Voice) (*directory, error) {
 	if err := os.Mkdir(path, dirMode); err != nil && !errors.Is(err, fs.ErrExist) {
 		return nil, err
 	}
@@ -62,12 +75,7 @@ func openDirectory(path string, v voice.Voice) (*directory, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &directory{root: root}
-	if err := d.takeLock(v); err != nil {
-		_ = root.Close()
-		return nil, err
-	}
-	return d, nil
+	return &directory{root: root}, nil
 }
 
 // openOwn opens the directory at path, unless another user could have put it there:
