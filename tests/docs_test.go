@@ -3,8 +3,10 @@ package tests
 import (
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -107,4 +109,130 @@ func TestMarkdownTeachesOnlyTransientSetconfig(t *testing.T) {
 	if taught == 0 {
 		t.Error("no page says how to change an option on a running node")
 	}
+}
+
+var (
+	code       = regexp.MustCompile("(?s)```.*?```|`[^`\n]+`")
+	optionName = regexp.MustCompile(`\bclntrace-[a-z]+(?:-[a-z]+)*\b`)
+	flagName   = regexp.MustCompile(`\bclntrace (?:collect|demo)((?: --[a-z-]+\S*)+)`)
+	rpcCall    = regexp.MustCompile(`lightning-cli (?:-k )?(tracestats|listtraces)((?: [a-z]+=\S+)*)`)
+	goRun      = regexp.MustCompile(`go (?:run|test|doc|build)((?: \S+)*)`)
+	runPattern = regexp.MustCompile(`-(?:run|fuzz) '?([A-Za-z]+)`)
+)
+
+// notOptions begin like options and are none.
+var notOptions = []string{"clntrace-spool", "clntrace-x", "clntrace-try"}
+
+// commands returns the commands and names in text: what stands in code.
+func commands(text string) []string { return code.FindAllString(text, -1) }
+
+// help is what clntrace says of a command or option.
+func help(t *testing.T, topic string) string {
+	t.Helper()
+	out, err := exec.Command(clntrace, "help", topic).CombinedOutput()
+	if err != nil {
+		t.Errorf("clntrace help %s: %v: %s", topic, err, out)
+	}
+	return string(out)
+}
+
+func TestMarkdownNamesOnlyOptionsThatExist(t *testing.T) {
+	known := make(map[string]bool)
+	for path, text := range markdown(t) {
+		for _, c := range commands(text) {
+			for _, name := range optionName.FindAllString(c, -1) {
+				if known[name] || slices.Contains(notOptions, name) {
+					continue
+				}
+				if !strings.Contains(help(t, name), name+"=") && !strings.Contains(help(t, name), name+"\n") && !strings.Contains(help(t, name), name+" (") {
+					t.Errorf("%s: %s: there is no such option", path, name)
+				}
+				known[name] = true
+			}
+			for _, m := range flagName.FindAllStringSubmatch(c, -1) {
+				about := help(t, "collect") + help(t, "demo")
+				for flag := range strings.FieldsSeq(m[1]) {
+					flag, _, _ = strings.Cut(strings.Trim(flag, "`"), "=")
+					if !strings.Contains(about, flag) && flag != "--help" {
+						t.Errorf("%s: %s: there is no flag %s", path, m[0], flag)
+					}
+				}
+			}
+		}
+	}
+	if len(known) < 15 {
+		t.Errorf("found only %d options", len(known))
+	}
+}
+
+func TestMarkdownCallsWithParametersThatExist(t *testing.T) {
+	called := 0
+	for path, text := range markdown(t) {
+		for _, m := range rpcCall.FindAllStringSubmatch(text, -1) {
+			called++
+			about := help(t, m[1])
+			for parameter := range strings.FieldsSeq(m[2]) {
+				if name, _, _ := strings.Cut(parameter, "="); !strings.Contains(about, "\n  "+name+" ") {
+					t.Errorf("%s: %s: there is no parameter %s", path, m[0], name)
+				}
+			}
+		}
+	}
+	if called < 5 {
+		t.Errorf("found only %d calls", called)
+	}
+}
+
+// A figure or a claim that nobody can get again is worth little, so the packages,
+// tests and fuzzers of the commands beside them exist.
+func TestMarkdownRunsWhatExists(t *testing.T) {
+	functions := testFunctions(t)
+	for path, text := range markdown(t) {
+		for _, c := range commands(text) {
+			for _, m := range goRun.FindAllStringSubmatch(c, -1) {
+				for word := range strings.FieldsSeq(m[1]) {
+					word = strings.Trim(word, "`")
+					if !strings.HasPrefix(word, "./") || strings.Contains(word, "...") {
+						continue
+					}
+					// Beside the page, in the root or in tests.
+					found := false
+					for _, root := range []string{"..", ".", filepath.Join("..", filepath.Dir(path))} {
+						_, err := os.Stat(filepath.Join(root, word))
+						found = found || err == nil
+					}
+					if !found {
+						t.Errorf("%s: %s: there is no %s", path, m[0], word)
+					}
+				}
+			}
+			for _, m := range runPattern.FindAllStringSubmatch(c, -1) {
+				if !strings.Contains(functions, m[1]) {
+					t.Errorf("%s: no test matches %s", path, m[1])
+				}
+			}
+		}
+	}
+}
+
+// testFunctions are the names of all tests and fuzzers.
+func testFunctions(t *testing.T) string {
+	t.Helper()
+	declared := regexp.MustCompile(`(?m)^func (?:Test|Fuzz|Benchmark)\w*`)
+	var names strings.Builder
+	err := filepath.WalkDir("..", func(path string, _ fs.DirEntry, err error) error {
+		if err != nil || !strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		text, err := os.ReadFile(path)
+		for _, name := range declared.FindAll(text, -1) {
+			names.Write(name)
+			names.WriteByte('\n')
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return names.String()
 }
