@@ -12,6 +12,7 @@ import (
 	"clntrace/collector/cln"
 	"clntrace/collector/correlate"
 	"clntrace/collector/defect"
+	"clntrace/collector/metrics"
 	"clntrace/collector/parents"
 	"clntrace/collector/policy"
 	"clntrace/collector/process"
@@ -256,7 +257,7 @@ func (d *decoder) leave(ready []*correlate.Span, now time.Time) {
 	ready = d.admitAdded(ready, &counts)
 	d.countPairs(ready, now)
 	d.countRequests(d.correlator.Whole())
-	leaving := d.dismiss(ready, &counts)
+	leaving := d.dismiss(ready, &counts, now)
 	d.count(counts, nil, now) // before any of them can have been exported
 	if len(leaving) > 0 {
 		d.pipeline.Submit(leaving)
@@ -282,8 +283,8 @@ func (d *decoder) countRequests(whole []correlate.Whole) {
 	}
 }
 
-// countPairs tells the statistics which requests have been paired. Before Start it is
-// not known what may be shown, but nothing is correlated then either.
+// countPairs tells the statistics and the metrics which requests have been paired. Before
+// Start it is not known what may be shown, but nothing is correlated then either.
 func (d *decoder) countPairs(ready []*correlate.Span, now time.Time) {
 	var pairs []stats.Pairing
 	shown := d.policy.Load()
@@ -294,8 +295,12 @@ func (d *decoder) countPairs(ready []*correlate.Span, now time.Time) {
 			d.waits.paired(s, &p, now)
 		}
 	}
-	if len(pairs) > 0 {
-		d.table.ObservePairs(pairs)
+	if len(pairs) == 0 {
+		return
+	}
+	d.table.ObservePairs(pairs)
+	if m := d.metrics.Load(); m != nil {
+		m.ObserveWaits(pairs)
 	}
 }
 
@@ -317,11 +322,15 @@ func (d *decoder) admitAdded(ready []*correlate.Span, counts *stats.Counts) []*c
 }
 
 // dismiss takes out the spans that may not leave the process.
-func (d *decoder) dismiss(ready []*correlate.Span, counts *stats.Counts) []*correlate.Span {
-	p := d.policy.Load()
+func (d *decoder) dismiss(ready []*correlate.Span, counts *stats.Counts, now time.Time) []*correlate.Span {
+	p, m := d.policy.Load(), d.metrics.Load()
 	d.decided = d.decided || len(ready) > 0
 	return slices.DeleteFunc(ready, func(s *correlate.Span) bool {
-		switch p.Verdict(s) {
+		verdict := p.Verdict(s)
+		if m != nil && (verdict == policy.Leaves || m.WantsRecorded()) {
+			d.exemplify(m, s, verdict == policy.Leaves, now)
+		}
+		switch verdict {
 		case policy.Filtered:
 			counts.Filtered++
 		case policy.SampledOut:
@@ -333,6 +342,24 @@ func (d *decoder) dismiss(ready []*correlate.Span, counts *stats.Counts) []*corr
 		d.room.Release(s)
 		return true
 	})
+}
+
+// exemplify offers s to the metrics as an example of what they have observed of it.
+func (d *decoder) exemplify(m *metrics.Metrics, s *correlate.Span, exported bool, now time.Time) {
+	e := metrics.Example{
+		Observation: d.observation(s, d.policy.Load()), TraceID: s.TraceID, SpanID: s.ID, Exported: exported,
+		Paired: s.Paired, Wait: s.Wait,
+	}
+	switch {
+	case s.IsRoot():
+		e.Span = cln.SpanWhole
+	case s.Synthetic: // and so made of notifications
+		if s.Incomplete {
+			return // it was not observed
+		}
+		e.Payment, e.Outcome = s.Payment.Kind, s.Payment.Outcome
+	}
+	m.Exemplify(&e, now)
 }
 
 // release takes what was held until Start the rest of the way.

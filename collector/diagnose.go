@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"clntrace/collector/export"
+	"clntrace/collector/metrics"
 	"clntrace/collector/policy"
 	"clntrace/collector/socket"
 	"clntrace/collector/spool"
@@ -37,11 +38,12 @@ type facts struct {
 	voice     voice.Voice
 }
 
-// metricsFacts are the facts about OTLP metrics.
+// metricsFacts are the facts about metrics.
 type metricsFacts struct {
 	unsent error     // why they are not sent, or go to another endpoint than spans; nil: neither
 	outage time.Time // since when the endpoint takes none; zero: it does, or they are not wanted
 	reason string    // of the outage
+	scrape metrics.ScrapeStatus
 }
 
 // diagnose finds what is wrong, and says it in one word and in sentences that name
@@ -61,6 +63,7 @@ func diagnose(f facts) (stats.Status, []string) {
 	d.openPayments()
 	d.decoding()
 	d.metricsSent()
+	d.scraped()
 	d.patterns()
 	if f.config.Endpoint.PlaintextRemote() {
 		d.warn("Spans go to %s unencrypted. Use https:// unless you trust the network in between.", f.config.Endpoint)
@@ -348,5 +351,16 @@ func (d *diagnosis) metricsSent() {
 	if since := d.metrics.outage; !since.IsZero() && d.outage.IsZero() {
 		d.warn("%s has not taken metrics since %s: %s. Spans are not affected. If it takes only spans, send to an OpenTelemetry Collector or remove %s.",
 			d.report.Export.Endpoint, since.UTC().Format(time.RFC3339), d.metrics.reason, option)
+	}
+}
+
+// scraped tells what is to be known of the address on which Prometheus may scrape.
+func (d *diagnosis) scraped() {
+	option, s := d.voice.Option("prometheus-listen"), d.metrics.scrape
+	if s.Problem != nil {
+		d.warn("Prometheus cannot scrape: %v. Correct %s in %s and %s. Nothing else is affected.", s.Problem, option, d.voice.Configuration, d.voice.Restart)
+	}
+	if s.Exposed != "" {
+		d.warn("Whoever reaches %s can read the metrics, unencrypted. Let only Prometheus reach it, or set %s=localhost:port.", s.Exposed, option)
 	}
 }

@@ -36,6 +36,7 @@ func (c *Collector) facts(now time.Time) facts {
 	c.mu.Unlock()
 	if m := c.metrics.Load(); m != nil {
 		f.metrics.outage, f.metrics.reason = m.Outage()
+		f.metrics.scrape = m.Scrape()
 	}
 	last := c.started
 	if at := c.seen.lastSpan.Load(); at != 0 {

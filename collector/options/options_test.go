@@ -130,14 +130,14 @@ func TestResolve(t *testing.T) {
 				"service-namespace": "fleet", "resource-attributes": "a=b%20c", "group-requests": "false", "drop-spans": "db_*",
 				"redact-tags": "id,query", "batch-size": "10", "batch-delay": "2s", "spool-dir": "/spool",
 				"spool-size": "0", "allow-uids": "1000", "metrics": "true",
-				"span-names": "as-sent", "payments": "outcomes", "recorder-size": "0"},
+				"span-names": "as-sent", "payments": "outcomes", "recorder-size": "0", "prometheus-listen": ":9464"},
 			change: func(c *Config) {
 				c.Timeout, c.Compression, c.ServiceName = 3*time.Second, otlp.CompressionGzip, "node"
 				c.ServiceNamespace, c.ResourceAttributes = "fleet", map[string]string{"a": "b c"}
 				c.GroupRequests, c.DropSpans, c.RedactTags = false, []string{"db_*"}, []string{"id", "query"}
 				c.BatchSize, c.BatchDelay, c.SpoolDir, c.SpoolSize = 10, 2*time.Second, "/spool", 0
 				c.AllowUIDs, c.Metrics = []uint32{1000}, true
-				c.SpanNames, c.Payments, c.RecorderSize = cln.SpanNamesAsSent, cln.PaymentsOutcomes, 0
+				c.SpanNames, c.Payments, c.RecorderSize, c.PrometheusListen = cln.SpanNamesAsSent, cln.PaymentsOutcomes, 0, ":9464"
 			}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -188,6 +188,7 @@ func TestEveryFaultIsNamedAtOnce(t *testing.T) {
 		"span-names":          "pretty",
 		"payments":            "none",
 		"recorder-size":       "65",
+		"prometheus-listen":   "9464",
 		"otlp-cert-file":      "/nonexistent/cert.pem",
 	}
 	cfg, faults := with(given, nil).Resolve()

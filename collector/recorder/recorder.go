@@ -1,6 +1,7 @@
 package recorder
 
 import (
+	"maps"
 	"sync"
 	"time"
 
@@ -61,6 +62,29 @@ func (r *Recorder) Clear() {
 	r.waiting, r.settled, r.spares, r.drafts, r.gone = queue{}, queue{}, nil, nil, fresh.gone
 	r.evicted += int64(r.kept)
 	r.bytes, r.waits, r.drafted, r.kept, r.spans = 0, 0, 0, 0, 0
+}
+
+// Retain deletes from ids the traces of which nothing is held.
+func (r *Recorder) Retain(ids map[trace.TraceID]bool) {
+	for id := range ids {
+		ids[id] = false
+	}
+	see := func(h *held) {
+		if _, asked := ids[h.id]; asked {
+			ids[h.id] = true
+		}
+	}
+	r.eachKind(func(k *kind) {
+		for h := range k.traces() {
+			see(h)
+		}
+	})
+	r.mu.Lock()
+	for _, h := range r.byID {
+		see(h)
+	}
+	r.mu.Unlock()
+	maps.DeleteFunc(ids, func(_ trace.TraceID, held bool) bool { return !held })
 }
 
 // Status says how full the recorder is.

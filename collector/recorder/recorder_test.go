@@ -499,6 +499,25 @@ func TestClear(t *testing.T) {
 
 // TestWholeOrAbsent shows that of a trace that was given up before its root came
 // nothing is recorded, and that one trace does not push out itself.
+// What is kept or being assembled is held, whatever else is asked for.
+func TestRetain(t *testing.T) {
+	f := newFeed(1 << 20)
+	alone, several, open, unknown := f.traceID(), f.traceID(), f.traceID(), f.traceID()
+	f.span(Span{TraceID: alone, ID: spanID(1), Name: "alone", Duration: 1})
+	f.span(child(several, 2, 1, "child", time.Millisecond))
+	f.span(Span{TraceID: several, ID: spanID(1), Name: "several", Duration: 5000})
+	f.span(child(open, 2, 1, "child", time.Millisecond))
+	ids := map[trace.TraceID]bool{alone: true, several: true, open: true, unknown: true}
+	f.Retain(ids)
+	if len(ids) != 3 || ids[unknown] || !ids[alone] || !ids[several] || !ids[open] {
+		t.Errorf("got %v", ids)
+	}
+	f.Clear()
+	if f.Retain(ids); len(ids) != 0 {
+		t.Errorf("after Clear: %v", ids)
+	}
+}
+
 func TestWholeOrAbsent(t *testing.T) {
 	f := newFeed(1 << 20)
 	wide := func(s *Span) { s.Attributes = tags{attribute.String("x", strings.Repeat("x", 2000))} }

@@ -302,7 +302,7 @@ func TestSendersInTables(t *testing.T) {
 		many.Processes = append(many.Processes, Process{Name: strings.Repeat("x", i), PID: int32(i), Spans: 1})
 	}
 	line := many.processesLine()
-	if !strings.HasSuffix(line, " and 992 more") || len(line) > 3000 {
+	if !strings.HasSuffix(line, ", and 992 more") || len(line) > 3000 {
 		t.Errorf("a thousand senders are shown in %d bytes: %s", len(line), line)
 	}
 	few := Report{Processes: []Process{{Name: "pay", Spans: 3}, {Name: "sql", Spans: 2}, {Name: "pay", Spans: 1}}}

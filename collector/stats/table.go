@@ -212,7 +212,7 @@ func (r Report) processesLine() string {
 	}
 	more := ""
 	if n := len(names) - maxSenders; n > 0 {
-		names, more = names[:maxSenders], fmt.Sprintf(" and %d more", n)
+		names, more = names[:maxSenders], fmt.Sprintf(", and %d more", n)
 	}
 	for i, name := range names {
 		names[i] = fmt.Sprintf("%s %d", snip(name, maxSender), spans[name])
