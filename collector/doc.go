@@ -16,6 +16,7 @@
 //	metrics    counts it for OTLP metrics, if they are wanted
 //	correlate  finds the spans that belong to it
 //	payments   knows which payment or forward it is about, from notifications
+//	align      joins notifications to spans, by order and time
 //	recorder   keeps its trace, if that is slow, failed or new enough, to be looked at
 //	export     sends it to an OTLP endpoint
 //	spool      keeps it on disk while the endpoint is away
@@ -28,7 +29,7 @@
 // which know nothing of them.
 //
 // lightningd's notifications enter at payments (intake.go), which joins them to spans
-// with package align; a span waits there for at most a second. What is made of them
+// by align; a span waits there for at most a second. What is made of them
 // goes the rest of the way like other spans.
 //
 // Beside the street stand, in the order in which they come into a run:

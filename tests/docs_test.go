@@ -236,3 +236,20 @@ func testFunctions(t *testing.T) string {
 	}
 	return names.String()
 }
+
+// The tour in collector/doc.go leads into every room.
+func TestTourHasEveryRoom(t *testing.T) {
+	tour, err := os.ReadFile("../collector/doc.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	rooms, err := os.ReadDir("../collector")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, room := range rooms {
+		if room.IsDir() && !regexp.MustCompile(`(?m)^//\t`+room.Name()+` `).Match(tour) {
+			t.Errorf("collector/doc.go does not show %s", room.Name())
+		}
+	}
+}
