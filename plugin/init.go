@@ -64,6 +64,7 @@ func (p *plugin) init(params json.RawMessage) (any, error) {
 			// Not earlier: until then lightningd waits for our answers.
 			if p.ending.Err() == nil {
 				p.spans.PreferReceiving()
+				p.learnConfiguration(rpcFile, req.Configuration.LightningDir)
 			}
 		})
 	}

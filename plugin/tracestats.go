@@ -44,14 +44,15 @@ type statsTable struct {
 }
 
 // answerStats serves tracestats.
-func answerStats(source interface {
-	Stats(stats.Query) stats.Report
-}, params json.RawMessage) (any, error) {
+func (p *plugin) answerStats(params json.RawMessage) (any, error) {
 	req, err := parseStats(params)
 	if err != nil {
 		return nil, err
 	}
-	report := source.Stats(req.Query)
+	report := p.spans.Stats(req.Query)
+	if warning := p.leftovers.warning(); warning != "" {
+		report.Warnings = append([]string{warning}, report.Warnings...)
+	}
 	if !req.table {
 		return report, nil
 	}

@@ -25,7 +25,7 @@ import (
 	"clntrace/collector/voice"
 )
 
-var update = flag.Bool("update", false, "rewrite the README's table")
+var update = flag.Bool("update", false, "rewrite the tables in README.md")
 
 // with is settings as of init.
 func with(given, env map[string]string) Settings {
@@ -405,7 +405,7 @@ func TestMarkdownTable(t *testing.T) {
 	}
 }
 
-// variablesTable is the README's table of the variables of OpenTelemetry.
+// variablesTable is the table in README.md, here, of the variables of OpenTelemetry.
 func variablesTable() string {
 	var b strings.Builder
 	row := func(names []string, meaning string) {
@@ -423,27 +423,28 @@ func variablesTable() string {
 }
 
 func TestREADMETables(t *testing.T) {
-	const path = "../../README.md"
-	readme, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	made := string(readme)
-	for name, table := range map[string]string{"options": markdownTable(), "variables": variablesTable()} {
-		begin, end := "<!-- "+name+" -->\n", "<!-- /"+name+" -->"
-		head, rest, found := strings.Cut(made, begin)
-		_, tail, closed := strings.Cut(rest, end)
-		if !found || !closed {
-			t.Fatalf("README.md has no %s and %s", strings.TrimSpace(begin), end)
-		}
-		made = head + begin + "\n" + table + "\n" + end + tail
-	}
-	if *update {
-		if err := os.WriteFile(path, []byte(made), 0o644); err != nil {
+	for _, tt := range []struct{ path, name, table string }{
+		{"../../README.md", "options", markdownTable()},
+		{"README.md", "variables", variablesTable()},
+	} {
+		readme, err := os.ReadFile(tt.path)
+		if err != nil {
 			t.Fatal(err)
 		}
-	} else if made != string(readme) {
-		t.Errorf("README.md's tables are not the program's: run go test ./collector/options -run README -update")
+		begin, end := "<!-- "+tt.name+" -->\n", "<!-- /"+tt.name+" -->"
+		head, rest, found := strings.Cut(string(readme), begin)
+		_, tail, closed := strings.Cut(rest, end)
+		if !found || !closed {
+			t.Fatalf("%s has no %s and %s", tt.path, strings.TrimSpace(begin), end)
+		}
+		made := head + begin + "\n" + tt.table + "\n" + end + tail
+		if *update {
+			if err := os.WriteFile(tt.path, []byte(made), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		} else if made != string(readme) {
+			t.Errorf("the table in %s is not the program's: run go test ./collector/options -run README -update", tt.path)
+		}
 	}
 }
 
