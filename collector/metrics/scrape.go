@@ -80,8 +80,7 @@ func startScrape(o *Options) (*scrape, error) {
 		return nil, err
 	}
 	if err := s.prepare(); err != nil {
-		l.Close()
-		return nil, err
+		return nil, errors.Join(err, l.Close())
 	}
 	if a, ok := l.Addr().(*net.TCPAddr); ok && !a.IP.IsLoopback() {
 		s.exposed = l.Addr().String()
