@@ -37,6 +37,7 @@ type part struct {
 	since    time.Time
 	reserved int64 // when its route was reserved, µs; 0: not known
 	payment  *payment
+	suspects []RequestID // one of which it may be of, if its payment's is not known
 }
 
 // reserve is an askrene-reserve request of cln-xpay.
@@ -89,6 +90,8 @@ func (t *Tracker) observeSender(s *zipkin.Span, from Sender, request RequestID, 
 	}
 	t.runs(from, now)
 	_, method := cln.Path(s.Tag(cln.TagID)).Last()
+	t.suspected = nil
+	t.asked(s, method, request)
 	switch method {
 	case cln.MethodReserve:
 		r := &reserve{end: s.Timestamp + s.Duration, request: request}
@@ -113,6 +116,7 @@ func (t *Tracker) runs(from Sender, now time.Time) {
 		t.settle(now, true)
 		t.abandonParts(now)
 		t.reserves.ends = t.reserves.ends[:0]
+		t.asks = t.asks[:0]
 	}
 	t.sender = from
 }
@@ -144,11 +148,15 @@ func matchStart(r *reserve, p *part) bool {
 }
 
 func (t *Tracker) settleStarts(now time.Time, all bool) {
-	for _, pair := range t.starts.Look(now, all).Pairs {
+	r := t.starts.Look(now, all)
+	for _, pair := range r.Pairs {
 		p := pair.Notification
 		p.reserved = pair.Span.end
 		p.since = time.UnixMicro(p.reserved)
 		t.bind(p.payment, pair.Span.request)
+	}
+	for _, p := range r.Notifications {
+		t.suspect(p)
 	}
 }
 

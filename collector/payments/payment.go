@@ -199,11 +199,15 @@ func (t *Tracker) Request(id RequestID) (r Request, ok bool) {
 	return r, true
 }
 
-// HasOpen reports whether a part of the payments of a request has not ended.
+// HasOpen reports whether a part of the payments of a request has not ended, or one that
+// may be of this request or of another one.
 func (t *Tracker) HasOpen(id RequestID) bool {
 	list, _ := t.requests.Peek(id)
-	return slices.ContainsFunc(list, func(p *payment) bool { return p.open > 0 })
+	return slices.ContainsFunc(list, func(p *payment) bool { return p.open > 0 }) || t.isSuspected(id)
 }
+
+// HasPaid reports whether parts of the payments of a request are known, ended or not.
+func (t *Tracker) HasPaid(id RequestID) bool { return t.requests.Contains(id) }
 
 // invoicePaid gives the payment of an invoice of ours.
 func (t *Tracker) invoicePaid(e cln.InvoicePaid, at time.Time) {

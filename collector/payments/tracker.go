@@ -84,6 +84,10 @@ type Tracker struct {
 	closed   *simplelru.LRU[cln.Part, struct{}]    // without a notification
 	payments *simplelru.LRU[cln.Part, *payment]    // not over, by their Part 0
 	requests *simplelru.LRU[RequestID, []*payment] // by who made them
+	asks     []ask                                 // the last ones, in order
+	unbound  []*part                               // whose request is not known, and some that have ended
+	// suspected are the requests that one of unbound may be of; nil: look again.
+	suspected map[RequestID]struct{}
 
 	// Forwards.
 	change     *change // the last one seen; nil: none
@@ -138,6 +142,7 @@ func (t *Tracker) Drop(count int64) { t.state.Dropped += count }
 // Notify tells the Tracker what a notification has said that came at the time at.
 // Call it in the order of the pipe.
 func (t *Tracker) Notify(e cln.Event, at time.Time) {
+	t.suspected = nil
 	switch e := e.(type) {
 	case cln.PartStart:
 		t.partBegins(e, at)
@@ -215,6 +220,7 @@ func (t *Tracker) Flush(now time.Time) {
 }
 
 func (t *Tracker) settle(now time.Time, all bool) {
+	t.suspected = nil
 	t.settleStarts(now, all) // before the ends, which use what it finds
 	t.settleEnds(now, all)
 	t.settleForwards(now, all)
