@@ -2,6 +2,7 @@ package payments
 
 import (
 	"slices"
+	"time"
 
 	"clntrace/collector/cln"
 	"clntrace/collector/zipkin"
@@ -11,8 +12,14 @@ import (
 // was lost, it is one of the requests for which cln-xpay asked for something just before
 // the part began. As long as the part is open one of them is, and nobody knows which.
 
-// maxSuspects bounds the requests that a part may be of.
-const maxSuspects = 64
+const (
+	// maxSuspects bounds the requests that a part may be of.
+	maxSuspects = 64
+	// suspectWindow is how long before pay_part_start the last span came, at most, of the
+	// request that the part is of. That is maxLag and what the spans took that were lost:
+	// askrene-reserve takes half a second where processors are scarce.
+	suspectWindow = 2 * time.Second
+)
 
 // ask is a request of cln-xpay, during the request that it serves.
 type ask struct {
@@ -42,7 +49,7 @@ func (t *Tracker) suspect(p *part) {
 		return
 	}
 	for _, a := range t.asks {
-		if !within(since(a.end, p.at), -clockSlack, maxLag) {
+		if !within(since(a.end, p.at), -clockSlack, suspectWindow) {
 			continue
 		}
 		p.suspects = slices.DeleteFunc(p.suspects, func(id RequestID) bool { return id == a.request })
