@@ -1,0 +1,83 @@
+package cln
+
+import (
+	"bufio"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+)
+
+// secretByte is the i-th byte of a preimage that is nowhere in memory as a whole.
+func secretByte(i int) byte { return byte(i*167 + 0x5e) }
+
+// notification is not on the stack, which leaves copies behind when it grows.
+var notification = make([]byte, 0, 256)
+
+// TestPreimageIsWiped looks for a preimage in all memory that may be written to, once
+// its notification has been read.
+func TestPreimageIsWiped(t *testing.T) {
+	params := append(notification, `{"invoice_payment":{"msat":1000,"label":"x","preimage":"`...)
+	for i := range 32 {
+		params = append(params, "0123456789abcdef"[secretByte(i)>>4], "0123456789abcdef"[secretByte(i)&15])
+	}
+	params = append(params, `"}}`...)
+	for range 3 {
+		if _, err := ParseNotification(TopicInvoicePaid, append([]byte(nil), params...)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if found := searchMemory(t); found == 0 {
+		t.Error("the text of the notification is not found, so this test finds nothing")
+	}
+	clear(params)
+	if found := searchMemory(t); found > 0 {
+		t.Errorf("%d copies of the preimage are left", found)
+	}
+}
+
+// searchMemory counts the copies of the first half of the preimage, as bytes and as
+// text.
+func searchMemory(t *testing.T) (found int) {
+	t.Helper()
+	maps, err := os.Open("/proc/self/maps")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer maps.Close()
+	memory, err := os.Open("/proc/self/mem")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer memory.Close()
+	piece := make([]byte, 1<<20)
+	for lines := bufio.NewScanner(maps); lines.Scan(); {
+		var from, to int64
+		var mode string
+		if _, err := fmt.Sscanf(lines.Text(), "%x-%x %s", &from, &to, &mode); err != nil || !strings.HasPrefix(mode, "rw") {
+			continue
+		}
+		for ; from < to; from += int64(len(piece)) - 32 {
+			n, _ := memory.ReadAt(piece[:min(int64(len(piece)), to-from)], from) // what cannot be read holds nothing
+			found += countSecrets(piece[:n])
+			clear(piece)
+		}
+	}
+	return found
+}
+
+func countSecrets(b []byte) (found int) {
+	for at := range len(b) - 32 {
+		raw, text := 0, 0
+		for raw < 16 && b[at+raw] == secretByte(raw) {
+			raw++
+		}
+		for text < 32 && b[at+text] == "0123456789abcdef"[secretByte(text/2)>>(4*(1-text%2))&15] {
+			text++
+		}
+		if raw == 16 || text == 32 {
+			found++
+		}
+	}
+	return found
+}
