@@ -20,9 +20,10 @@ const (
 	// 19 to 1,005 µs, and once 98 ms, when the process had lost the processor.
 	partSlack = 1500 * time.Microsecond
 	// knownSlack is the same where the part's start is known to be that of the span. It
-	// only makes for alternatives: of the pair that is left, more than partSlack has to
-	// be explained.
+	// only makes for alternatives: of the pair that is left, more than usualSlack has
+	// to be explained. A process that loses the processor has it back after that.
 	knownSlack = 200 * time.Millisecond
+	usualSlack = 20 * time.Millisecond
 	// startBefore and startAfter say when pay_part_start may come, counted from the
 	// start of the span. Measured: 0.1 to 453 ms.
 	startBefore = -10 * time.Millisecond
@@ -237,7 +238,7 @@ func (t *Tracker) doubtEnd(s *partSpan, e *partEnd) bool {
 	if e.part == nil && s.reserved != 0 {
 		return true // the part began before we did, and the span did not
 	}
-	if since(s.end, e.at) > usualLag || unexplained(s, e) > partSlack {
+	if since(s.end, e.at) > usualLag || unexplained(s, e) > usualSlack {
 		return true
 	}
 	if e.part != nil && e.part.reserved != 0 && s.reserved != 0 {

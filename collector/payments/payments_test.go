@@ -205,8 +205,9 @@ func TestPartsThatAreDoubted(t *testing.T) {
 		joined               bool
 	}{
 		{"as usual", 1, 0, 3, true},
-		{"xpay lost the processor before the request", 9, 8, 3, true},
-		{"xpay has measured something else", 1, 8, 3, false},
+		{"xpay lost the processor after the answer", 1, 19, 3, true},
+		{"before the request, too", 9, 27, 3, true},
+		{"xpay has measured something else", 1, 30, 3, false},
 		{"late", 1, 0, 240, true},
 		{"too late", 1, 0, 260, false},
 	} {
@@ -357,7 +358,7 @@ func TestForwards(t *testing.T) {
 }
 
 // What lightningd does not say is no attribute, above all no amount of 0.
-func TestForwardWithoutAmounts(t *testing.T) {
+func TestAmountsThatAreNotSaid(t *testing.T) {
 	f := forward{last: forwardEventAt(cln.ForwardLocalFailed, 10, 0, 1, 0)}
 	if got := shown(f.attributes(), All); !strings.Contains(got, "out_msat=1000 forward.fee_msat=1 ") {
 		t.Error(got)
@@ -365,6 +366,18 @@ func TestForwardWithoutAmounts(t *testing.T) {
 	f.last.OutMsat, f.last.FeeMsat = 0, 0
 	if got := shown(f.attributes(), All); strings.Contains(got, "out_msat") || strings.Contains(got, "fee") || !strings.Contains(got, "out_channel=103x2x0") {
 		t.Error(got)
+	}
+	s := newScene(t, All)
+	s.Notify(cln.PartEnd{Part: cln.Part{Hash: hashOf("a"), Number: 1}, Success: true}, at(0)) // it began before we did
+	s.Notify(cln.InvoicePaid{Hash: hashOf("i")}, at(0))
+	s.advance(3000)
+	if len(s.out.Spans) != 2 {
+		t.Fatalf("%+v", s.out.Spans)
+	}
+	for _, p := range s.out.Spans {
+		if got := shown(p.Attributes, All); strings.Contains(got, "msat") {
+			t.Errorf("%v: %s", p.Kind, got)
+		}
 	}
 }
 
