@@ -12,6 +12,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -93,29 +94,37 @@ func (a *actor) send(from *lightningdtest.Sender, name string, start time.Time, 
 // pay is a payment by the request of that path, one part after the other.
 func (a *actor) pay(path, hash string, succeeds ...bool) {
 	a.t.Helper()
-	for part, success := range succeeds {
-		began := now()
-		call := func(method string, number int) object {
-			return object{"id": fmt.Sprintf("%s/cln-xpay:%s#%d", path, method, 10*part+number), "error": "false"}
-		}
-		a.send(a.xpay, "jsonrpc", began.Add(-time.Millisecond), time.Millisecond, a.id(), "", call("askrene-reserve", 1))
-		a.n.Notify("pay_part_start", object{
-			"payment_hash": hash, "groupid": group, "partid": part + 1, "total_payment_msat": amountMsat, "attempt_msat": amountMsat,
-			"hops": []object{
-				{"next_node": peer, "short_channel_id": channelOut, "direction": 1, "channel_in_msat": amountMsat + 1, "channel_out_msat": amountMsat + 1},
-				{"next_node": receiver, "short_channel_id": channelIn, "direction": 0, "channel_in_msat": amountMsat + 1, "channel_out_msat": amountMsat},
-			},
-		})
+	for i, success := range succeeds {
+		end := a.part(path, hash, i+1)
 		time.Sleep(30 * time.Millisecond)
+		end(success)
+	}
+}
+
+// part begins a part of a payment and returns what ends it.
+func (a *actor) part(path, hash string, number int) (end func(success bool)) {
+	a.t.Helper()
+	began := now()
+	call := func(method string, id int, failed bool) object {
+		return object{"id": fmt.Sprintf("%s/cln-xpay:%s#%d", path, method, 10*number+id), "error": fmt.Sprint(failed)}
+	}
+	a.send(a.xpay, "jsonrpc", began.Add(-time.Millisecond), time.Millisecond, a.id(), "", call("askrene-reserve", 1, false))
+	a.n.Notify("pay_part_start", object{
+		"payment_hash": hash, "groupid": group, "partid": number, "total_payment_msat": amountMsat, "attempt_msat": amountMsat,
+		"hops": []object{
+			{"next_node": peer, "short_channel_id": channelOut, "direction": 1, "channel_in_msat": amountMsat + 1, "channel_out_msat": amountMsat + 1},
+			{"next_node": receiver, "short_channel_id": channelIn, "direction": 0, "channel_in_msat": amountMsat + 1, "channel_out_msat": amountMsat},
+		},
+	})
+	return func(success bool) {
+		a.t.Helper()
 		took := time.Since(began).Truncate(time.Microsecond)
-		tags := call("injectpaymentonion", 2)
-		end := object{"payment_hash": hash, "groupid": group, "partid": part + 1, "duration": took.Seconds() + 0.0001, "status": "success"}
+		a.send(a.xpay, "jsonrpc", began.Add(100*time.Microsecond), took, a.id(), "", call("injectpaymentonion", 2, !success))
+		end := object{"payment_hash": hash, "groupid": group, "partid": number, "duration": took.Seconds() + 0.0001, "status": "success"}
 		if !success {
-			tags["error"] = "true"
 			end["status"], end["error_message"], end["error_code"] = "failure", "temporary_channel_failure", 4103
 			end["failed_node_id"], end["failed_short_channel_id"], end["failed_direction"] = peer, channelIn, 0
 		}
-		a.send(a.xpay, "jsonrpc", began.Add(100*time.Microsecond), took, a.id(), "", tags)
 		a.n.Notify("pay_part_end", end)
 	}
 }
@@ -336,6 +345,35 @@ func expect(t *testing.T, where string, b []byte, allowed string) {
 		case !kinds[kind] && may:
 			t.Errorf("%s: no %s, so this test finds nothing", where, kind)
 		}
+	}
+}
+
+// What may be exported of a payment is what may be when it leaves, whatever might have
+// been when it began.
+func TestPaymentsChangesInAnOpenPayment(t *testing.T) {
+	for _, tt := range []struct{ from, to, exported string }{
+		{"all", "off", ""}, {"off", "outcomes", ""}, {"all", "local", ""}, {"local", "all", "hash channel node amount"},
+	} {
+		t.Run(tt.from+" to "+tt.to, func(t *testing.T) {
+			t.Parallel()
+			n, r := launchWith(t, map[string]string{"clntrace-payments": tt.from, "clntrace-group-requests": "true"})
+			end := newActor(t, n).part("cli:xpay#7/cln:xpay#8", hash, 1)
+			if err := n.SetConfig("clntrace-payments", tt.to); err != nil {
+				t.Fatal(err)
+			}
+			end(false)
+			has := func(name string) func([]otlptest.Span) bool {
+				return func(all []otlptest.Span) bool {
+					return slices.ContainsFunc(all, func(s otlptest.Span) bool { return s.Name == name })
+				}
+			}
+			r.Wait(t, "the root", has("xpay"))
+			endCleanly(t, n)
+			expect(t, "spans", fmt.Append(nil, r.Spans()), tt.exported)
+			if want := tt.to == "outcomes" || tt.to == "all"; has("payment")(r.Spans()) != want {
+				t.Errorf("the payment is exported: %v", !want)
+			}
+		})
 	}
 }
 
