@@ -34,7 +34,7 @@ func run(args []string) int {
 	case command == "demo":
 		return demo.Main(version.Number(), args[1:])
 	case command == demo.SenderCommand && len(args) == 2:
-		return say("", demo.Sender(args[1], os.Stdin), 1)
+		return say("", demo.Sender(args[1], os.Stdin, os.Stdout), 1)
 	case command == "collect":
 		return collect.Main(version.Number(), args[1:])
 	case command == "help", command == "--help", command == "-h":

@@ -52,19 +52,23 @@ type Collector struct {
 	now      func() time.Time // for Stats
 	receiver *socket.Receiver // nil: there is no SocketPath
 	intake   intake           // of notifications
-	payments tracked
-	room     *memory.Room
-	policy   atomic.Pointer[policy.Policy] // nil before Start
-	ledger   *stats.Ledger
-	table    *stats.Operations
-	recorder atomic.Pointer[recorder.Recorder] // nil: no trace is to be kept, or not started
-	pipeline *export.Pipeline
-	metrics  atomic.Pointer[metrics.Metrics] // nil: not wanted, or not started
-	begin    chan struct{}                   // closed by Start
-	decoding chan struct{}                   // closed when the decoder has ended
-	asked    chan func(*decoder)             // what only the decoder knows
-	seen     seen                            // by the decoder
-	hurry    chan struct{}                   // closed by endDecoding: the decoder must not go on
+	// firstRequest is the number of lightningd's first request to us; 0: unknown.
+	firstRequest atomic.Uint64
+	payments     tracked
+	room         *memory.Room
+	policy       atomic.Pointer[policy.Policy] // nil before Start
+	ledger       *stats.Ledger
+	table        *stats.Operations
+	recorder     atomic.Pointer[recorder.Recorder] // nil: no trace is to be kept, or not started
+	pipeline     *export.Pipeline
+	metrics      atomic.Pointer[metrics.Metrics] // nil: not wanted, or not started
+	begin        chan struct{}                   // closed by Start
+	decoding     chan struct{}                   // closed when the decoder has ended
+	asked        chan func(*decoder)             // what only the decoder knows
+	seen         seen                            // by the decoder
+	waits        waits
+	grown        growth
+	hurry        chan struct{} // closed by endDecoding: the decoder must not go on
 
 	endDecoding func()
 
@@ -140,6 +144,11 @@ func (c *Collector) Start(cfg Config, problems []string) {
 		c.log.Info(c.introduction())
 	}
 }
+
+// FirstRequest says which number lightningd gave to its first request to us. Requests
+// with lower ones began before us, and another clntrace may have exported their roots.
+// Call it before Start.
+func (c *Collector) FirstRequest(number uint64) { c.firstRequest.Store(number) }
 
 // UntilCorrected says what follows from options that cannot be used.
 const UntilCorrected = "Nothing is exported until the options are corrected, and spans count as filtered"

@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"net"
+	"net/http"
 	"path/filepath"
 	"runtime"
 	"testing"
@@ -182,4 +183,32 @@ func TestMetricsThatCannotBeSentAreWarnedAbout(t *testing.T) {
 	n.startMetrics()
 	n.mu.Unlock()
 	check(t, n.Stats(stats.Query{}), stats.StatusOK, "Metrics: none are sent", "gone.pem", "clntrace-metrics")
+}
+
+// TestScrapeWithOptionsThatCannotBeUsed refuses scrapes until the options are corrected.
+func TestScrapeWithOptionsThatCannotBeUsed(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := l.Addr().String()
+	l.Close()
+	n := open(t, Options{})
+	n.start(t, "http://127.0.0.1:1", func(c *Config) { c.PrometheusListen = address }, "redact-tags cannot be used")
+	scrape := func(want int) {
+		t.Helper()
+		answer, err := http.Get("http://" + address + "/metrics")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer answer.Body.Close()
+		if answer.StatusCode != want {
+			t.Errorf("got %s, want %d", answer.Status, want)
+		}
+	}
+	scrape(http.StatusServiceUnavailable)
+	if err := n.Reconfigure(n.cfg, nil); err != nil {
+		t.Fatal(err)
+	}
+	scrape(http.StatusOK)
 }

@@ -1,6 +1,7 @@
 package collector
 
 import (
+	"crypto/rand"
 	"encoding/hex"
 	"slices"
 	"sync/atomic"
@@ -11,10 +12,12 @@ import (
 	"clntrace/collector/cln"
 	"clntrace/collector/correlate"
 	"clntrace/collector/defect"
+	"clntrace/collector/metrics"
 	"clntrace/collector/parents"
 	"clntrace/collector/policy"
 	"clntrace/collector/process"
 	"clntrace/collector/socket"
+	"clntrace/collector/spool"
 	"clntrace/collector/stats"
 	"clntrace/collector/zipkin"
 )
@@ -39,12 +42,16 @@ type decoder struct {
 	parents    *parents.Awaited
 	correlator *correlate.Correlator
 	recorded   *policy.Policy // by which the recorder was last given spans
+	above      above
 	payer      payer
 
 	begun     bool              // Start was called
 	held      []*correlate.Span // until then
 	datagrams []socket.Datagram
 	batch     batch
+	watched   time.Time // when growth was last looked for
+	minute    time.Time // when the last minute of traffic ended
+	decided   bool      // spans have come to the policy's verdict since
 }
 
 // batch is what has become of the datagrams that are decoded together. Its memory is
@@ -59,17 +66,38 @@ func newDecoder(c *Collector) *decoder {
 	d := &decoder{Collector: c, processes: process.NewResolver("/proc")}
 	var o correlate.Options
 	o.KnownTrace, o.KnownParent = traceParent(c.options.TraceParent)
-	node := int32(c.options.Lightningd) //nolint:gosec // pids fit
+	d.above = above{o.KnownTrace, o.KnownParent}
+	node := int32(c.options.Lightningd)                                //nolint:gosec // pids fit
+	if daemon := d.processes.Ancestor(node, cln.Daemon); daemon != 0 { // which a wrapper may hide
+		node, o.RunIsCertain = daemon, true
+	}
 	if start, err := d.processes.StartTime(node); err == nil {
 		o.Run = correlate.Run{PID: node, StartTime: start}
 	}
 	o.Defect = c.noteDefect
 	o.Payments, o.Related = requestPayments{c}, d.related
 	d.payer = newPayer(node)
-	o.Origin, o.Child = process.Origin(), d.processes.Child
+	o.Origin, o.Unknown, o.Child = process.Origin(), d.unknownRun, d.processes.Child
+	o.Parent = func(r correlate.Run) correlate.Run {
+		pid, start := d.processes.Parent(r.PID, r.StartTime)
+		return correlate.Run{PID: pid, StartTime: start}
+	}
 	o.Sampled = func(id trace.TraceID) bool { return c.policy.Load().Samples(id) }
 	d.parents, d.correlator = parents.New(o.KnownParent), correlate.New(o)
 	return d
+}
+
+// unknownRun returns what ids hold of senders whose process is not known. As long as
+// the spool stands, it is the same after a restart.
+func (d *decoder) unknownRun() []byte {
+	if s := d.pipeline.Spool(); s.Limit > 0 {
+		token, err := spool.Token(s.Dir, d.options.Voice)
+		if err == nil {
+			return token
+		}
+		d.log.Info("after a restart, requests of processes that are not known will have other ids", "error", err)
+	}
+	return []byte(rand.Text())
 }
 
 // decode is the decoding goroutine.
@@ -182,6 +210,9 @@ func (d *decoder) admit(datagram *socket.Datagram, shown *policy.Policy, now tim
 	s.Detail = d.details.Of(s.Name, s)
 	s.Relative = d.parents.Observe(s.Process, &s.Span, now)
 	o := d.observation(s, shown)
+	if isWork(s) {
+		d.waits.worked(s, o.Detail)
+	}
 	kept = d.room.Take(s)
 	if d.begun || !kept { // release observes the others, when it knows what may be shown
 		d.batch.observations = append(d.batch.observations, o)
@@ -224,9 +255,9 @@ func (d *decoder) leave(ready []*correlate.Span, now time.Time) {
 	var counts stats.Counts
 	counts.Repaired, d.correlator.Repaired = d.correlator.Repaired, 0
 	ready = d.admitAdded(ready, &counts)
-	d.countPairs(ready)
+	d.countPairs(ready, now)
 	d.countRequests(d.correlator.Whole())
-	leaving := d.dismiss(ready, &counts)
+	leaving := d.dismiss(ready, &counts, now)
 	d.count(counts, nil, now) // before any of them can have been exported
 	if len(leaving) > 0 {
 		d.pipeline.Submit(leaving)
@@ -252,21 +283,24 @@ func (d *decoder) countRequests(whole []correlate.Whole) {
 	}
 }
 
-// countPairs tells the statistics which requests have been paired. Before Start it is
-// not known what may be shown, but nothing is correlated then either.
-func (d *decoder) countPairs(ready []*correlate.Span) {
+// countPairs tells the statistics and the metrics which requests have been paired. Before
+// Start it is not known what may be shown, but nothing is correlated then either.
+func (d *decoder) countPairs(ready []*correlate.Span, now time.Time) {
 	var pairs []stats.Pairing
 	shown := d.policy.Load()
 	for _, s := range ready {
 		if s.Paired {
-			pairs = append(pairs, stats.Pairing{
-				Process: s.Process, Span: s.Name, Detail: shown.Detail(s), Wait: s.Wait, Work: s.Work,
-				Answer: time.Duration(s.Duration)*time.Microsecond - s.Wait - s.Work,
-			})
+			p := pairing(s, shown)
+			pairs = append(pairs, p)
+			d.waits.paired(s, &p, now)
 		}
 	}
-	if len(pairs) > 0 {
-		d.table.ObservePairs(pairs)
+	if len(pairs) == 0 {
+		return
+	}
+	d.table.ObservePairs(pairs)
+	if m := d.metrics.Load(); m != nil {
+		m.ObserveWaits(pairs)
 	}
 }
 
@@ -288,10 +322,15 @@ func (d *decoder) admitAdded(ready []*correlate.Span, counts *stats.Counts) []*c
 }
 
 // dismiss takes out the spans that may not leave the process.
-func (d *decoder) dismiss(ready []*correlate.Span, counts *stats.Counts) []*correlate.Span {
-	p := d.policy.Load()
+func (d *decoder) dismiss(ready []*correlate.Span, counts *stats.Counts, now time.Time) []*correlate.Span {
+	p, m := d.policy.Load(), d.metrics.Load()
+	d.decided = d.decided || len(ready) > 0
 	return slices.DeleteFunc(ready, func(s *correlate.Span) bool {
-		switch p.Verdict(s) {
+		verdict := p.Verdict(s)
+		if m != nil && (verdict == policy.Leaves || m.WantsRecorded()) {
+			d.exemplify(m, s, verdict == policy.Leaves, now)
+		}
+		switch verdict {
 		case policy.Filtered:
 			counts.Filtered++
 		case policy.SampledOut:
@@ -305,11 +344,30 @@ func (d *decoder) dismiss(ready []*correlate.Span, counts *stats.Counts) []*corr
 	})
 }
 
+// exemplify offers s to the metrics as an example of what they have observed of it.
+func (d *decoder) exemplify(m *metrics.Metrics, s *correlate.Span, exported bool, now time.Time) {
+	e := metrics.Example{
+		Observation: d.observation(s, d.policy.Load()), TraceID: s.TraceID, SpanID: s.ID, Exported: exported,
+		Paired: s.Paired, Wait: s.Wait,
+	}
+	switch {
+	case s.IsRoot():
+		e.Span = cln.SpanWhole
+	case s.Synthetic: // and so made of notifications
+		if s.Incomplete {
+			return // it was not observed
+		}
+		e.Payment, e.Outcome = s.Payment.Kind, s.Payment.Outcome
+	}
+	m.Exemplify(&e, now)
+}
+
 // release takes what was held until Start the rest of the way.
 func (d *decoder) release(now time.Time) {
 	d.mu.Lock()
 	d.correlator.Group = d.cfg.GroupRequests
 	d.mu.Unlock()
+	d.correlator.First = d.firstRequest.Load()
 	d.begun = true
 	held, p := d.held, d.policy.Load()
 	d.held = nil
@@ -330,6 +388,17 @@ func (d *decoder) tick(now time.Time) {
 	}
 	if r := d.recorder.Load(); r != nil {
 		r.Tick(now)
+	}
+	if now.Sub(d.watched) >= watchInterval {
+		d.watched = now
+		d.watch(now)
+	}
+	if now.Sub(d.minute) >= time.Minute {
+		d.minute = now
+		if d.decided {
+			d.policy.Load().Traffic()
+		}
+		d.decided = false
 	}
 }
 
@@ -361,6 +430,7 @@ type seen struct {
 	lastSpan      atomic.Int64          // when the last span came, ns after the start; 0: none yet
 	lastMalformed atomic.Pointer[error] // what was wrong with the last datagram that was no span
 	lastDefect    atomic.Pointer[error] // the last one found; nil: none
+	defects       atomic.Uint64         // how many have been found
 }
 
 func (s *seen) size(n int) {
@@ -375,6 +445,7 @@ func (s *seen) malformed(err error) { s.lastMalformed.Store(&err) }
 
 // defect reports whether found is another one than the last.
 func (s *seen) defect(found error) bool {
+	s.defects.Add(1)
 	last := s.lastDefect.Swap(&found)
 	return last == nil || (*last).Error() != found.Error()
 }

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"clntrace/collector/export"
+	"clntrace/collector/metrics"
+	"clntrace/collector/policy"
 	"clntrace/collector/socket"
 	"clntrace/collector/spool"
 	"clntrace/collector/stats"
@@ -22,7 +24,13 @@ type facts struct {
 	problems  []string      // sentences about options that cannot be used
 	outage    time.Time     // since when the endpoint takes no spans; zero: it does
 	rejected  time.Duration // since spans were last rejected; Export.RejectedAt says whether they were
-	silent    time.Duration // since the last span or, if none has come, since Open
+	now       time.Time
+	grew      [counterNumber]time.Time // when each counter last grew; zero: never
+	longest   waited                   // the request that waited longest for lightningd in the last hour
+	waits     uint64                   // requests that waited long
+	writing   time.Duration            // the median time of an answer to a method that writes, when that was last slow
+	unmatched []string                 // patterns of spans to drop that have matched nothing for a while
+	silent    time.Duration            // since the last span or, if none has come, since Open
 	spansCame bool
 	malformed error // what was wrong with the last datagram that was no span; nil: none
 	defect    error // the last one found; nil: none
@@ -30,11 +38,12 @@ type facts struct {
 	voice     voice.Voice
 }
 
-// metricsFacts are the facts about OTLP metrics.
+// metricsFacts are the facts about metrics.
 type metricsFacts struct {
 	unsent error     // why they are not sent, or go to another endpoint than spans; nil: neither
 	outage time.Time // since when the endpoint takes none; zero: it does, or they are not wanted
 	reason string    // of the outage
+	scrape metrics.ScrapeStatus
 }
 
 // diagnose finds what is wrong, and says it in one word and in sentences that name
@@ -46,6 +55,7 @@ func diagnose(f facts) (stats.Status, []string) {
 	d.silence()
 	d.kernel()
 	d.relatives()
+	d.waiting()
 	d.otherUsers()
 	d.memory()
 	d.disk()
@@ -53,6 +63,8 @@ func diagnose(f facts) (stats.Status, []string) {
 	d.openPayments()
 	d.decoding()
 	d.metricsSent()
+	d.scraped()
+	d.patterns()
 	if f.config.Endpoint.PlaintextRemote() {
 		d.warn("Spans go to %s unencrypted. Use https:// unless you trust the network in between.", f.config.Endpoint)
 	}
@@ -86,6 +98,19 @@ type diagnosis struct {
 func (d *diagnosis) warn(format string, args ...any) {
 	d.warnings = append(d.warnings, fmt.Sprintf(format, args...))
 }
+
+// recently reports whether the counter has grown in the last hour, and says when it
+// last did: "last at 18:06:22 UTC". What is older needs no warning any more.
+func (d *diagnosis) recently(c counter) (last string, ok bool) {
+	at := d.grew[c]
+	if at.IsZero() || d.now.Sub(at) > warningLife {
+		return "", false
+	}
+	return "last at " + clock(at), true
+}
+
+// clock writes a time of the last day.
+func clock(at time.Time) string { return at.UTC().Format("15:04:05 UTC") }
 
 // advice is a sentence that names options, in place of its %s, to follow another
 // sentence. It is empty if one of them cannot be set where this is said.
@@ -127,14 +152,14 @@ const silenceLimit = 5 * time.Minute
 
 // silence tells that we listen and nothing comes.
 func (d *diagnosis) silence() {
-	minutes := int(d.silent.Minutes())
+	silent := text.Duration(d.silent.Truncate(time.Minute))
 	switch {
 	case !d.link.Listening || d.silent <= silenceLimit:
 	case d.spansCame:
-		d.warn("No span has come for %d minutes. Even an idle node sends some twenty a minute: is lightningd still running, or does it hang?", minutes)
+		d.warn("No span has come for %s. Even an idle node sends some twenty a minute: is lightningd still running, or does it hang?", silent)
 	default:
-		d.warn("No span has come for %d minutes. Was lightningd itself started with CLN_TRACE_SOCKET=%s? It reads the variable once, at its start, "+
-			"and sends spans from version 26.06 on: set it in lightningd's environment and restart the node.", minutes, d.link.Path)
+		d.warn("No span has come for %s. Was lightningd itself started with CLN_TRACE_SOCKET=%s? It reads the variable once, at its start, "+
+			"and sends spans from version 26.06 on: set it in lightningd's environment and restart the node.", silent, d.link.Path)
 	}
 }
 
@@ -152,45 +177,83 @@ func (d *diagnosis) kernel() {
 	if link.Closed != "" {
 		d.warn("The users of %s cannot send: %s. It is tried again every few seconds.", d.voice.Option("allow-uids"), link.Closed)
 	}
-	if link.QueueFull > 0 {
+	if last, ok := d.recently(kernelFull); ok {
 		remedy := "Run 'sysctl -w net.unix.max_dgram_qlen=512' and restart clntrace; in Docker start the container with --sysctl net.unix.max_dgram_qlen=512, " +
 			"in Kubernetes set it in the pod's securityContext.sysctls."
 		if link.QueueLimit >= enoughQueue {
 			remedy = "The queue is large, so clntrace does not get to run in time: give the machine more CPU, or less to do."
 		}
-		d.warn("The kernel's queue holds %d datagrams and was %s: spans were lost before clntrace could see them. %s",
-			link.QueueLimit+1, stats.Full(link.QueueFull), remedy)
+		d.warn("The kernel's queue holds %d datagrams and was %s, %s: spans were lost before clntrace could see them. %s",
+			link.QueueLimit+1, stats.Full(link.QueueFull), last, remedy)
 	}
-	if link.SenderFull > 0 {
-		d.warn("A sender's own buffer (net.core.wmem_default, %d bytes) was %s, before the kernel's queue of %d: spans were lost before clntrace could see them. "+
+	if last, ok := d.recently(senderFull); ok {
+		d.warn("A sender's own buffer (net.core.wmem_default, %d bytes) was %s, %s, before the kernel's queue of %d: spans were lost before clntrace could see them. "+
 			"Run 'sysctl -w net.core.wmem_default=%d' on the host, which containers cannot set for themselves, and restart the node.",
-			link.SenderBuffer, stats.Full(link.SenderFull), link.QueueLimit+1, max(enoughBuffer, 4*link.SenderBuffer))
+			link.SenderBuffer, stats.Full(link.SenderFull), last, link.QueueLimit+1, max(enoughBuffer, 4*link.SenderBuffer))
 	}
 }
 
 // relatives tells of spans that came without their parents, or cut.
 func (d *diagnosis) relatives() {
 	link := &d.link
-	if n := d.report.Spans.MissingParents; n > 0 {
+	if last, ok := d.recently(missedParents); ok {
+		_, kernel := d.recently(kernelFull)
+		_, sender := d.recently(senderFull)
 		remedy := "Processes that die leave such spans, too."
 		switch {
-		case link.QueueFull > 0 || link.SenderFull > 0:
+		case kernel || sender:
 			remedy = "There was no room for them: see above."
 		case link.QueueLimit > 0 && link.QueueLimit < enoughQueue:
 			remedy += fmt.Sprintf(" The kernel's queue is small (%d): raise net.unix.max_dgram_qlen to 512.", link.QueueLimit+1)
 		}
-		d.warn("%s a parent that did not come within 60 s: such parents were lost on the way, or are still running. %s", text.Number(n, "span names", "spans name"), remedy)
+		d.warn("%s a parent that did not come within 60s, %s: such parents were lost on the way, or are still running. %s",
+			text.Number(d.report.Spans.MissingParents, "span names", "spans name"), last, remedy)
 	}
-	if n := d.report.Spans.Truncated; n > 0 {
-		d.warn("%s longer than the 2,047 bytes that lightningd sends and came cut. %d got their trace id back from a relative; "+
-			"the others are exported as traces of their own, with cln.truncated=true.", text.Number(n, "span was", "spans were"), d.report.Spans.Repaired)
+	if last, ok := d.recently(cutSpans); ok {
+		d.warn("%s longer than the 2,047 bytes that lightningd sends and came cut, %s. %d got their trace id back from a relative; "+
+			"the others are exported as traces of their own, with cln.truncated=true.",
+			text.Number(d.report.Spans.Truncated, "span was", "spans were"), last, d.report.Spans.Repaired)
 	}
 }
 
+// waiting tells that requests waited long for lightningd, or for their answers.
+func (d *diagnosis) waiting() {
+	if last, ok := d.recently(longWaits); ok {
+		w := &d.longest
+		meanwhile := "No span of lightningd tells what it did meanwhile: it may have written to its database, or have had no CPU."
+		if len(w.meanwhile) > 0 {
+			var list []string
+			for _, b := range w.meanwhile {
+				list = append(list, fmt.Sprintf("%s (%s)", b.what, stats.Time(b.took)))
+			}
+			meanwhile = "In that time fell these spans of lightningd, which need not be the cause: " + strings.Join(list, ", ") + "."
+		}
+		d.warn("%s more than %s for lightningd, which does one thing at a time, %s. The longest of the last hour was %s of %s at %s: %s. %s",
+			text.Number(d.waits, "request waited", "requests waited"), stats.Time(longWait), last, w.method, w.process, clock(w.at), stats.Time(w.wait), meanwhile)
+	}
+	if last, ok := d.recently(slowWrites); ok {
+		d.warn("lightningd takes long to write, %s: of its last %d answers to requests that write, half took %s or more after the work was done. "+
+			"That is the database's COMMIT, which no span shows: see to the disk, or to what else uses it.", last, writesJudged, stats.Time(d.writing))
+	}
+}
+
+// patterns tells which patterns do nothing.
+func (d *diagnosis) patterns() {
+	if len(d.unmatched) == 0 || d.config.Endpoint.Off() {
+		return
+	}
+	quoted := make([]string, len(d.unmatched))
+	for i, p := range d.unmatched {
+		quoted[i] = "'" + text.Quotable(p) + "'"
+	}
+	d.warn("No span has matched %s of %s for %s or more. A pattern is a span's whole name, or what %s shows under WHAT, with * for any text. %s.",
+		strings.Join(quoted, ", "), d.voice.Option("drop-spans"), text.Duration(policy.IdleMinutes*time.Minute), d.voice.Statistics, d.voice.Correct("drop-spans", true))
+}
+
 func (d *diagnosis) otherUsers() {
-	if n := d.report.Datagrams.Refused; n > 0 {
-		d.warn("%s dropped.%s", text.Number(n, "datagram came from a user who is not allowed and was", "datagrams came from users who are not allowed and were"),
-			d.advice("To accept them, list the users in %s.", "allow-uids"))
+	if last, ok := d.recently(refusedUsers); ok {
+		d.warn("%s dropped, %s.%s", text.Number(d.report.Datagrams.Refused, "datagram came from a user who is not allowed and was", "datagrams came from users who are not allowed and were"),
+			last, d.advice("To accept them, list the users in %s.", "allow-uids"))
 	}
 }
 
@@ -198,13 +261,14 @@ func (d *diagnosis) otherUsers() {
 // dropped before decoding, when the ring was full, and what was dropped after it.
 func (d *diagnosis) memory() {
 	dropped := d.report.Spans.DroppedQueueFull
-	if n := dropped - min(d.link.Dropped, dropped); n > 0 {
-		d.warn("%s dropped because too many were waiting in memory.%s", text.Number(n, "span was", "spans were"),
+	inRing := min(d.link.Dropped, dropped)
+	if last, ok := d.recently(queueDropped); ok && dropped > inRing {
+		d.warn("%s dropped because too many were waiting in memory, %s.%s", text.Number(dropped-inRing, "span was", "spans were"), last,
 			d.advice("Raise %s, or export less with %s.", "queue-size", "sample-ratio"))
 	}
-	if d.link.Dropped > 0 {
-		d.warn("%s dropped because they came faster than they could be decoded. A node does not send so many for long: find what else sends to %s, or give the machine more CPU.",
-			text.Number(d.link.Dropped, "datagram was", "datagrams were"), d.link.Path)
+	if last, ok := d.recently(ringDropped); ok {
+		d.warn("%s dropped because they came faster than they could be decoded, %s. A node does not send so many for long: find what else sends to %s, or give the machine more CPU.",
+			text.Number(d.link.Dropped, "datagram was", "datagrams were"), last, d.link.Path)
 	}
 }
 
@@ -218,19 +282,21 @@ func (d *diagnosis) disk() {
 	if s.Limit == 0 {
 		return
 	}
-	if s.Problem != nil {
+	grows := !d.config.Endpoint.Off() // nothing has to be kept while nothing is exported
+	if grows && s.Problem != nil {
 		d.warn("Spans cannot be kept on disk while the endpoint is away, only in memory: %v.", s.Problem)
 	}
-	if d.report.Spans.Spooled > 0 && s.Bytes > s.Limit/100*nearlyFull {
+	if grows && d.report.Spans.Spooled > 0 && s.Bytes > s.Limit/100*nearlyFull {
 		d.warn("The spool holds %.1f of %d MiB. When it is full the oldest spans are dropped. Start the endpoint, or raise %s.",
 			float64(s.Bytes)/mib, s.Limit/mib, d.voice.Option("spool-size"))
 	}
-	if n := d.report.Spans.DroppedSpoolFull; n > 0 {
-		d.warn("%s lost from the spool: it was full and the oldest were dropped, or its files were removed or damaged. Raise %s; see the log.",
-			text.Number(n, "span is", "spans are"), d.voice.Option("spool-size"))
+	if last, ok := d.recently(spoolDropped); ok {
+		d.warn("%s lost from the spool, %s: it was full and the oldest were dropped, or its files were removed or damaged. Raise %s; see the log.",
+			text.Number(d.report.Spans.DroppedSpoolFull, "span is", "spans are"), last, d.voice.Option("spool-size"))
 	}
-	if s.Damaged > 0 {
-		d.warn("%s set aside in %s. Nothing needs them any more: look at them or delete them.", text.Number(s.Damaged, "damaged file was", "damaged files were"), s.Dir)
+	if last, ok := d.recently(damagedFiles); ok {
+		d.warn("%s set aside in %s, %s. Nothing needs them any more: look at them or delete them.",
+			text.Number(s.Damaged, "damaged file was", "damaged files were"), s.Dir, last)
 	}
 }
 
@@ -240,7 +306,7 @@ func (d *diagnosis) rejections() {
 	if e.RejectedAt.IsZero() {
 		return
 	}
-	last := e.RejectedAt.UTC().Format("15:04:05 UTC")
+	last := clock(e.RejectedAt)
 	if e.Rejection != "" {
 		d.warn("%s rejected %s lost, last at %s: %s.", e.Endpoint, text.Number(n, "span, it is", "spans, they are"), last, e.Rejection)
 	} else {
@@ -259,19 +325,19 @@ func (d *diagnosis) openPayments() {
 	if p == nil || p.OldestOpenSeconds <= int64(openLimit/time.Second) {
 		return
 	}
-	d.warn("Open: %s and %s, one of them for %d minutes: a node on the way, or the receiver, neither settles nor fails it. "+
+	d.warn("Open: %s and %s, one of them for %s: a node on the way, or the receiver, neither settles nor fails it. "+
 		"If that node does not come back, the channel closes when the HTLC times out: lightning-cli listhtlcs tells in which one it is.",
-		text.Number(p.Open, "part of a payment", "parts of payments"), text.Number(p.ForwardsOpen, "forward", "forwards"), p.OldestOpenSeconds/60)
+		text.Number(p.Open, "part of a payment", "parts of payments"), text.Number(p.ForwardsOpen, "forward", "forwards"), text.Duration(time.Duration(p.OldestOpenSeconds)*time.Second))
 }
 
 // decoding tells of datagrams that are not spans, and of our own defects.
 func (d *diagnosis) decoding() {
-	if n := d.report.Datagrams.Malformed; n > 0 {
-		d.warn("%s dropped; the last one: %v. Something other than lightningd may be sending to %s.",
-			text.Number(n, "datagram was not a span and was", "datagrams were not spans and were"), d.malformed, d.link.Path)
+	if last, ok := d.recently(malformed); ok {
+		d.warn("%s dropped, %s: %v. Something other than lightningd may be sending to %s.",
+			text.Number(d.report.Datagrams.Malformed, "datagram was not a span and was", "datagrams were not spans and were"), last, d.malformed, d.link.Path)
 	}
-	if d.defect != nil {
-		d.warn("Spans ran into %v. They may lack attributes or links, be missing from the statistics, or stay pending.", d.defect)
+	if last, ok := d.recently(defects); ok {
+		d.warn("Spans ran into %v, %s. They may lack attributes or links, be missing from the statistics, or stay pending.", d.defect, last)
 	}
 }
 
@@ -279,11 +345,22 @@ func (d *diagnosis) decoding() {
 func (d *diagnosis) metricsSent() {
 	option := d.voice.Option("metrics")
 	if d.metrics.unsent != nil {
-		d.warn("Metrics: %v. Correct that in %s and %s, or remove %s. Spans are not affected.",
+		d.warn("Metrics: %v. Correct that %s and %s, or remove %s. Spans are not affected.",
 			d.metrics.unsent, d.voice.Configuration, d.voice.Restart, option)
 	}
 	if since := d.metrics.outage; !since.IsZero() && d.outage.IsZero() {
 		d.warn("%s has not taken metrics since %s: %s. Spans are not affected. If it takes only spans, send to an OpenTelemetry Collector or remove %s.",
 			d.report.Export.Endpoint, since.UTC().Format(time.RFC3339), d.metrics.reason, option)
+	}
+}
+
+// scraped tells what is to be known of the address on which Prometheus may scrape.
+func (d *diagnosis) scraped() {
+	option, s := d.voice.Option("prometheus-listen"), d.metrics.scrape
+	if s.Problem != nil {
+		d.warn("Prometheus cannot scrape: %v. Correct %s in %s and %s. Nothing else is affected.", s.Problem, option, d.voice.Configuration, d.voice.Restart)
+	}
+	if s.Exposed != "" {
+		d.warn("Whoever reaches %s can read the metrics, unencrypted. Let only Prometheus reach it, or set %s=localhost:port.", s.Exposed, option)
 	}
 }

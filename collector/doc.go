@@ -16,6 +16,7 @@
 //	metrics    counts it for OTLP metrics, if they are wanted
 //	correlate  finds the spans that belong to it
 //	payments   knows which payment or forward it is about, from notifications
+//	align      joins notifications to spans, by order and time
 //	recorder   keeps its trace, if that is slow, failed or new enough, to be looked at
 //	export     sends it to an OTLP endpoint
 //	spool      keeps it on disk while the endpoint is away
@@ -28,14 +29,26 @@
 // which know nothing of them.
 //
 // lightningd's notifications enter at payments (intake.go), which joins them to spans
-// with package align; a span waits there for at most a second. What is made of them
+// by align; a span waits there for at most a second. What is made of them
 // goes the rest of the way like other spans.
 //
-// Beside the street stand: recording holds two real recordings, and demo plays them
-// through all of it; text makes text from outside fit to show; voice knows how options
-// are called where clntrace runs; defect turns panics into errors. One thing goes
-// against the direction: while the socket is flooded, decoding and exporting hold back
-// (flood.go).
+// Beside the street stand, in the order in which they come into a run:
+//
+//	version    says which clntrace this is
+//	help       is what it says about itself by hand
+//	options    is the one table of what can be set, and reads it
+//	collect    runs the collector without lightningd
+//	demo       plays a recorded node through all of it
+//	recording  holds the recordings
+//	voice      knows how options and commands are called where clntrace runs
+//	probe      finds out which system calls may be made
+//	otlp       knows endpoints: how to connect, and what answers and failures mean
+//	patient    is a queue before somebody who may be slow
+//	text       makes text from outside fit to show
+//	defect     turns panics into errors
+//
+// One thing goes against the direction: while the socket is flooded, decoding and
+// exporting hold back (flood.go).
 //
 // Each room knows the types that it takes and gives, and nothing of the rooms
 // before it. The Collector opens the rooms (collector.go), gathers what they know for

@@ -12,24 +12,37 @@ import (
 	"clntrace/collector/stats"
 )
 
-// startMetrics begins to send metrics if they are wanted. c.mu is held.
+// startMetrics begins to send metrics, and to serve scrapes, if they are wanted. c.mu is
+// held.
 func (c *Collector) startMetrics() {
-	if !c.cfg.Metrics {
+	if !c.cfg.Metrics && c.cfg.PrometheusListen == "" {
 		return
 	}
-	m, err := metrics.Start(metrics.Options{
-		Config: c.cfg.Config.Config, ServiceName: c.cfg.ServiceName, Version: c.options.Version,
+	o := metrics.Options{
+		Send: c.cfg.Metrics, Config: c.cfg.Config.Config, Listen: c.cfg.PrometheusListen, MayServe: c.mayServe, Yield: c.yield,
+		ServiceName: c.cfg.ServiceName, Version: c.options.Version,
 		Logger: c.log, Voice: c.options.Voice, Resource: c.ownResource(Node{}),
 		Counts:     func() stats.Counts { return c.counts(c.socketStatus()) },
 		SpoolBytes: func() int64 { return c.pipeline.Spool().Bytes },
 		Payments:   c.exportedPayments,
-	})
+	}
+	if r := c.recorder.Load(); r != nil {
+		o.Retain = r.Retain
+	}
+	m, err := metrics.Start(o)
 	if err != nil {
 		c.unsent = fmt.Errorf("none are sent, %w", err)
 		c.log.Error(fmt.Sprintf("metrics: %v", c.unsent))
-		return
 	}
 	c.metrics.Store(m)
+}
+
+// mayServe reports whether a scrape may be answered: not with options that cannot be
+// used, for one of them may have been meant to hold something back.
+func (c *Collector) mayServe() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.problems) == 0
 }
 
 // ownResource is clntrace itself, as the sender of metrics. c.mu is held.
@@ -43,6 +56,9 @@ func (c *Collector) ownResource(n Node) *resource.Resource {
 func (c *Collector) moveMetrics() {
 	m := c.metrics.Load()
 	if m == nil {
+		return
+	}
+	if !c.cfg.Metrics {
 		return
 	}
 	c.unsent = nil

@@ -49,6 +49,9 @@ func openPayment(p *policy.Policy, open payments.Open, now time.Time) recorder.S
 	if open.Hash != (cln.Hash{}) {
 		s.PaymentHash = p.Show(string(payments.Hash), open.Hash.String())
 	}
+	if open.Request.IsValid() {
+		s.TraceID = open.Request.String()
+	}
 	var channels []string
 	for _, c := range open.Channels {
 		channels = append(channels, p.ShowChannel(c))

@@ -8,7 +8,6 @@ import (
 	"clntrace/collector/cln"
 	"clntrace/collector/correlate"
 	"clntrace/collector/payments"
-	"clntrace/collector/policy"
 	"clntrace/collector/process"
 	"clntrace/collector/stats"
 	"clntrace/collector/zipkin"
@@ -155,7 +154,7 @@ func (d *decoder) describeRoot(root *correlate.Span) {
 	if !ok || d.policy.Load().Payments() == payments.Off {
 		return
 	}
-	root.Payment = &payments.Facts{Kind: payments.KindRoot, Attributes: r.Attributes}
+	root.Payment = &payments.Facts{Kind: payments.KindRoot, Attributes: r.Attributes, Paid: r.Succeeded, Unpaid: r.Failed}
 	if d.policy.Load().Payments() >= payments.Outcomes {
 		for _, p := range r.Payments {
 			root.Links = append(root.Links, correlate.Link{Relation: correlate.ForPayment, TraceID: p.TraceID, SpanID: p.SpanID})
@@ -203,7 +202,7 @@ func (d *decoder) countPayments(list []payments.Observation) {
 	rows := make([]stats.Observation, len(list))
 	for i, o := range list {
 		rows[i] = stats.Observation{
-			Process: d.payer.program(o.Program), Span: string(o.Kind), Detail: paymentDetail(p, o),
+			Process: d.payer.program(o.Program), Span: string(o.Kind), Detail: p.PaymentDetail(o.Channel, o.Outcome),
 			Duration: o.Duration, Failed: o.Failed,
 		}
 	}
@@ -211,14 +210,6 @@ func (d *decoder) countPayments(list []payments.Observation) {
 	if m := d.metrics.Load(); m != nil && p.Payments() >= payments.Outcomes {
 		m.ObservePayments(list)
 	}
-}
-
-// paymentDetail is the channel and the outcome.
-func paymentDetail(p *policy.Policy, o payments.Observation) string {
-	if channel := p.ShowChannel(o.Channel); channel != "" {
-		return channel + " " + o.Outcome
-	}
-	return o.Outcome
 }
 
 // requestPayments tells the correlator what notifications say of requests.

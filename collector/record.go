@@ -10,6 +10,7 @@ import (
 	"clntrace/collector/cln"
 	"clntrace/collector/correlate"
 	"clntrace/collector/export"
+	"clntrace/collector/payments"
 	"clntrace/collector/policy"
 	"clntrace/collector/recorder"
 )
@@ -34,7 +35,7 @@ func (d *decoder) record(spans []*correlate.Span, now time.Time) {
 	if r == nil {
 		return
 	}
-	shown := shownSpan{policy: d.policy.Load().OnNode()}
+	shown := shownSpan{policy: d.policy.Load().OnNode(), above: d.above}
 	if shown.policy.HidesMore(d.recorded) {
 		r.Clear() // of what was added since Reconfigure did that
 	}
@@ -49,6 +50,14 @@ func (d *decoder) record(spans []*correlate.Span, now time.Time) {
 type shownSpan struct {
 	*correlate.Span
 	policy *policy.Policy
+	above  above
+}
+
+// above is what CLN_TRACEPARENT names: a trace of all spans, and a parent of those that
+// are below no other one, which nobody sends.
+type above struct {
+	trace trace.TraceID
+	span  trace.SpanID
 }
 
 // of returns s for the recorder, valid until the next call.
@@ -57,15 +66,29 @@ func (w *shownSpan) of(s *correlate.Span) recorder.Span {
 	in := recorder.Span{
 		TraceID: s.TraceID, ID: s.ID, Parent: s.ParentID, Process: s.Process.Name, PID: s.Process.PID,
 		Name: s.Name, Detail: w.policy.Detail(s), Start: s.Timestamp, Duration: s.Duration,
-		Failed: s.Failed(), Attributes: w,
+		Failed: w.failed(), Shared: s.TraceID.IsValid() && s.TraceID == w.above.trace, Attributes: w,
 	}
 	if s.IsRoot() {
 		in.Name, in.Added = cln.SpanWhole, true
 	}
-	if s.Truncated { // its parent is in a trace that nobody knows
+	if s.Truncated || in.Shared && in.Parent == w.above.span { // nobody knows its parent
 		in.Parent = trace.SpanID{}
 	}
 	return in
+}
+
+// failed reports whether the span failed. That of a request that pays did so if no part
+// of its payments has succeeded, as far as that may be shown.
+func (w *shownSpan) failed() bool {
+	if p := w.Payment; p != nil && w.policy.Payments() != payments.Off {
+		switch {
+		case p.Paid:
+			return false
+		case p.Unpaid:
+			return true
+		}
+	}
+	return w.Failed()
 }
 
 // Append appends the attributes of the span.

@@ -2,16 +2,21 @@ package collector
 
 import (
 	"fmt"
+	"maps"
 	"os"
 	"strings"
 	"testing"
 	"time"
 
 	"clntrace/collector/cln"
+	"clntrace/collector/correlate"
 	"clntrace/collector/payments"
+	"clntrace/collector/policy"
+	"clntrace/collector/process"
 	"clntrace/collector/recorder"
 	"clntrace/collector/recording"
 	"clntrace/collector/stats"
+	"clntrace/collector/zipkin"
 )
 
 // backend is a span of lightningd about a request to the bitcoin backend with that
@@ -221,5 +226,58 @@ func TestForwardIsRecorded(t *testing.T) {
 				t.Errorf("got %s", got)
 			}
 		})
+	}
+}
+
+// TestRecorderUnderTraceParent has two pieces of lightningd's work, which share their
+// trace id under CLN_TRACEPARENT, and whose parent never comes.
+func TestRecorderUnderTraceParent(t *testing.T) {
+	const id = "4bf92f3577b34da6a3ce929d0e0e4736"
+	n := open(t, Options{TraceParent: "00-" + id + "-00000000000000aa-01"})
+	n.start(t, "off", nil)
+	span := func(own, parent, name string) string {
+		return fmt.Sprintf(`[{"id":"%016s","parentId":"%016s","name":"%s","timestamp":1795324398371053,"duration":501,`+
+			`"localEndpoint":{"serviceName":"lightningd"},"tags":{},"traceId":"%s"}]`, own, parent, name, id)
+	}
+	n.send(t, span("b2", "b1", "inner"), span("b1", "aa", "outer"), span("c1", "aa", "extend_tip"))
+	if err := n.Shutdown(t.Context()); err != nil { // so that nothing waits any more
+		t.Fatal(err)
+	}
+	answer, err := n.Traces(recorder.Query{Limit: 10})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := make(map[string]string)
+	for _, s := range answer.(recorder.List).Traces {
+		got[s.SpanID] = fmt.Sprint(s.TraceID, " ", s.Span, " ", s.Spans)
+	}
+	want := map[string]string{"00000000000000b1": id + " outer 2", "00000000000000c1": id + " extend_tip 1"}
+	if !maps.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+}
+
+// TestRequestThatPaidIsNoFailure shows the root of a request of which one part failed
+// and another one succeeded, and of one that failed as a whole.
+func TestRequestThatPaidIsNoFailure(t *testing.T) {
+	for _, tc := range []struct {
+		mode               payments.Mode
+		sent, paid, unpaid bool
+		want               bool
+	}{
+		{payments.Local, true, true, false, false},
+		{payments.Local, false, false, true, true},
+		{payments.Local, true, false, false, true},
+		{payments.Off, true, true, false, true},
+	} {
+		s := &correlate.Span{Process: &process.Identity{Name: "cln-xpay"}, Synthetic: true}
+		if tc.sent {
+			s.Tags = []zipkin.Tag{{Key: cln.TagError, Value: cln.True}}
+		}
+		s.Payment = &payments.Facts{Paid: tc.paid, Unpaid: tc.unpaid}
+		shown := shownSpan{policy: policy.New(policy.Config{SampleRatio: 1, Payments: tc.mode}).OnNode()}
+		if got := shown.of(s).Failed; got != tc.want {
+			t.Errorf("%+v: it failed: %v", tc, got)
+		}
 	}
 }

@@ -1,6 +1,7 @@
 package collector
 
 import (
+	"math"
 	"time"
 
 	"clntrace/collector/recorder"
@@ -22,15 +23,20 @@ func (c *Collector) Stats(q stats.Query) stats.Report {
 
 // facts gathers what can be known at the time now.
 func (c *Collector) facts(now time.Time) facts {
-	f := facts{voice: c.options.Voice, link: c.socketStatus(), spool: c.pipeline.Spool()}
+	f := facts{now: now, voice: c.options.Voice, link: c.socketStatus(), spool: c.pipeline.Spool()}
 	f.report = c.report(f.link, now)
 	f.report.Export, f.outage = c.pipeline.Status()
 	f.rejected = now.Sub(f.report.Export.RejectedAt)
+	values := c.countersOf(&f.link, f.spool)
+	f.grew, f.waits = c.grown.observe(values, now), values[longWaits]
+	f.longest, f.writing = c.waits.facts()
+	f.unmatched = c.policy.Load().Unmatched()
 	c.mu.Lock()
 	f.config, f.problems, f.metrics.unsent = c.cfg, c.problems, c.unsent
 	c.mu.Unlock()
 	if m := c.metrics.Load(); m != nil {
 		f.metrics.outage, f.metrics.reason = m.Outage()
+		f.metrics.scrape = m.Scrape()
 	}
 	last := c.started
 	if at := c.seen.lastSpan.Load(); at != 0 {
@@ -60,8 +66,10 @@ func (c *Collector) report(link socket.Status, now time.Time) stats.Report {
 		Spans:     stats.SpansOf(counts),
 		Processes: c.table.Processes(),
 		Payments:  c.paymentState(now),
+		Requests:  c.table.Requests(),
 	}
-	r.Spans.RatePerSecond = max(c.ledger.Rate(now), link.Rate*share(counts)) // in a flood the ledger is behind
+	rate := max(c.ledger.Rate(now), link.Rate*share(counts)) // in a flood the ledger is behind
+	r.Spans.RatePerSecond = math.Round(rate*10) / 10
 	if !link.Listening {
 		r.Socket.State = "not listening"
 	}

@@ -35,6 +35,7 @@ type fakeCollector struct {
 	preferred    atomic.Bool
 	events       chan cln.Event
 	malformed    atomic.Int64
+	first        atomic.Uint64
 }
 
 type started struct {
@@ -70,6 +71,7 @@ func (c *fakeCollector) Reconfigure(cfg collector.Config, problems []string) err
 
 func (c *fakeCollector) Notify(e cln.Event, _ time.Time) { c.events <- e }
 func (c *fakeCollector) NotifyMalformed()                { c.malformed.Add(1) }
+func (c *fakeCollector) FirstRequest(number uint64)      { c.first.Store(number) }
 
 func (c *fakeCollector) PreferReceiving() { c.preferred.Store(true) }
 

@@ -64,6 +64,7 @@ func (p *plugin) init(params json.RawMessage) (any, error) {
 			// Not earlier: until then lightningd waits for our answers.
 			if p.ending.Err() == nil {
 				p.spans.PreferReceiving()
+				p.learnConfiguration(rpcFile, req.Configuration.LightningDir)
 			}
 		})
 	}
@@ -104,11 +105,9 @@ func sentences(faults []options.Fault) []string {
 // configuration and its environment only once, at its start, so restarting
 // clntrace alone is not enough.
 func remedy(f options.Fault) string {
-	switch o, _ := options.Named(f.Option); {
-	case f.Source != prefix+f.Option:
+	if f.Source != prefix+f.Option {
 		return "Correct it in lightningd's environment and restart the node"
-	case o.Dynamic:
-		return "Correct it in lightningd's configuration, and until the next restart with 'lightning-cli -k setconfig config=" + f.Source + " val=VALUE transient=true'"
 	}
-	return "Correct it in lightningd's configuration and restart the node"
+	o, _ := options.Named(f.Option)
+	return voice.Plugin.Correct(f.Option, o.Dynamic)
 }

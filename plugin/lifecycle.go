@@ -116,6 +116,7 @@ type plugin struct {
 	nodeVersion string // lightningd's, if its environment says
 	rpc         rpcTiming
 	farewell    time.Duration // farewellTime, except in tests
+	leftovers   leftovers
 
 	ending context.Context // done when the shutdown begins; its cause says why
 	end    context.CancelCauseFunc
@@ -217,7 +218,7 @@ func (p *plugin) methods() map[string]func(json.RawMessage) (any, error) {
 			p.end(errors.New("lightningd asked for it"))
 			return struct{}{}, nil
 		},
-		statsMethod:  func(params json.RawMessage) (any, error) { return answerStats(p.spans, params) },
+		statsMethod:  func(params json.RawMessage) (any, error) { return p.answerStats(params) },
 		tracesMethod: func(params json.RawMessage) (any, error) { return answerTraces(p.spans, params) },
 	}
 }

@@ -56,7 +56,7 @@ func answerTraces(source interface {
 		return nil, fmt.Errorf("writing the table: %w", err)
 	}
 	if l, ok := answer.(recorder.List); ok && len(l.Traces) > 0 && l.Traces[0].TraceID != "" {
-		fmt.Fprintf(&table, "One of them: lightning-cli listtraces id=%.8s format=table\n", l.Traces[0].TraceID)
+		fmt.Fprintf(&table, "One of them: lightning-cli listtraces id=%.8s format=table\n", l.Traces[0].ID())
 	}
 	return statsTable{FormatHint: "simple", Table: strings.TrimRight(table.String(), "\n")}, nil
 }

@@ -81,7 +81,7 @@ func TestListTraces(t *testing.T) {
 	}
 	for params, want := range map[string]string{
 		`{"format":"table"}`:             "One of them: lightning-cli listtraces id=4bf92f35 format=table",
-		`{"format":"table","id":"4bf9"}`: "Trace 4bf92f3577b34da6a3ce929d0e0e4736: (xpay) in cln-xpay\n",
+		`{"format":"table","id":"4bf9"}`: "Trace 4bf92f3577b34da6a3ce929d0e0e4736: <xpay> in cln-xpay\n",
 	} {
 		result, fail := n.ask("listtraces", params)
 		var table map[string]string

@@ -19,6 +19,8 @@ type notices interface {
 	Notify(e cln.Event, at time.Time)
 	// NotifyMalformed is called for a notification that could not be read.
 	NotifyMalformed()
+	// FirstRequest is called with the number of lightningd's first request to us.
+	FirstRequest(number uint64)
 }
 
 // subscriptions are the topics that lightningd sends us.

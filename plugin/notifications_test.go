@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -62,7 +63,10 @@ func TestNotificationsInOrder(t *testing.T) {
 type noted struct {
 	events    []cln.Event
 	malformed int
+	first     []uint64
 }
+
+func (n *noted) FirstRequest(number uint64) { n.first = append(n.first, number) }
 
 func (n *noted) Notify(e cln.Event, _ time.Time) { n.events = append(n.events, e) }
 func (n *noted) NotifyMalformed()                { n.malformed++ }
@@ -105,6 +109,27 @@ func TestNotificationsAreTaken(t *testing.T) {
 				t.Errorf("left in memory: %.200q", f.body)
 			}
 		})
+	}
+}
+
+// Requests that lightningd numbered lower than its first one to us began before we did.
+func TestFirstRequestIsNumbered(t *testing.T) {
+	for ids, want := range map[string][]uint64{
+		`"cln:getmanifest#20" "cln:init#44"`:                              {20},
+		`"cli:plugin#7/cln:plugin#99/cln:getmanifest#100" "cln:init#101"`: {100},
+		`7`: {7}, `"x"`: nil,
+	} {
+		var to noted
+		w := newWire(io.Discard, slog.New(slog.DiscardHandler))
+		w.notices = &to
+		for _, id := range strings.Fields(ids) {
+			if err := w.admit(frame{body: []byte(`{"method":"a","params":{},"id":` + id + `}`)}, io.Discard); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if !slices.Equal(to.first, want) {
+			t.Errorf("%s: %v, want %v", ids, to.first, want)
+		}
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"strings"
+	"time"
 	"unicode"
 
 	"clntrace/collector/options"
@@ -23,6 +24,7 @@ func (p *plugin) setConfig(params json.RawMessage) (any, error) {
 		return nil, errors.New(text.Sentence(err.Error()))
 	}
 	p.settings = changed
+	time.AfterFunc(writeTime, p.logLeftovers)
 	return struct{}{}, nil
 }
 

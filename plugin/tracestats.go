@@ -16,9 +16,9 @@ const (
 	// printed as it is.
 	statsUsage = "[limit] [sort] [match] [reset] [format]\n" + statsAbout + ".\n" + statsHelp
 	statsAbout = "Show what clntrace receives, exports and loses, and where lightningd's time goes"
-	statsHelp  = "  limit   rows of operations at most (default 20); 0: no rows, only the state\n" +
+	statsHelp  = "  limit   rows of operations, 0 to 100000 (default 20); 0: no rows, only the state\n" +
 		"  sort    total (default), count, avg, p99, max or errors, largest first\n" +
-		"  match   only operations whose process, span or detail holds this text\n" +
+		"  match   only operations whose process, span, detail or WHAT holds this\n" +
 		"  reset   true: the operations start anew after this answer (default false)\n" +
 		"  format  json (default), or table: the same numbers for a terminal"
 )
@@ -44,14 +44,15 @@ type statsTable struct {
 }
 
 // answerStats serves tracestats.
-func answerStats(source interface {
-	Stats(stats.Query) stats.Report
-}, params json.RawMessage) (any, error) {
+func (p *plugin) answerStats(params json.RawMessage) (any, error) {
 	req, err := parseStats(params)
 	if err != nil {
 		return nil, err
 	}
-	report := source.Stats(req.Query)
+	report := p.spans.Stats(req.Query)
+	if warning := p.leftovers.warning(); warning != "" {
+		report.Warnings = append([]string{warning}, report.Warnings...)
+	}
 	if !req.table {
 		return report, nil
 	}

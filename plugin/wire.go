@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"clntrace/collector/cln"
 	"clntrace/collector/text"
 )
 
@@ -49,6 +50,7 @@ type wire struct {
 
 	// notices gets the notifications that are for the collector; nil: there are none.
 	notices notices
+	asked   bool // a request has come
 
 	out  io.Writer
 	sent sync.Mutex // held while one message is written
@@ -161,6 +163,7 @@ func (w *wire) admit(f frame, to io.Writer) error {
 	var alias string
 	var answered <-chan struct{}
 	if isRequest {
+		w.number(id)
 		if alias, answered = w.take(id); alias == "" {
 			return nil // nobody would read the answer
 		}
@@ -184,6 +187,17 @@ func (w *wire) admit(f frame, to io.Writer) error {
 	}
 	_, err := to.Write(message)
 	return err
+}
+
+// number tells the collector the number of the first request, by its id.
+func (w *wire) number(id []byte) {
+	if w.asked || w.notices == nil {
+		return
+	}
+	w.asked = true
+	if n, ok := cln.Path(bytes.Trim(id, `"`)).Number(); ok {
+		w.notices.FirstRequest(n)
+	}
 }
 
 // rewrap rebuilds the message on one line from the members that count, so that

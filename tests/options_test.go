@@ -1,6 +1,7 @@
 package tests
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -47,6 +48,7 @@ func TestManifest(t *testing.T) {
 		"clntrace-span-names":          {"string", false, `"semantic"`},
 		"clntrace-payments":            {"string", true, `"local"`},
 		"clntrace-recorder-size":       {"int", false, "16"},
+		"clntrace-prometheus-listen":   {"string", false, ""},
 		"clntrace-allow-uids":          {"string", false, ""},
 		"clntrace-metrics":             {"flag", false, ""},
 	}
@@ -296,12 +298,15 @@ func TestRedactionLeavesNoCopy(t *testing.T) {
 	for _, group := range []string{"true", "false"} {
 		t.Run("group-requests="+group, func(t *testing.T) {
 			t.Parallel()
-			n, r := launchWith(t, map[string]string{"clntrace-redact-tags": "query,id", "clntrace-group-requests": group})
+			n, r, address := launchScraped(t, map[string]string{"clntrace-redact-tags": "query,id", "clntrace-group-requests": group})
 			s := n.Senders(sender).Start("cln-xpay")
 			send(t, s,
 				recording.New(recording.Span{TraceID: "0123456789abcdef0123456789abcdef", ID: "0123456789abcde1", Name: "db_query_prepared", Start: now(), Tags: map[string]string{"query": query}}),
 				recording.New(recording.Span{TraceID: "1123456789abcdef0123456789abcdef", ID: "0123456789abcde2", Name: "jsonrpc", Start: now(), Tags: map[string]string{"id": id}}))
 			r.WaitSpans(t, 2)
+			if body := scrapes(t, address); bytes.Contains(body, []byte("s3cr3t")) || !bytes.Contains(body, []byte("db_query_prepared")) {
+				t.Errorf("a scrape tells what was redacted, or nothing: %s", body)
+			}
 			endCleanly(t, n)
 			for _, span := range r.Spans() {
 				text, err := json.Marshal(span)

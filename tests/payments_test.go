@@ -243,9 +243,11 @@ func TestPrivacyOfPayments(t *testing.T) {
 				if spooled {
 					endpoint = "http://127.0.0.1:9"
 				}
+				address := strings.TrimPrefix(otlptest.Reserve(t).GRPCEndpoint(), "http://")
 				n := launch(t, lightningdtest.Config{Plugin: clntrace, Options: map[string]string{
 					"clntrace-otlp-endpoint": endpoint, "clntrace-otlp-protocol": "http/protobuf", "clntrace-batch-delay": "50ms",
 					"clntrace-payments": tt.mode, "clntrace-redact-tags": tt.redact, "clntrace-metrics": "true",
+					"clntrace-prometheus-listen": address,
 				}})
 				act(t, n)
 				var shown []byte
@@ -264,6 +266,7 @@ func TestPrivacyOfPayments(t *testing.T) {
 					shown = append(shown, text...)
 				}
 				expect(t, "listtraces", traces(t, n), tt.listed)
+				scraped := scrapes(t, address)
 				endCleanly(t, n)
 				stored := files(t, filepath.Join(n.Dir, "clntrace-spool"))
 				if spooled == (len(stored) == 0) {
@@ -271,6 +274,12 @@ func TestPrivacyOfPayments(t *testing.T) {
 				}
 				expect(t, "spans", append(stored, sink.traces.Bytes()...), tt.exported)
 				expect(t, "metrics", sink.other.Bytes(), "")
+				expect(t, "scrapes", scraped, "")
+				for where, b := range map[string][]byte{"metrics": sink.other.Bytes(), "scrapes": scraped} {
+					if got := bytes.Contains(b, []byte("downstream")); got != tt.forwards && (!spooled || where != "metrics") {
+						t.Errorf("%s: forwards: %v", where, got)
+					}
+				}
 				expect(t, "tracestats", shown, tt.shown)
 				expect(t, "log", fmt.Appendf(nil, "%v %s", n.Logs(), n.Stderr()), "")
 				if got := bytes.Contains(append(stored, sink.traces.Bytes()...), []byte("forward downstream")); got != tt.forwards {
@@ -429,4 +438,67 @@ func TestPaymentInItsTraces(t *testing.T) {
 		t.Errorf("block height %v", got)
 	}
 	endCleanly(t, n)
+}
+
+// Rows of payments and forwards keep channel and outcome in 80 columns, and what is
+// shown of them is understood by match.
+func TestRowsOfPaymentsAreWhole(t *testing.T) {
+	n := launch(t, lightningdtest.Config{Plugin: clntrace, Options: map[string]string{"clntrace-otlp-endpoint": "off"}})
+	act(t, n)
+	waitStats(t, n, "the payment and the forward to end", func(r report) bool {
+		return r.Payments != nil && operation(r, "payment") && operation(r, "forward")
+	})
+	table := func(params object) string {
+		t.Helper()
+		params["format"] = "table"
+		raw, err := n.Call("tracestats", params)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var answer struct{ Table string }
+		if err := json.Unmarshal(raw, &answer); err != nil {
+			t.Fatal(err)
+		}
+		return answer.Table
+	}
+	whole := table(object{})
+	for _, line := range strings.Split(whole, "\n") {
+		if len(line) > 80 {
+			t.Errorf("%d columns: %s", len(line), line)
+		}
+	}
+	var rows int
+	for _, o := range waitStats(t, n, "an answer", func(report) bool { return true }).Operations {
+		if !strings.HasPrefix(o.Span, "forward") && !strings.HasPrefix(o.Span, "payment") {
+			continue
+		}
+		rows++
+		what := o.Span + " " + o.Detail
+		if !slices.Contains(whats(whole), what) {
+			t.Errorf("%q is not whole in\n%s", what, whole)
+		}
+		if found := table(object{"match": what}); !slices.Equal(whats(found), []string{what}) {
+			t.Errorf("match=%q finds\n%s", what, found)
+		}
+	}
+	if rows < 4 {
+		t.Errorf("there are %d rows of payments and forwards", rows)
+	}
+}
+
+// whats are the texts under WHAT, of which some go on in the line below.
+func whats(table string) (list []string) {
+	_, rows, _ := strings.Cut(table, "\nPROCESS ")
+	for i, row := range strings.Split(rows, "\n") {
+		fields := strings.Fields(row)
+		const numbers = 7
+		switch {
+		case i == 0 || len(fields) == 0: // the header, or the end
+		case strings.HasPrefix(row, " "):
+			list[len(list)-1] += " " + strings.Join(fields, " ")
+		case len(fields) > numbers:
+			list = append(list, strings.Join(fields[1:len(fields)-numbers], " "))
+		}
+	}
+	return list
 }

@@ -1,9 +1,11 @@
 package tests
 
 import (
+	"path/filepath"
 	"strings"
 	"testing"
 
+	"clntrace/tests/lightningdtest"
 	"clntrace/tests/otlptest"
 	"clntrace/tests/recording"
 )
@@ -83,9 +85,14 @@ func checkCall(t *testing.T, path string, s otlptest.Span, byPath map[string]otl
 func TestRestartKeepsTheIDsOfARequest(t *testing.T) {
 	t.Parallel()
 	datagrams := load(t, recording.Xpay)
+	socket := filepath.Join(lightningdtest.Dir(t), "trace.sock")
+	senders := lightningdtest.SendersTo(t, sender, socket) // of one run of lightningd
 	run := func() map[string]otlptest.Span {
-		n, r := launchWith(t, map[string]string{"clntrace-group-requests": "true"})
-		n.Senders(sender).Replay(datagrams)
+		r := otlptest.Start(t)
+		cfg := config(r, map[string]string{"clntrace-group-requests": "true"})
+		cfg.TraceSocket = socket
+		n := launch(t, cfg)
+		senders.Replay(datagrams)
 		r.WaitSpans(t, len(datagrams))
 		endCleanly(t, n)
 		calls := map[string]otlptest.Span{}

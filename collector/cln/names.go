@@ -105,3 +105,13 @@ const (
 	MethodReserve  = "askrene-reserve"
 	MethodSendPart = "injectpaymentonion"
 )
+
+// Writes reports whether lightningd answers a method at once, and writes to its
+// database before it does: then the answer takes as long as the database's COMMIT.
+func Writes(method string) bool {
+	switch method {
+	case "datastore", "deldatastore", "delinvoice", "newaddr", "reserveinputs", "unreserveinputs":
+		return true
+	}
+	return false
+}

@@ -1,6 +1,9 @@
 package cln
 
-import "strings"
+import (
+	"strconv"
+	"strings"
+)
 
 // Path is the id that a C plugin gives its JSON-RPC request: a path that shows which
 // process asked which, such as
@@ -18,6 +21,12 @@ type Path string
 // and for what. Both are empty if the component has another form.
 func (p Path) Last() (process, method string) {
 	return parse(string(p[strings.LastIndexByte(string(p), '/')+1:]))
+}
+
+// Number returns the number at the end of the last component.
+func (p Path) Number() (n uint64, ok bool) {
+	n, err := strconv.ParseUint(string(p[strings.LastIndexByte(string(p), '#')+1:]), 10, 63)
+	return n, err == nil
 }
 
 // FirstComponent returns the first component: what a user, a timer or a

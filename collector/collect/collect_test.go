@@ -125,7 +125,7 @@ func TestCollectSpeaksOfItsOwnOptions(t *testing.T) {
 		want []string // in the log and in the statistics
 	}{
 		{"no directory", []string{"--socket=" + filepath.Join(dir, "no", "s")}, []string{"does not exist; create it", "another --socket"}},
-		{"spool", []string{"--socket=" + filepath.Join(dir, "s"), "--spool-dir=" + filepath.Join(file, "spool")}, []string{"or set --spool-dir"}},
+		{"spool", []string{"--socket=" + filepath.Join(dir, "s"), "--spool-dir=" + filepath.Join(file, "spool")}, []string{"set --spool-dir to another path"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			parsed, err := parse(append(tt.args, "--otlp-endpoint=http://127.0.0.1:1"), func(string) string { return "" })

@@ -19,24 +19,34 @@ const (
 	repairWait = 2 * time.Second
 	// maxRepairs bounds the cut spans that wait.
 	maxRepairs = 1000
+	// searchEvery is how often at most a plugin is looked for among all processes, which
+	// takes milliseconds: a sender can invent any number of names.
+	searchEvery = 50 * time.Millisecond
 )
 
 // Options says what a Correlator needs to know.
 type Options struct {
-	Run         Run          // of lightningd; zero: that of each sender's parent
-	KnownParent trace.SpanID // a parent that nobody sends: that of CLN_TRACEPARENT
+	Run Run // of lightningd; zero: that of each sender's parent
+	// RunIsCertain says that Run is lightningd's, and not that of a program between it
+	// and us.
+	RunIsCertain bool
+	KnownParent  trace.SpanID // a parent that nobody sends: that of CLN_TRACEPARENT
 	// KnownTrace is the trace of KnownParent, to which all spans belong; zero: none.
 	KnownTrace trace.TraceID
 	Defect     func(error) // called with a panic that a span has caused; may be nil
 	// Origin tells the processes that we see from others with the same pids: see
 	// process.Origin.
 	Origin []byte
-	// Unknown stands for the run of lightningd where that is not known. It is to be
-	// random, and the same for as long as what has been exported is remembered.
-	Unknown []byte
+	// Unknown returns what stands for the run of lightningd where that is not known: a
+	// random text, the same for as long as what waits for its export does. It is asked
+	// once, and only if there is such a run. May be nil.
+	Unknown func() []byte
 	// Child finds a process by the pid of its parent and its name; nil if there is none.
 	// It is asked for plugins of which nothing has come yet. May be nil.
 	Child func(parent int32, name string) *process.Identity
+	// Parent finds the process that started another one; zero: it is not known. It is
+	// asked for the parents of plugins that are no node. May be nil.
+	Parent func(Run) Run
 	// Sampled reports whether a trace is exported. A link leads only to one that is. Nil:
 	// all are.
 	Sampled func(trace.TraceID) bool
@@ -72,6 +82,7 @@ type Correlator struct {
 	child       func(parent int32, name string) *process.Identity // may be nil
 	sampled     func(trace.TraceID) bool                          // may be nil
 	learned     map[string]struct{}                               // methods that wait, beside those of waits
+	searched    time.Time                                         // when child was last asked
 	paid        *simplelru.LRU[treeKey, payment]
 	whole       []Whole
 
@@ -87,9 +98,9 @@ func New(o Options) *Correlator {
 	if err != nil {
 		panic(err) // only for a size below 1
 	}
-	ids := &ids{origin: o.Origin, unknown: o.Unknown}
+	ids := newIDs(o.Origin, o.Unknown)
 	return &Correlator{
-		Group: true, ids: ids, nodes: newNodes(o.Run, ids), child: o.Child, knownParent: o.KnownParent, known: o.KnownTrace, defect: o.Defect,
+		Group: true, ids: ids, nodes: newNodes(o, ids), child: o.Child, knownParent: o.KnownParent, known: o.KnownTrace, defect: o.Defect,
 		inner: newInner(), nesting: newNesting(), requests: newRequests(), payments: o.Payments, related: o.Related, paid: paid, sampled: o.Sampled,
 		learned: make(map[string]struct{}), orphans: make(map[key][]*Span),
 	}
@@ -287,24 +298,22 @@ func (c *Correlator) relateRequest(s *Span, now time.Time) (waits bool) {
 // scope returns what the ids of the request with that path, which p sent, are computed
 // in. Where the root of the path holds no number of lightningd's, that is the run of
 // the plugin that counts.
-func (c *Correlator) scope(n *node, p *process.Identity, root, path cln.Path) scope {
-	if name, _ := path.Last(); name != "" && n.plugins[name] != p {
-		if len(n.plugins) >= maxStreams {
-			clear(n.plugins)
-		}
-		if before := n.plugins[name]; before != nil {
+func (c *Correlator) scope(n *node, p *process.Identity, root, path cln.Path, now time.Time) scope {
+	if name, _ := path.Last(); name != "" && n.plugins[clip(name)] != p {
+		if before := n.plugins[clip(name)]; before != nil {
 			c.abandon(before)
 		}
-		n.plugins[strings.Clone(clip(name))] = p
+		n.notePlugin(name, p)
 	}
 	name, _ := root.Last()
 	if name == "cln" || name == "" {
 		return n.scope
 	}
-	counts, known := n.plugins[name]
-	if !known && c.child != nil {
+	counts, known := n.plugins[clip(name)]
+	if !known && c.child != nil && now.Sub(c.searched) >= searchEvery {
+		c.searched = now
 		counts = c.child(n.run.PID, name)
-		n.plugins[strings.Clone(clip(name))] = counts
+		n.notePlugin(name, counts)
 	}
 	if counts == nil || counts.PID == 0 {
 		return n.scope
@@ -316,7 +325,7 @@ func (c *Correlator) scope(n *node, p *process.Identity, root, path cln.Path) sc
 // belongs to, or nil if that has its root already, and the root's id.
 func (c *Correlator) group(n *node, s *Span, root, path cln.Path, now time.Time) (*openRequest, trace.SpanID) {
 	s.SentTraceID, s.SentID = s.TraceID, s.ID
-	in := c.scope(n, s.Process, root, path)
+	in := c.scope(n, s.Process, root, path, now)
 	s.TraceID, s.ID = c.ids.traceID(in, root), c.ids.spanID(in, path)
 	first, rootID := s.TraceID, s.ID
 	if path != root {

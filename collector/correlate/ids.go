@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"slices"
+	"sync"
 
 	"go.opentelemetry.io/otel/trace"
 
@@ -23,9 +24,16 @@ type scope [16]byte
 
 // ids computes ids from paths. It is not safe for concurrent use.
 type ids struct {
-	origin  []byte // of all that we see: the machine, its boot and the pid namespace
-	unknown []byte // stands for runs that are not known
+	origin  []byte        // of all that we see: the machine, its boot and the pid namespace
+	unknown func() []byte // stands for runs that are not known
 	buffer  []byte
+}
+
+func newIDs(origin []byte, unknown func() []byte) *ids {
+	if unknown == nil {
+		unknown = func() []byte { return nil }
+	}
+	return &ids{origin: origin, unknown: sync.OnceValue(unknown)}
 }
 
 // What is hashed begins with its purpose, so that ids of different kinds never
@@ -41,8 +49,8 @@ const (
 
 // run is the scope of what lightningd numbers.
 func (i *ids) run(r Run) scope {
-	if r == (Run{}) {
-		return i.within(scope{}, r, slices.Concat(i.origin, i.unknown))
+	if r.StartTime == 0 { // the pid, if it is known, may be another's by now
+		return i.within(scope{}, r, slices.Concat(i.origin, i.unknown()))
 	}
 	return i.within(scope{}, r, i.origin)
 }

@@ -1,7 +1,9 @@
 package correlate
 
 import (
+	"fmt"
 	"testing"
+	"time"
 
 	"go.opentelemetry.io/otel/trace"
 
@@ -31,8 +33,8 @@ func TestIDsOfWhatDiffersDiffer(t *testing.T) {
 		{"a node", Options{Origin: []byte("a")}, plugin, payment},
 		{"one of another container with the same pids", Options{Origin: []byte("b")}, plugin, payment},
 		{"a later run of lightningd", Options{Origin: []byte("a")}, child(100, 6, 1, 8, "pay"), payment},
-		{"an unknown sender", Options{Origin: []byte("a"), Unknown: []byte("x")}, unknown, payment},
-		{"an unknown sender elsewhere", Options{Origin: []byte("a"), Unknown: []byte("y")}, unknown, payment},
+		{"an unknown sender", Options{Origin: []byte("a"), Unknown: func() []byte { return []byte("x") }}, unknown, payment},
+		{"an unknown sender elsewhere", Options{Origin: []byte("a"), Unknown: func() []byte { return []byte("y") }}, unknown, payment},
 		{"a timer", Options{Origin: []byte("a")}, plugin, timer},
 		{"the timer of the plugin that was restarted", Options{Origin: []byte("a")}, restarted, timer},
 	} {
@@ -111,5 +113,62 @@ func TestSenderThatExitsAtOnceBelongsToTheOnlyNode(t *testing.T) {
 	correlateAll(New(Options{}), []*Span{command, gone, known})
 	if gone.TraceID != known.TraceID || gone.ParentID != known.ID {
 		t.Errorf("%+v is not inside %+v", gone.Span, known.Span)
+	}
+}
+
+// A wrapper, such as a shell, may stand between lightningd and its plugin, or between
+// lightningd and us.
+func TestPluginOfAWrapperBelongsToItsNode(t *testing.T) {
+	const path = "cli:pay#1/cln:pay#2/pay:a#3"
+	// 100 and 200 are nodes, and the other processes were started by a wrapper.
+	parents := func(r Run) Run { return map[Run]Run{{7, 9}: {100, 5}, {8, 9}: {200, 5}}[r] }
+	a, b := child(7, 9, 1, 10, "pay"), child(8, 9, 11, 10, "pay")
+	for _, tc := range []struct {
+		what    string
+		o       Options
+		nodes   []int32 // that are heard
+		sender  *process.Identity
+		command int // that served it, as an index of nodes; -1: none
+	}{
+		{"a wrapper of one node", Options{}, []int32{100}, a, 0},
+		{"a wrapper of two nodes", Options{Parent: parents}, []int32{100, 200}, a, 0},
+		{"a wrapper of the other node", Options{Parent: parents}, []int32{100, 200}, b, 1},
+		{"a wrapper of two nodes that nobody can tell", Options{}, []int32{100, 200}, a, -1},
+		{"we have a wrapper too", Options{Run: Run{7, 9}}, []int32{100}, a, 0},
+		{"it may be of either node", Options{Run: Run{7, 9}}, []int32{100, 200}, a, -1},
+		{"our node is not heard, but is one", Options{Run: Run{7, 9}, RunIsCertain: true}, []int32{100}, a, -1},
+		{"another node's, and ours is not heard", Options{Run: Run{200, 5}, RunIsCertain: true, Parent: parents}, []int32{100}, b, -1},
+		{"unknown, and ours is not heard", Options{Run: Run{200, 5}, RunIsCertain: true}, []int32{100}, &process.Identity{PID: 3}, -1},
+	} {
+		t.Run(tc.what, func(t *testing.T) {
+			var spans []*Span
+			for i, pid := range tc.nodes {
+				s := newCommand(uint64(i+1), "a", int64(20+i), 5)
+				s.Process = node1(pid)
+				spans = append(spans, s)
+			}
+			request := newRequest(tc.sender, 9, path, 10, 100)
+			out := correlateAll(New(tc.o), append(spans, request))
+			var want trace.SpanID
+			if tc.command >= 0 {
+				want = spanID(uint64(tc.command + 1))
+			}
+			if got := servedBy(out, request); got != want {
+				t.Errorf("served by %s, want %s", got, want)
+			}
+		})
+	}
+}
+
+// A sender can invent any number of names of plugins, and each search looks at all
+// processes.
+func TestInventedPluginsAreNotSearchedFor(t *testing.T) {
+	searches := 0
+	c := New(Options{Child: func(int32, string) *process.Identity { searches++; return nil }})
+	for i := range 1000 {
+		c.Add(newRequest(newProcess(1, "x"), uint64(i+1), fmt.Sprintf("timer/p%d:a#1/cln:a#2/x:b#3", i), 0, 10), epoch.Add(time.Duration(i)*100*time.Microsecond))
+	}
+	if kept := len(c.nodes.get(run).plugins); searches > 3 || kept > maxStreams {
+		t.Errorf("%d searches in 100 ms, %d names kept", searches, kept)
 	}
 }

@@ -1,6 +1,7 @@
 package correlate
 
 import (
+	"strings"
 	"time"
 
 	"github.com/hashicorp/golang-lru/v2/simplelru"
@@ -15,6 +16,9 @@ const (
 	// heardFor is how long after its last command a run counts as one that a sender
 	// of unknown origin may belong to.
 	heardFor = 10 * time.Minute
+	// maxWrappers bounds the processes between lightningd and its plugin that are
+	// looked at.
+	maxWrappers = 4
 )
 
 // node is what is known of one run of lightningd: only its own commands serve the
@@ -32,19 +36,30 @@ type node struct {
 	heard     time.Time // when its last command came; zero: never
 }
 
-// nodes tells runs of lightningd apart that send to one socket.
-type nodes struct {
-	own   Run // zero: unknown
-	ids   *ids
-	known *simplelru.LRU[Run, *node]
+// notePlugin records which process the plugin of that name is.
+func (n *node) notePlugin(name string, p *process.Identity) {
+	if len(n.plugins) >= maxStreams {
+		clear(n.plugins)
+	}
+	n.plugins[strings.Clone(clip(name))] = p
 }
 
-func newNodes(own Run, ids *ids) *nodes {
+// nodes tells runs of lightningd apart that send to one socket.
+type nodes struct {
+	own     Run  // zero: unknown
+	certain bool // own is lightningd, and not a wrapper
+	ids     *ids
+	known   *simplelru.LRU[Run, *node]
+	parent  func(Run) Run // of a process; may be nil
+	parents map[Run]Run   // those that have been asked for
+}
+
+func newNodes(o Options, ids *ids) *nodes {
 	known, err := simplelru.NewLRU[Run, *node](maxNodes, nil)
 	if err != nil {
 		panic(err) // only for a size below 1
 	}
-	return &nodes{own, ids, known}
+	return &nodes{own: o.Run, certain: o.RunIsCertain, ids: ids, known: known, parent: o.Parent, parents: make(map[Run]Run)}
 }
 
 func (n *nodes) get(run Run) *node {
@@ -78,20 +93,13 @@ func (n *nodes) sender(p *process.Identity, now time.Time) *node {
 // several, nobody knows to which.
 func (n *nodes) of(p *process.Identity, now time.Time) *node {
 	parent := Run{p.ParentPID, p.ParentStartTime}
-	if parent != (Run{}) {
-		if parent == n.own {
-			return n.get(parent)
-		}
-		if known, ok := n.known.Get(parent); ok && !known.heard.IsZero() {
-			return known
-		}
+	if found := n.above(parent); found != nil {
+		return found
 	}
 	heard, several := n.heard(now)
 	switch {
-	case several && n.own == (Run{}):
-		return n.get(parent)
 	case several:
-		return n.get(Run{})
+		return n.get(parent)
 	case heard != nil:
 		return heard
 	case n.own != (Run{}):
@@ -100,10 +108,51 @@ func (n *nodes) of(p *process.Identity, now time.Time) *node {
 	return n.get(parent)
 }
 
-// heard returns a node that is heard, and whether there are several.
+// above returns the first node among the process of that run and those that started it,
+// such as the shell of a plugin's wrapper; nil: there is none.
+func (n *nodes) above(run Run) *node {
+	for range maxWrappers {
+		if run == (Run{}) {
+			return nil
+		}
+		if n.isOwn(run) {
+			return n.get(run)
+		}
+		if known, ok := n.known.Get(run); ok && !known.heard.IsZero() {
+			return known
+		}
+		run = n.parentOf(run)
+	}
+	return nil
+}
+
+// isOwn reports whether the run is certain to be that of the node that started us.
+func (n *nodes) isOwn(run Run) bool { return n.certain && run == n.own }
+
+// parentOf returns the run of the process that started that one; zero: unknown.
+func (n *nodes) parentOf(run Run) Run {
+	if n.parent == nil {
+		return Run{}
+	}
+	parent, ok := n.parents[run]
+	if !ok {
+		if len(n.parents) >= maxStreams {
+			clear(n.parents)
+		}
+		parent = n.parent(run)
+		n.parents[run] = parent
+	}
+	return parent
+}
+
+// heard returns a node that is heard, and whether there are several. Our own one is
+// heard from the start.
 func (n *nodes) heard(now time.Time) (heard *node, several bool) {
+	if n.certain {
+		heard = n.get(n.own)
+	}
 	for _, known := range n.known.Values() {
-		if known.heard.IsZero() || now.Sub(known.heard) > heardFor {
+		if known == heard || known.heard.IsZero() || now.Sub(known.heard) > heardFor {
 			continue
 		}
 		if heard != nil {

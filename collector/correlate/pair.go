@@ -47,7 +47,7 @@ func (c *Correlator) pair(n *node, t *stream, s *Span, path cln.Path, now time.T
 	if len(c.pairings) >= maxPairing {
 		return false
 	}
-	number, ok := requestNumber(path)
+	number, ok := path.Number()
 	if !ok {
 		return false
 	}
@@ -97,7 +97,7 @@ func (c *Correlator) attempt(n *node, t *stream, i int, now time.Time) bool {
 	}
 	in := t.bounds(i)
 	list, tooMany := n.commands.within(t.entries[i].method, in)
-	if len(list) != 1 || tooMany || n.short(t, i) || n.lacking(t.entries[i].method, in) {
+	if len(list) != 1 || tooMany || n.short(t, i) || n.lacking(t.entries[i].method, in) || c.claimed(n, t, list[0], t.isAlone(i)) {
 		return false
 	}
 	c.join(n, t.entries[i], list[0])
@@ -152,14 +152,31 @@ func (c *Correlator) align(n *node, t *stream, i int) {
 	}
 	entries := t.entries[from:to]
 	found := n.oneByOne(t, entries, in)
-	if found == nil && !n.short(t, i) {
+	counted := found != nil
+	if !counted && !n.short(t, i) {
 		found = n.inOrder(t, from, to)
 	}
 	for j, known := range found {
-		if known != nil && entries[j].span != nil {
+		if known != nil && entries[j].span != nil && !c.claimed(n, t, known, counted || t.isAlone(from+j)) {
 			c.join(n, entries[j], known)
 		}
 	}
+}
+
+// claimed reports whether a command that is left for a request of t may have served
+// another one, whose command is left for nobody because it was lost. alone says that it
+// is none of t's.
+func (c *Correlator) claimed(n *node, t *stream, by *command, alone bool) bool {
+	waits := c.mayWait(by.method)
+	for _, other := range n.streams.Values() {
+		if _, asks := other.methods[by.method]; !asks || other == t && alone {
+			continue
+		}
+		if other.mayHaveAsked(by, other == t, waits) {
+			return true
+		}
+	}
+	return false
 }
 
 // oneByOne returns the command of each of the entries, gaps included, if between the

@@ -121,7 +121,7 @@ func rootNumber(root cln.Path) uint64 {
 	if process, _ := root.Last(); process != "cln" {
 		return 0
 	}
-	n, _ := requestNumber(root)
+	n, _ := root.Number()
 	return n
 }
 

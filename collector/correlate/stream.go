@@ -3,11 +3,8 @@ package correlate
 import (
 	"math"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
-
-	"clntrace/collector/cln"
 )
 
 // A plugin sends its requests over one connection and numbers them, and lightningd
@@ -27,6 +24,8 @@ const (
 	maxGap = 256
 	// maxAligned bounds the requests that are aligned at once.
 	maxAligned = 64
+	// briefly is how long a request takes at most that lightningd answers at once.
+	briefly = 5 * time.Millisecond
 	// gapWait is how long a gap is kept for the request that fills it.
 	gapWait = 10 * time.Minute
 )
@@ -53,12 +52,6 @@ type entry struct {
 }
 
 func newStream() *stream { return &stream{methods: make(map[string]string)} }
-
-// requestNumber returns the number at the end of a request's path.
-func requestNumber(path cln.Path) (n uint64, ok bool) {
-	n, err := strconv.ParseUint(string(path[strings.LastIndexByte(string(path), '#')+1:]), 10, 63)
-	return n, err == nil
-}
 
 // add takes in the request s with that number. It returns nil if the number is none
 // that can come now: it came before, or is too old.
@@ -135,7 +128,7 @@ func (t *stream) index(number uint64) int {
 
 // settled reports whether nothing more will be learned of e.
 func (e *entry) settled(now time.Time) bool {
-	return e.known && e.span == nil || !e.known && now.Sub(e.noticed) > gapWait
+	return e.command != nil || e.known && e.span == nil && now.Sub(e.noticed) > quiet || !e.known && now.Sub(e.noticed) > gapWait
 }
 
 // compact forgets the entries that say nothing of a gap: those that stand between
@@ -157,6 +150,56 @@ func (t *stream) compact(now time.Time) {
 	if excess := len(t.entries) - maxEntries; excess > 0 {
 		t.entries = slices.Delete(t.entries, 0, excess)
 	}
+}
+
+// mayHaveAsked reports whether the command may have served a request of the plugin: one
+// that came, one in a gap, or, if such requests wait for their answer, one that has not
+// come yet. Those that wait have been counted already.
+func (t *stream) mayHaveAsked(by *command, own, waits bool) (may bool) {
+	for i := len(t.entries) - 1; i >= 0; i-- {
+		e := t.entries[i]
+		inTime := e.known && e.start <= by.start
+		switch {
+		case e.command != nil && e.command.start > by.start:
+			may = false // those after it were begun later still
+		case e.command != nil:
+			return may // and those before it were begun earlier
+		case !e.known:
+			may = may || t.sentBefore(i, by.start)
+		case inTime && e.method == by.method && by.end <= e.end && e.span == nil:
+			may = true
+		case inTime && waits && i == len(t.entries)-1:
+			if own {
+				may = by.start-e.start > briefly.Microseconds()
+			} else {
+				may = by.start-e.end <= evidenceWindow.Microseconds()
+			}
+		}
+		if e.known && e.end <= by.start {
+			return may
+		}
+	}
+	return may
+}
+
+// sentBefore reports whether the request in the gap at i may have been sent by then, µs.
+func (t *stream) sentBefore(i int, then int64) bool {
+	for i--; i >= 0; i-- {
+		if t.entries[i].known {
+			return t.entries[i].start <= then
+		}
+	}
+	return true
+}
+
+// isAlone reports whether the request at i was answered so soon that the plugin hardly made
+// another one of the same method meanwhile.
+func (t *stream) isAlone(i int) bool {
+	e := t.entries[i]
+	if i+1 < len(t.entries) && t.entries[i+1].known && t.entries[i+1].start < e.end {
+		return false
+	}
+	return e.end-e.start <= briefly.Microseconds()
 }
 
 // bounds returns what the requests beside the one at i say of its command.

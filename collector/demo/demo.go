@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"clntrace/collector"
+	"clntrace/collector/cln"
 	"clntrace/collector/otlp"
 	"clntrace/collector/recorder"
 	"clntrace/collector/recording"
@@ -34,11 +35,22 @@ const (
 	// the tables can say of one that hangs that it does.
 	answerTime = 2 * time.Second
 	// smallTrace is the size, in spans, up to which a trace is not drawn.
-	smallTrace = 3
+	smallTrace = 6
 	// operationRows is how much of the operations is shown.
 	operationRows = 12
 	// traceRows is how many of the kept traces are listed.
 	traceRows = 8
+)
+
+// intro says what the demo shows, and columns what is in its trees.
+const (
+	intro = "This is what clntrace makes of a recorded start of lightningd and a payment.\n\n"
+
+	columns = `In a tree a row is a span: what was done, and in which process if there are
+several; when it began, from the start of the trace; how long it took; and the
+same as a bar. "answer" is how long a request waited after lightningd's work on it.
+
+`
 )
 
 // demoNode is the node that the demo pretends the spans are from.
@@ -84,14 +96,38 @@ func run(ctx context.Context, o options) error {
 	if shown == nil {
 		return err
 	}
+	fmt.Fprint(o.out, intro)
 	if r != nil {
+		fmt.Fprint(o.out, columns)
 		err = errors.Join(err, writeReceived(o.out, r.received()))
 	}
 	fmt.Fprint(o.out, "What `lightning-cli tracestats format=table` shows (while the kernel's queue was\n"+
 		"full the demo's senders waited; lightningd does not):\n\n")
 	err = errors.Join(err, shown.report.WriteTable(o.out))
-	fmt.Fprint(o.out, "\nWhat `lightning-cli listtraces format=table` shows; with id=... one of them is a\ntree as above:\n\n")
-	return errors.Join(err, shown.traces.WriteTable(o.out))
+	fmt.Fprint(o.out, "\nWhat `lightning-cli listtraces format=table` shows; with id=... one of them is a\ntree:\n\n")
+	err = errors.Join(err, shown.traces.WriteTable(o.out))
+	fmt.Fprint(o.out, "\n"+whatNext(o, shown.traces, err))
+	return err
+}
+
+// whatNext says what to do next.
+func whatNext(o options, kept recorder.List, err error) string {
+	switch {
+	case err != nil:
+		return "Not all went well: what is said of export and in the warnings above tells why.\n"
+	case o.endpoint == nil:
+		return "Next: 'clntrace demo --otlp-endpoint=http://host:4317' shows this in your backend;\n" +
+			"'clntrace help' tells how your own node does.\n"
+	}
+	text := "Next, look in your backend for\n"
+	for _, t := range kept.Traces[:min(2, len(kept.Traces))] { // the start and the payment last longest
+		operation := t.Span
+		if operation == cln.SpanWhole {
+			operation = t.Detail
+		}
+		text += fmt.Sprintf("  service %s, operation %s, trace %s\n", t.Process, operation, t.TraceID)
+	}
+	return text
 }
 
 // writeReceived draws what the demo's own receiver got.
@@ -105,7 +141,7 @@ func writeReceived(w io.Writer, spans []span) error {
 // shown is what the collector says in the end.
 type shown struct {
 	report stats.Report
-	traces recorder.Answer
+	traces recorder.List
 }
 
 // recordings returns all datagrams, with times as if they were sent just now.
@@ -156,7 +192,8 @@ func play(ctx context.Context, o options, cfg collector.Config, datagrams []reco
 	}
 	all := c.Stats(stats.Query{Limit: operationRows})
 	all.Socket = listening // as a node's would still be
-	kept, err := c.Traces(recorder.Query{Limit: traceRows})
+	answer, err := c.Traces(recorder.Query{Limit: traceRows})
+	kept, _ := answer.(recorder.List) // without an id it is one
 	return &shown{all, kept}, errors.Join(lost, err)
 }
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"os"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -19,7 +20,7 @@ import (
 // TestMain lets the test binary be the demo's sender, as clntrace itself is.
 func TestMain(m *testing.M) {
 	if len(os.Args) == 3 && os.Args[1] == SenderCommand {
-		if err := Sender(os.Args[2], os.Stdin); err != nil {
+		if err := Sender(os.Args[2], os.Stdin, os.Stdout); err != nil {
 			panic(err)
 		}
 		return
@@ -35,6 +36,7 @@ func TestRun(t *testing.T) {
 		t.Fatalf("%v\n%s", err, log.String())
 	}
 	for _, want := range []string{
+		"This is what clntrace makes of", "how your own node does.\n", // the first line and the last
 		"lightningd/startup", "plugins/init", // the start's tree
 		": xpay in cln-xpay", "|-getroutes", // the payment's
 		"trace      took spans  err  what", " cln-xpay    xpay\n", // in the list of what is kept
@@ -105,8 +107,29 @@ func TestUnknownAuthority(t *testing.T) {
 	if err := run(t.Context(), o); err == nil {
 		t.Error("the spans were taken")
 	}
+	if !strings.Contains(out.String(), "Not all went well") || strings.Contains(out.String(), "look in your backend") {
+		t.Error("it says to look for what is not there")
+	}
 	said := strings.Join(strings.Fields(out.String()), " ") + log.String()
 	if !strings.Contains(said, "Have this machine trust that CA") || strings.Contains(said, "clntrace-otlp") || strings.Contains(said, "ca-file") {
 		t.Error(said)
+	}
+}
+
+// With an endpoint the last lines name what to look for there.
+func TestEndpoint(t *testing.T) {
+	r := otlptest.StartGRPC(t)
+	endpoint, err := otlp.ParseEndpoint(r.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out, log bytes.Buffer
+	if err := run(t.Context(), options{version: "test", out: &out, log: &log, endpoint: &endpoint, patience: patience, exportTime: patience}); err != nil {
+		t.Fatalf("%v\n%s", err, log.String())
+	}
+	_, last, _ := strings.Cut(out.String(), "\nNext, look in your backend for\n")
+	found := regexp.MustCompile(`(?m)^  service (\S+), operation (\S+), trace ([0-9a-f]{32})$`).FindAllStringSubmatch(last, -1)
+	if len(found) != 2 || found[0][1] != "lightningd" || found[0][2] != "lightningd/startup" || found[1][1] != "cln-xpay" || found[1][2] != "xpay" {
+		t.Errorf("got %q", last)
 	}
 }

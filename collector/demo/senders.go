@@ -25,8 +25,9 @@ const SenderCommand = "demo-sender"
 const work = 50 * time.Microsecond
 
 // Sender runs a sender process: it sends each frame of in to the socket as one
-// datagram, until in ends. Like a node's processes it stays after its last span.
-func Sender(socket string, in io.Reader) error {
+// datagram, and says so with a byte on out, until in ends. Like a node's processes it
+// stays after its last span.
+func Sender(socket string, in io.Reader, out io.Writer) error {
 	conn, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Net: "unixgram", Name: socket})
 	if err != nil {
 		return err
@@ -51,6 +52,9 @@ func Sender(socket string, in io.Reader) error {
 			return err
 		}
 		time.Sleep(work)
+		if _, err := out.Write([]byte{0}); err != nil {
+			return err
+		}
 	}
 }
 
@@ -64,9 +68,12 @@ type senders struct {
 type sender struct {
 	cmd *exec.Cmd
 	in  io.WriteCloser
+	out io.Reader
 }
 
-// send passes d to the process that stands in for its sender.
+// send passes d to the process that stands in for its sender, and waits until that
+// has sent it: the order of the recording is part of what it says. lightningd, for
+// one, works on a request before the plugin that made it sends the request's span.
 func (s *senders) send(ctx context.Context, d recording.Datagram) error {
 	from := s.byPID[d.PID]
 	if from == nil {
@@ -77,8 +84,13 @@ func (s *senders) send(ctx context.Context, d recording.Datagram) error {
 		s.byPID[d.PID] = from
 	}
 	frame := binary.LittleEndian.AppendUint16(nil, uint16(len(d.Payload))) //nolint:gosec // a span has 2,048 bytes at most
-	_, err := from.in.Write(append(frame, d.Payload...))
-	return err
+	if _, err := from.in.Write(append(frame, d.Payload...)); err != nil {
+		return err
+	}
+	if _, err := io.ReadFull(from.out, frame[:1]); err != nil {
+		return fmt.Errorf("waiting for a sender named %s: %w", d.Exe, err)
+	}
+	return nil
 }
 
 func (s *senders) start(ctx context.Context, name string) (*sender, error) {
@@ -92,12 +104,16 @@ func (s *senders) start(ctx context.Context, name string) (*sender, error) {
 	if err != nil {
 		return nil, err
 	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
 	if err := cmd.Start(); errors.Is(err, fs.ErrPermission) {
 		return nil, fmt.Errorf("%w; no program may run from that directory: set TMPDIR to one where that is allowed", err)
 	} else if err != nil {
 		return nil, err
 	}
-	return &sender{cmd, in}, nil
+	return &sender{cmd, in, out}, nil
 }
 
 // program makes this executable available under another name, and returns its path.

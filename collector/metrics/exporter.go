@@ -117,8 +117,16 @@ func (e *exporter) Temporality(kind sdkmetric.InstrumentKind) metricdata.Tempora
 	return sdkmetric.CumulativeTemporalitySelector(kind)
 }
 
-// Aggregation is the SDK's default, unless a view says otherwise.
+// Aggregation is exponential for histograms.
 func (e *exporter) Aggregation(kind sdkmetric.InstrumentKind) sdkmetric.Aggregation {
+	return exponentially(kind)
+}
+
+// exponentially is the SDK's default with exponential histograms.
+func exponentially(kind sdkmetric.InstrumentKind) sdkmetric.Aggregation {
+	if kind == sdkmetric.InstrumentKindHistogram {
+		return exponential
+	}
 	return sdkmetric.DefaultAggregationSelector(kind)
 }
 

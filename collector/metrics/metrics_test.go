@@ -15,6 +15,7 @@ import (
 
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/sdk/resource"
+	"go.opentelemetry.io/otel/trace"
 	colmetricspb "go.opentelemetry.io/proto/otlp/collector/metrics/v1"
 	commonpb "go.opentelemetry.io/proto/otlp/common/v1"
 	metricspb "go.opentelemetry.io/proto/otlp/metrics/v1"
@@ -23,6 +24,7 @@ import (
 
 	"clntrace/collector/otlp"
 	"clntrace/collector/otlp/otlptest"
+	"clntrace/collector/payments"
 	"clntrace/collector/process"
 	"clntrace/collector/stats"
 	"clntrace/collector/voice"
@@ -58,7 +60,7 @@ func key(r *otlptest.Receiver) string {
 func start(t testing.TB, cfg otlp.Config, log io.Writer, change ...func(*Options)) *Metrics {
 	t.Helper()
 	o := Options{
-		Config: cfg, Version: "0.1.0", Logger: slog.New(slog.NewTextHandler(log, nil)), Voice: voice.Plugin,
+		Send: true, Config: cfg, Version: "0.1.0", Logger: slog.New(slog.NewTextHandler(log, nil)), Voice: voice.Plugin,
 		Resource: resource.NewSchemaless(attribute.String("service.name", "clntrace")),
 		Counts: func() stats.Counts {
 			return stats.Counts{Received: 10, Refused: 2, Malformed: 1, Accepted: 7, Exported: 3, SampledOut: 1, Pending: 2, Spooled: 1}
@@ -79,7 +81,7 @@ func start(t testing.TB, cfg otlp.Config, log io.Writer, change ...func(*Options
 // flush sends what there is.
 func (m *Metrics) flush(t *testing.T) {
 	t.Helper()
-	if err := m.provider.ForceFlush(t.Context()); err != nil {
+	if err := m.sent.provider.ForceFlush(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -188,6 +190,46 @@ func TestWhatArrives(t *testing.T) {
 				t.Errorf("the resource is %s", resource)
 			}
 		})
+	}
+}
+
+// What is sent names only spans that are sent, in the series in which they were counted.
+func TestExemplarsThatArrive(t *testing.T) {
+	r := otlptest.StartGRPC(t)
+	m := start(t, config(t, r), io.Discard)
+	m.Observe(observed)
+	m.ObservePayments([]payments.Observation{{Kind: payments.KindPayment, Outcome: "success", Duration: 2 * time.Second}})
+	now := time.Now()
+	for i, s := range []Example{
+		{Observation: observed[0], Exported: true},
+		{Observation: observed[2]},
+		{Observation: observed[3], Exported: true},
+		{Observation: stats.Observation{Duration: 2 * time.Second}, Payment: payments.KindPayment, Outcome: "success", Exported: true},
+		{Observation: stats.Observation{Duration: 2 * time.Second, Failed: true}, Payment: payments.KindPayment, Outcome: "none of that", Exported: true},
+	} {
+		s.TraceID, s.SpanID = trace.TraceID{15: byte(i + 1)}, trace.SpanID{7: byte(i + 1)}
+		m.Exemplify(&s, now)
+	}
+	m.flush(t)
+	var got []string
+	for _, metric := range last(r).GetResourceMetrics()[0].GetScopeMetrics()[0].GetMetrics() {
+		for _, p := range metric.GetExponentialHistogram().GetDataPoints() {
+			for _, e := range p.GetExemplars() {
+				got = append(got, fmt.Sprintf("%s %v of %.6g in trace %d, span %d", metric.GetName(), e.GetAsDouble(), p.GetSum(), e.GetTraceId()[15], e.GetSpanId()[7]))
+				if e.GetTimeUnixNano() != uint64(now.UnixNano()) || len(e.GetFilteredAttributes()) != 0 {
+					t.Errorf("got %v", e)
+				}
+			}
+		}
+	}
+	slices.Sort(got)
+	want := []string{
+		"cln.payment.duration 2 of 2 in trace 4, span 4",
+		"cln.span.duration 0.0001 of 0.0004 in trace 1, span 1",
+		"cln.span.duration 2 of 2 in trace 3, span 3",
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
 }
 
@@ -335,20 +377,43 @@ func TestSeriesKeepNothingOfLongNames(t *testing.T) {
 	runtime.KeepAlive(m)
 }
 
+// BenchmarkObserve is what metrics cost for each span.
 func BenchmarkObserve(b *testing.B) {
-	m := start(b, config(b, nil), io.Discard)
-	random := rand.New(rand.NewPCG(1, 2))
-	var spans []stats.Observation
-	for i := range 4096 {
-		spans = append(spans, stats.Observation{
-			Process: lightningd, Span: "db_exec_prepared", Detail: fmt.Sprint("UPDATE channels", i%450),
-			Duration: time.Duration(200*math.Exp(random.NormFloat64())) * time.Microsecond,
+	none := func(*Options) {}
+	for _, tt := range []struct {
+		name      string
+		change    func(*Options)
+		exemplify bool
+	}{
+		{"sent", none, false},
+		{"sent with exemplars", none, true},
+		{"scraped with exemplars", func(o *Options) { o.Send, o.Listen = false, "127.0.0.1:"+freePort(b) }, true},
+		{"both with exemplars", func(o *Options) { o.Listen = "127.0.0.1:" + freePort(b) }, true},
+	} {
+		b.Run(tt.name, func(b *testing.B) {
+			m := start(b, config(b, nil), io.Discard, tt.change)
+			random := rand.New(rand.NewPCG(1, 2))
+			var spans []stats.Observation
+			for i := range 4096 {
+				spans = append(spans, stats.Observation{
+					Process: lightningd, Span: "db_exec_prepared", Detail: fmt.Sprint("UPDATE channels", i%450),
+					Duration: time.Duration(200*math.Exp(random.NormFloat64())) * time.Microsecond,
+				})
+			}
+			m.Observe(spans)
+			now := time.Now()
+			b.ReportAllocs()
+			for b.Loop() {
+				m.Observe(spans)
+				for i := range spans {
+					if !tt.exemplify {
+						break
+					}
+					e := Example{Observation: spans[i], TraceID: trace.TraceID{1}, SpanID: trace.SpanID{1}, Exported: true}
+					m.Exemplify(&e, now)
+				}
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*len(spans)), "ns/span")
 		})
 	}
-	m.Observe(spans)
-	b.ReportAllocs()
-	for b.Loop() {
-		m.Observe(spans)
-	}
-	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*len(spans)), "ns/span")
 }

@@ -23,37 +23,22 @@ const (
 // and whoever sends failures may make up others.
 const maxReasons = 100
 
-// otherReason stands for the others.
-const otherReason = "_OTHER"
-
-// paymentMetrics are the instruments for payments and forwards.
-type paymentMetrics struct {
-	payment, forward metric.Float64Histogram
-	reasons          map[string]bool
-}
-
-// definePayments makes the instruments.
-func (m *Metrics) definePayments(meter metric.Meter) error {
-	var errs [5]error
-	p := &m.payments
-	p.reasons = make(map[string]bool)
-	p.payment, errs[0] = meter.Float64Histogram(paymentName, metric.WithUnit("s"),
-		metric.WithDescription("Durations of payments, over all their parts, by how they ended."))
-	p.forward, errs[1] = meter.Float64Histogram(forwardName, metric.WithUnit("s"),
-		metric.WithDescription("Durations of forwards by how they ended: as a whole (total), until offered on (accept), and until resolved by the next peer (downstream)."))
-	if m.options.Payments == nil {
-		return errors.Join(errs[:]...)
+// defineOpen makes the instruments for what is open.
+func defineOpen(api metric.Meter, o *Options) error {
+	if o.Payments == nil {
+		return nil
 	}
-	open, err := meter.Int64ObservableUpDownCounter(paymentsOpenName, metric.WithUnit("{part}"),
+	var errs [3]error
+	open, err := api.Int64ObservableUpDownCounter(paymentsOpenName, metric.WithUnit("{part}"),
 		metric.WithDescription("Parts of payments that have begun and not ended."))
-	errs[2] = err
-	forwards, err := meter.Int64ObservableUpDownCounter(forwardsOpenName, metric.WithUnit("{forward}"),
+	errs[0] = err
+	forwards, err := api.Int64ObservableUpDownCounter(forwardsOpenName, metric.WithUnit("{forward}"),
 		metric.WithDescription("Forwards that have begun and not ended."))
-	errs[3] = err
-	_, errs[4] = meter.RegisterCallback(func(_ context.Context, o metric.Observer) error {
-		if s, ok := m.options.Payments(); ok {
-			o.ObserveInt64(open, s.Open)
-			o.ObserveInt64(forwards, s.ForwardsOpen)
+	errs[1] = err
+	_, errs[2] = api.RegisterCallback(func(_ context.Context, to metric.Observer) error {
+		if s, ok := o.Payments(); ok {
+			to.ObserveInt64(open, s.Open)
+			to.ObserveInt64(forwards, s.ForwardsOpen)
 		}
 		return nil
 	}, open, forwards)
@@ -65,36 +50,60 @@ func (m *Metrics) definePayments(meter metric.Meter) error {
 func (m *Metrics) ObservePayments(list []payments.Observation) {
 	for i := range list {
 		o := &list[i]
-		switch o.Kind {
-		case payments.KindPayment:
-			m.record(m.payments.payment, o)
-		case payments.KindForward:
-			m.record(m.payments.forward, o, attribute.String("phase", "total"))
-		case payments.KindAccept:
-			m.record(m.payments.forward, o, attribute.String("phase", "accept"))
-		case payments.KindDownstream:
-			m.record(m.payments.forward, o, attribute.String("phase", "downstream"))
+		for _, to := range m.meters() {
+			if f, set := to.paymentSeries(o.Kind, o.Outcome, o.Failed); f != nil {
+				f.record(f.point(attribute.NewSet(set...)), o.Duration.Seconds())
+			}
 		}
 	}
 }
 
-func (m *Metrics) record(h metric.Float64Histogram, o *payments.Observation, more ...attribute.KeyValue) {
-	outcome := o.Outcome
-	if o.Failed { // the outcome says why
-		outcome = "failed"
-		more = append(more, semconv.ErrorTypeKey.String(m.payments.reason(o.Outcome)))
+// exemplifyPayment is Exemplify for payments and forwards.
+func (m *Metrics) exemplifyPayment(s *Example, e example) {
+	for _, to := range m.meters() {
+		if to == m.sent && !e.exported {
+			continue
+		}
+		if f, set := to.paymentSeries(s.Payment, s.Outcome, s.Failed); f != nil {
+			if p := f.known(set); p != nil {
+				p.examples.put(e)
+			}
+		}
 	}
-	more = append(more, attribute.String("outcome", outcome))
-	h.Record(context.Background(), max(o.Duration.Seconds(), 0), metric.WithAttributes(more...))
 }
 
-// reason returns an error.type, or what stands for all others if there are too many.
-func (p *paymentMetrics) reason(errorType string) string {
-	if !p.reasons[errorType] {
-		if len(p.reasons) >= maxReasons {
-			return otherReason
-		}
-		p.reasons[errorType] = true
+// meters are those that there are.
+func (m *Metrics) meters() (list []*meter) {
+	if m.sent != nil {
+		list = append(list, m.sent)
 	}
-	return errorType
+	if m.scrape != nil {
+		list = append(list, m.scrape.meter)
+	}
+	return list
+}
+
+// paymentSeries says where a payment or forward counts: nil for nowhere.
+func (m *meter) paymentSeries(kind payments.Kind, outcome string, failed bool) (*family, []attribute.KeyValue) {
+	switch kind {
+	case payments.KindPayment:
+		return m.payment, outcomeAttributes(outcome, failed, &m.reasons)
+	case payments.KindForward:
+		return m.forward, append(outcomeAttributes(outcome, failed, &m.forwardReasons), attribute.String("phase", "total"))
+	case payments.KindAccept:
+		return m.forward, append(outcomeAttributes(outcome, failed, &m.forwardReasons), attribute.String("phase", "accept"))
+	case payments.KindDownstream:
+		return m.forward, append(outcomeAttributes(outcome, failed, &m.forwardReasons), attribute.String("phase", "downstream"))
+	}
+	return nil, nil
+}
+
+func outcomeAttributes(outcome string, failed bool, reasons *names) []attribute.KeyValue {
+	if !failed {
+		return []attribute.KeyValue{attribute.String("outcome", outcome)}
+	}
+	return []attribute.KeyValue{
+		attribute.String("outcome", "failed"),
+		semconv.ErrorTypeKey.String(reasons.of(outcome, otherValue)), // the outcome says why
+	}
 }

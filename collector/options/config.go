@@ -16,6 +16,8 @@ type Config struct {
 	SpanNames    cln.SpanNames // names of spans in OTLP
 	Payments     cln.Payments  // what is made of payments and forwards
 	RecorderSize int           // MiB of memory for the traces that are kept, 0: none
+	// PrometheusListen is the host:port on which Prometheus may scrape; empty: none.
+	PrometheusListen string
 }
 
 // Defaults returns the configuration that applies if nothing is set.

@@ -25,7 +25,7 @@ import (
 	"clntrace/collector/voice"
 )
 
-var update = flag.Bool("update", false, "rewrite the README's table")
+var update = flag.Bool("update", false, "rewrite the tables in README.md")
 
 // with is settings as of init.
 func with(given, env map[string]string) Settings {
@@ -130,14 +130,14 @@ func TestResolve(t *testing.T) {
 				"service-namespace": "fleet", "resource-attributes": "a=b%20c", "group-requests": "false", "drop-spans": "db_*",
 				"redact-tags": "id,query", "batch-size": "10", "batch-delay": "2s", "spool-dir": "/spool",
 				"spool-size": "0", "allow-uids": "1000", "metrics": "true",
-				"span-names": "as-sent", "payments": "outcomes", "recorder-size": "0"},
+				"span-names": "as-sent", "payments": "outcomes", "recorder-size": "0", "prometheus-listen": ":9464"},
 			change: func(c *Config) {
 				c.Timeout, c.Compression, c.ServiceName = 3*time.Second, otlp.CompressionGzip, "node"
 				c.ServiceNamespace, c.ResourceAttributes = "fleet", map[string]string{"a": "b c"}
 				c.GroupRequests, c.DropSpans, c.RedactTags = false, []string{"db_*"}, []string{"id", "query"}
 				c.BatchSize, c.BatchDelay, c.SpoolDir, c.SpoolSize = 10, 2*time.Second, "/spool", 0
 				c.AllowUIDs, c.Metrics = []uint32{1000}, true
-				c.SpanNames, c.Payments, c.RecorderSize = cln.SpanNamesAsSent, cln.PaymentsOutcomes, 0
+				c.SpanNames, c.Payments, c.RecorderSize, c.PrometheusListen = cln.SpanNamesAsSent, cln.PaymentsOutcomes, 0, ":9464"
 			}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -188,6 +188,7 @@ func TestEveryFaultIsNamedAtOnce(t *testing.T) {
 		"span-names":          "pretty",
 		"payments":            "none",
 		"recorder-size":       "65",
+		"prometheus-listen":   "9464",
 		"otlp-cert-file":      "/nonexistent/cert.pem",
 	}
 	cfg, faults := with(given, nil).Resolve()
@@ -404,7 +405,7 @@ func TestMarkdownTable(t *testing.T) {
 	}
 }
 
-// variablesTable is the README's table of the variables of OpenTelemetry.
+// variablesTable is the table in README.md, here, of the variables of OpenTelemetry.
 func variablesTable() string {
 	var b strings.Builder
 	row := func(names []string, meaning string) {
@@ -422,27 +423,28 @@ func variablesTable() string {
 }
 
 func TestREADMETables(t *testing.T) {
-	const path = "../../README.md"
-	readme, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	made := string(readme)
-	for name, table := range map[string]string{"options": markdownTable(), "variables": variablesTable()} {
-		begin, end := "<!-- "+name+" -->\n", "<!-- /"+name+" -->"
-		head, rest, found := strings.Cut(made, begin)
-		_, tail, closed := strings.Cut(rest, end)
-		if !found || !closed {
-			t.Fatalf("README.md has no %s and %s", strings.TrimSpace(begin), end)
-		}
-		made = head + begin + "\n" + table + "\n" + end + tail
-	}
-	if *update {
-		if err := os.WriteFile(path, []byte(made), 0o644); err != nil {
+	for _, tt := range []struct{ path, name, table string }{
+		{"../../README.md", "options", markdownTable()},
+		{"README.md", "variables", variablesTable()},
+	} {
+		readme, err := os.ReadFile(tt.path)
+		if err != nil {
 			t.Fatal(err)
 		}
-	} else if made != string(readme) {
-		t.Errorf("README.md's tables are not the program's: run go test ./collector/options -run README -update")
+		begin, end := "<!-- "+tt.name+" -->\n", "<!-- /"+tt.name+" -->"
+		head, rest, found := strings.Cut(string(readme), begin)
+		_, tail, closed := strings.Cut(rest, end)
+		if !found || !closed {
+			t.Fatalf("%s has no %s and %s", tt.path, strings.TrimSpace(begin), end)
+		}
+		made := head + begin + "\n" + tt.table + "\n" + end + tail
+		if *update {
+			if err := os.WriteFile(tt.path, []byte(made), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		} else if made != string(readme) {
+			t.Errorf("the table in %s is not the program's: run go test ./collector/options -run README -update", tt.path)
+		}
 	}
 }
 

@@ -60,6 +60,13 @@ var payments = parser{set: func(c *Config, s string) error {
 	return nil
 }}
 
+func listenAddress(field func(*Config) *string) parser {
+	return parser{set: func(c *Config, s string) error {
+		*field(c) = s
+		return checkListenAddress(s)
+	}}
+}
+
 func durationTo(most time.Duration, field func(*Config) *time.Duration) parser {
 	return parser{
 		limit: inWords(minDuration) + " to " + inWords(most),

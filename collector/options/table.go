@@ -140,6 +140,9 @@ var table = []Option{
 		doc: "MiB of memory for the traces that are kept to be shown, 0 for none",
 		// More would break the promise of 128 MiB resident.
 		parser: wholeNumber(0, 64, func(c *Config) *int { return &c.RecorderSize })},
+	{Name: "prometheus-listen", Kind: String, env: prometheus, defNote: always("none"),
+		doc:    "`host:port`, such as `localhost:9464`, on which Prometheus may scrape `/metrics`, with or without OTLP metrics",
+		parser: listenAddress(func(c *Config) *string { return &c.PrometheusListen })},
 	{Name: "allow-uids", Kind: String,
 		doc:    "Numeric ids of further users, separated by commas, whose spans are accepted. Only then is the socket's mode 0666",
 		parser: parser{set: func(c *Config, s string) (err error) { c.AllowUIDs, err = parseUIDs(s); return err }}},

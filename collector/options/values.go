@@ -3,6 +3,7 @@ package options
 import (
 	"errors"
 	"fmt"
+	"net"
 	"net/url"
 	"strconv"
 	"strings"
@@ -183,6 +184,23 @@ func parseHeaders(s string) (map[string]string, error) {
 		headers[strings.ToLower(k)] = v
 	}
 	return headers, nil
+}
+
+// checkListenAddress accepts an address to listen on, and an empty one for none. The
+// host may be empty, which means all addresses.
+func checkListenAddress(s string) error {
+	if s == "" {
+		return nil
+	}
+	host, port, err := net.SplitHostPort(s)
+	if err == nil {
+		err = checkText(host)
+	}
+	number, numberErr := strconv.ParseUint(port, 10, 16)
+	if err != nil || numberErr != nil || number == 0 || strings.ContainsAny(host, " /@") {
+		return errors.New("must be host:port, such as localhost:9464")
+	}
+	return nil
 }
 
 // checkPath accepts what the system can open, and refuses ~, which only a shell

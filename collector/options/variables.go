@@ -1,7 +1,9 @@
 package options
 
 import (
+	"cmp"
 	"errors"
+	"net"
 	"slices"
 	"strconv"
 	"strings"
@@ -64,6 +66,8 @@ var switchedOff = []variable{
 const (
 	tracesExporter  = "OTEL_TRACES_EXPORTER"
 	metricsExporter = "OTEL_METRICS_EXPORTER"
+	prometheusHost  = "OTEL_EXPORTER_PROMETHEUS_HOST"
+	prometheusPort  = "OTEL_EXPORTER_PROMETHEUS_PORT"
 	sampler         = "OTEL_TRACES_SAMPLER"
 	samplerArgument = "OTEL_TRACES_SAMPLER_ARG"
 )
@@ -97,6 +101,18 @@ var metricsSwitch = []variable{
 	}},
 }
 
+// prometheus are the variables for a scrape. They count if that is asked for.
+var prometheus = []variable{
+	{name: prometheusPort, about: "with its host, if metrics are exported to `prometheus`", read: scrape},
+	{name: prometheusHost, about: "with its port, if metrics are exported to `prometheus`", read: scrape},
+	{name: metricsExporter, about: "`localhost:9464` if it lists `prometheus`", read: scrape},
+}
+
+func scrape(_ string, getenv func(string) string) (string, bool, error) {
+	host, port := cmp.Or(getenv(prometheusHost), "localhost"), cmp.Or(getenv(prometheusPort), "9464")
+	return net.JoinHostPort(host, port), lists(getenv(metricsExporter), "prometheus"), nil
+}
+
 func lists(value, entry string) bool {
 	return slices.ContainsFunc(strings.Split(value, ","), func(e string) bool { return strings.TrimSpace(e) == entry })
 }
@@ -114,7 +130,7 @@ var deaf = []struct{ names, why string }{
 	{"OTEL_PROPAGATORS", "lightningd makes the ids"},
 	{"OTEL_LOG_LEVEL", "the log has no level of its own"},
 	{"OTEL_LOGS_EXPORTER", noLogs}, {"OTEL_EXPORTER_OTLP_LOGS_*", noLogs}, {"OTEL_BLRP_*", noLogs}, {"OTEL_LOGRECORD_*", noLogs},
-	{"OTEL_EXPORTER_PROMETHEUS_*", otlpOnly}, {"OTEL_EXPORTER_ZIPKIN_*", otlpOnly}, {"OTEL_EXPORTER_JAEGER_*", otlpOnly},
+	{"OTEL_EXPORTER_ZIPKIN_*", otlpOnly}, {"OTEL_EXPORTER_JAEGER_*", otlpOnly},
 	{"OTEL_EXPORTER_OTLP_SPAN_INSECURE", "the specification has renamed it to OTEL_EXPORTER_OTLP_TRACES_INSECURE"},
 	{"OTEL_CONFIG_FILE", noFile}, {"OTEL_EXPERIMENTAL_CONFIG_FILE", noFile},
 	{"OTEL_ENTITIES", "resources are the processes that send"},
@@ -155,13 +171,15 @@ func deafTo(name, value string, getenv func(string) string) string {
 // otherValues says what is to be said of a value that is of no consequence.
 func otherValues(name, value string) string {
 	switch name {
+	case prometheusHost, prometheusPort:
+		return metricsExporter + " does not list prometheus"
 	case tracesExporter, metricsExporter:
 		others := slices.DeleteFunc(strings.Split(value, ","), func(e string) bool {
 			e = strings.TrimSpace(e)
 			return e == "otlp" || e == "none"
 		})
 		if len(others) > 0 {
-			return otlpOnly
+			return "spans go over OTLP only, metrics over OTLP and to Prometheus"
 		}
 	case sampler:
 		return "only always_on, always_off and traceidratio are known"

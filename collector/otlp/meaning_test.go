@@ -103,7 +103,7 @@ func TestFailuresAreExplained(t *testing.T) {
 		{"no socket, grpc", "unix:///nonexistent/s", ProtocolGRPC, false, "there is no such socket"},
 		{"no socket, http", "unix:///nonexistent/s", ProtocolHTTP, false, "there is no such socket"},
 		{"grpc to an http port", "http://" + httpAt(t, 200), ProtocolGRPC, false, "it speaks HTTP and not gRPC. Set clntrace-otlp-protocol=http/protobuf"},
-		{"http to a grpc port", "http://" + grpcAt(t, codes.OK), ProtocolHTTP, false, "it speaks gRPC. Set clntrace-otlp-protocol=grpc"},
+		{"http to a grpc port", "http://" + grpcAt(t, codes.OK), ProtocolHTTP, false, "et clntrace-otlp-protocol=grpc"},
 		{"TLS to plaintext, grpc", "https://" + grpcAt(t, codes.OK), ProtocolGRPC, false, "it does not speak TLS. Write http://host:port"},
 		{"TLS to plaintext, http", "https://" + httpAt(t, 200), ProtocolHTTP, false, "it does not speak TLS. Write http://host:port"},
 		{"plaintext to TLS, grpc", "http://" + grpcAt(t, codes.OK, overTLS(ca.Serving(t, "localhost", soon))), ProtocolGRPC, false, "Write https://"},

@@ -64,6 +64,12 @@ type Facts struct {
 	Attributes []Attribute
 	// Approximate says that a time of the span is that of a notification's arrival.
 	Approximate bool
+	// Paid and Unpaid say of the root of a request whether a part of its payments has
+	// succeeded. Neither: nobody knows.
+	Paid, Unpaid bool
+	// Channel and Outcome are those of its Observation.
+	Channel cln.Channel
+	Outcome string
 }
 
 // Description is the description of the span's status in mode m, or "".
@@ -121,7 +127,25 @@ func (r *PartResult) failedHop() int {
 
 // Facts returns what there is to say of the part's span.
 func (r *PartResult) Facts() *Facts {
-	return &Facts{Kind: KindPart, ErrorType: r.ErrorType, Reason: r.Reason, Attributes: r.attributes()}
+	return &Facts{
+		Kind: KindPart, ErrorType: r.ErrorType, Reason: r.Reason, Attributes: r.attributes(),
+		Channel: r.channel(), Outcome: r.outcome(),
+	}
+}
+
+// channel is the part's first one; 0: unknown.
+func (r *PartResult) channel() cln.Channel {
+	if len(r.Route) == 0 {
+		return 0
+	}
+	return r.Route[0].Channel
+}
+
+func (r *PartResult) outcome() string {
+	if r.Success {
+		return outcomeSuccess
+	}
+	return r.ErrorType
 }
 
 func (r *PartResult) attributes() []Attribute {

@@ -259,11 +259,6 @@ func clamp(at, low, high time.Time) time.Time {
 
 // give gives a span of a forward, and if it has ended its observation.
 func (t *Tracker) give(f *forward, s Span, incomplete bool) {
-	s.Incomplete = incomplete
-	t.add(s)
-	if incomplete {
-		return
-	}
 	o := Observation{Kind: s.Kind, Program: programNode, Channel: f.last.Out, Outcome: string(f.last.Status), Duration: max(s.End.Sub(s.Start), 0)}
 	switch {
 	case s.ErrorType != "":
@@ -271,7 +266,11 @@ func (t *Tracker) give(f *forward, s Span, incomplete bool) {
 	case s.Kind == KindAccept:
 		o.Outcome = string(cln.ForwardOffered)
 	}
-	t.observe(o)
+	s.Incomplete, s.Channel, s.Outcome = incomplete, o.Channel, o.Outcome
+	t.add(s)
+	if !incomplete {
+		t.observe(o)
+	}
 }
 
 func (t *Tracker) forwardSpanID(kind Kind, f *forward) trace.SpanID {

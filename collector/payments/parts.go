@@ -180,15 +180,13 @@ func (t *Tracker) partEnds(e cln.PartEnd, at time.Time) {
 // count counts a part that has ended.
 func (t *Tracker) count(end *partEnd, took time.Duration) {
 	end.payment.finish(end.result, end.at)
-	o := Observation{Kind: KindPart, Program: programSends, Outcome: outcomeSuccess, Duration: took}
-	if len(end.result.Route) > 0 {
-		o.Channel = end.result.Route[0].Channel
-	}
-	if !end.result.Success {
+	r := end.result
+	if !r.Success {
 		t.state.Failed++
-		o.Outcome, o.Failed = end.result.ErrorType, true
 	}
-	t.observe(o)
+	t.observe(Observation{
+		Kind: KindPart, Program: programSends, Channel: r.channel(), Outcome: r.outcome(), Duration: took, Failed: !r.Success,
+	})
 }
 
 // matchEnd reports whether a span may be that of the part that has ended.

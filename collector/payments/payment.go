@@ -147,6 +147,7 @@ func (t *Tracker) report(p *payment, now time.Time) {
 		o.Outcome, o.Failed = p.errorType, true
 	}
 	s.Attributes = append(s.Attributes, hashAttributes(p.id.Hash, p.id.Group)...)
+	s.Outcome = o.Outcome
 	t.add(s)
 	t.observe(o)
 }

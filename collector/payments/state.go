@@ -44,6 +44,7 @@ type Open struct {
 	Part     uint64        // of a payment
 	Channels []cln.Channel // a part's route; a forward's incoming and outgoing channel, the latter if known
 	Since    time.Time
+	Request  RequestID // of a part, once it is known
 }
 
 // State returns the counters at the time now.
@@ -72,6 +73,9 @@ func (t *Tracker) Open(limit int) []Open {
 	list := make([]Open, 0, t.parts.Len()+t.forwards.Len())
 	for _, p := range t.parts.Values() {
 		o := Open{Kind: KindPart, Program: programSends, Hash: p.start.Hash, Part: p.start.Number, Since: p.since}
+		if p.payment != nil {
+			o.Request = p.payment.request
+		}
 		for _, hop := range p.start.Hops {
 			o.Channels = append(o.Channels, hop.Channel)
 		}

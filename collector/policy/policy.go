@@ -5,9 +5,7 @@ package policy
 
 import (
 	"context"
-	"regexp"
 	"slices"
-	"strings"
 
 	"go.opentelemetry.io/otel/attribute"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
@@ -35,7 +33,7 @@ type Config struct {
 type Policy struct {
 	off     bool
 	sampler sdktrace.Sampler // nil: all
-	drop    *regexp.Regexp   // nil: none
+	drop    patterns
 	redact  []string
 	asSent  bool
 
@@ -46,25 +44,12 @@ type Policy struct {
 func New(cfg Config) *Policy {
 	p := &Policy{
 		off: cfg.Off, redact: cfg.RedactTags, asSent: cfg.NamesAsSent, payments: cfg.Payments,
-		drop: compilePatterns(cfg.DropSpans),
+		drop: newPatterns(cfg.DropSpans),
 	}
 	if cfg.SampleRatio < 1 {
 		p.sampler = sdktrace.TraceIDRatioBased(cfg.SampleRatio)
 	}
 	return p
-}
-
-// compilePatterns returns an expression that matches what any of the patterns
-// matches.
-func compilePatterns(patterns []string) *regexp.Regexp {
-	if len(patterns) == 0 {
-		return nil
-	}
-	parts := make([]string, len(patterns))
-	for i, pattern := range patterns {
-		parts[i] = strings.ReplaceAll(regexp.QuoteMeta(pattern), `\*`, `.*`)
-	}
-	return regexp.MustCompile(`^(?:` + strings.Join(parts, "|") + `)$`)
 }
 
 // Verdict says whether a span may leave the process.
@@ -94,24 +79,40 @@ func (p *Policy) Verdict(s *correlate.Span) Verdict {
 // name as sent, the name under which it leaves, or what tracestats shows of it. The root
 // that was added to requests goes with them: alone it says nothing.
 func (p *Policy) drops(s *correlate.Span) bool {
-	if p.drop == nil {
-		return false
-	}
-	if p.drop.MatchString(s.Name) || s.IsRoot() && p.drop.MatchString(cln.SpanRequest) {
-		return true
-	}
-	if s.Detail == "" {
+	if len(p.drop) == 0 {
 		return false
 	}
 	process := ""
 	if s.Process != nil {
 		process = s.Process.Name
 	}
-	span := s.Name
-	if s.IsRoot() {
-		span = cln.SpanWhole
+	names := [4]string{s.Name, s.Name, s.Name, s.Name}
+	switch {
+	case s.IsRoot():
+		names[1], names[2] = cln.SpanRequest, cln.What(process, cln.SpanWhole, s.Detail)
+	case s.Detail != "":
+		names[1], names[2] = p.Name(s), cln.What(process, s.Name, s.Detail)
 	}
-	return p.drop.MatchString(p.Name(s)) || p.drop.MatchString(cln.What(process, span, s.Detail))
+	if f := s.Payment; f != nil && f.Outcome != "" && p.payments >= payments.Outcomes {
+		names[3] = cln.What(process, string(f.Kind), p.PaymentDetail(f.Channel, f.Outcome))
+	}
+	return p.drop.match(names[:])
+}
+
+// Traffic tells that spans have come for a further minute.
+func (p *Policy) Traffic() {
+	if p != nil && !p.off {
+		p.drop.minute()
+	}
+}
+
+// Unmatched returns the patterns of spans to drop that have matched nothing for
+// IdleMinutes of traffic.
+func (p *Policy) Unmatched() []string {
+	if p == nil {
+		return nil
+	}
+	return p.drop.unmatched()
 }
 
 // Samples reports whether the trace with that id belongs to the share that leaves.
@@ -215,6 +216,15 @@ func (p *Policy) ShowChannel(c cln.Channel) string {
 		return ""
 	}
 	return p.Show(string(payments.Route), c.String())
+}
+
+// PaymentDetail returns the detail of a part, a payment or a forward as it may be shown
+// on the node: its channel and its outcome.
+func (p *Policy) PaymentDetail(c cln.Channel, outcome string) string {
+	if channel := p.ShowChannel(c); channel != "" {
+		return channel + " " + outcome
+	}
+	return outcome
 }
 
 // Detail returns the detail of s as it may be shown: redacted if its tag is.

@@ -6,6 +6,10 @@ import (
 	"strconv"
 )
 
+// maxAncestors bounds the ancestors that are looked at: a wrapper script, or an
+// interpreter, stands between a node and its plugin.
+const maxAncestors = 4
+
 // Origin is what tells the processes that we see from those of other machines, other
 // boots and other pid namespaces, where pids and start times may be the same: the
 // machine's id, that of its boot, and that of our pid namespace. What cannot be read is
@@ -19,6 +23,35 @@ func origin(machineID, proc string) (id []byte) {
 	}
 	namespace, _ := os.Readlink(filepath.Join(proc, "self/ns/pid"))
 	return append(id, namespace...)
+}
+
+// Ancestor returns the nearest one of a process and its ancestors that runs the program
+// of that name; 0: none of them does, or it cannot be told.
+func (r *Resolver) Ancestor(pid int32, name string) int32 {
+	for range maxAncestors {
+		_, parent, err := r.stat(pid)
+		if err != nil {
+			break
+		}
+		if runs, _ := r.executable(pid); runs == name {
+			return pid
+		}
+		pid = parent
+	}
+	return 0
+}
+
+// Parent returns the pid and the start time of the process that started the one with
+// that pid and start time; zero: unknown.
+func (r *Resolver) Parent(pid int32, startTime uint64) (parent int32, parentStart uint64) {
+	start, by, err := r.stat(pid)
+	if err != nil || start != startTime {
+		return 0, 0
+	}
+	if parentStart, err = r.StartTime(by); err != nil {
+		return 0, 0
+	}
+	return by, parentStart
 }
 
 // Child returns the process of that name that parent has started, the latest one if

@@ -59,3 +59,23 @@ func TestChild(t *testing.T) {
 		t.Errorf("Resolve names it %s", s.Name)
 	}
 }
+
+func TestAncestors(t *testing.T) {
+	proc := newFakeProc(t)
+	proc.run(1, 1, "/sbin/init", "init", "")
+	proc.run(5, 10, "/usr/bin/lightningd", "lightningd", "")
+	proc.runBy(5, 7, 20, "/bin/dash", "sh", "")
+	proc.runBy(7, 9, 30, "/usr/bin/clntrace", "clntrace", "")
+	r := NewResolver(proc.dir)
+	for pid, want := range map[int32]int32{5: 5, 7: 5, 9: 5, 1: 0, 99: 0, 0: 0} {
+		if got := r.Ancestor(pid, "lightningd"); got != want {
+			t.Errorf("process %d: got %d, want %d", pid, got, want)
+		}
+	}
+	if parent, start := r.Parent(7, 20); parent != 5 || start != 10 {
+		t.Errorf("got %d, started at %d", parent, start)
+	}
+	if parent, start := r.Parent(7, 21); parent != 0 || start != 0 {
+		t.Errorf("got %d, started at %d, for the parent of a process that has ended", parent, start)
+	}
+}

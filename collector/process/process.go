@@ -58,7 +58,8 @@ type entry struct {
 // Resolver resolves pids and caches the results. It is not safe for concurrent use.
 type Resolver struct {
 	proc string // where procfs is mounted
-	// These are those of package os, but in tests.
+	// These are the system's, but in tests. What readFile returns is valid until it is
+	// called again.
 	readFile func(string) ([]byte, error)
 	readlink func(string) (string, error)
 	entries  *simplelru.LRU[key, *entry]
@@ -76,7 +77,7 @@ func NewResolver(dir string) *Resolver {
 	if err != nil {
 		panic(err) // only for a size below 1
 	}
-	return &Resolver{proc: dir, entries: entries, readFile: os.ReadFile, readlink: os.Readlink}
+	return &Resolver{proc: dir, entries: entries, readFile: newReader(), readlink: os.Readlink}
 }
 
 // Resolve returns the process that has pid at the time now. Its name is fallback
@@ -143,19 +144,25 @@ func (r *Resolver) stat(pid int32) (start uint64, parent int32, err error) {
 	}
 	// Field 2 is the program's name in parentheses and may hold anything, so
 	// count from the last parenthesis: what follows begins with field 3.
-	const parentField, startField = 4 - 3, 22 - 3
-	fields := bytes.Fields(stat[bytes.LastIndexByte(stat, ')')+1:])
-	if len(fields) <= startField {
-		return 0, 0, errStat
+	const parentField, startField = 4, 22
+	number := 3
+	for field := range bytes.FieldsSeq(stat[bytes.LastIndexByte(stat, ')')+1:]) {
+		switch number {
+		case parentField:
+			by, err := strconv.ParseInt(string(field), 10, 32)
+			if err != nil {
+				return 0, 0, errStat
+			}
+			parent = int32(by)
+		case startField:
+			if start, err = strconv.ParseUint(string(field), 10, 64); err != nil {
+				return 0, 0, errStat
+			}
+			return start, parent, nil
+		}
+		number++
 	}
-	if start, err = strconv.ParseUint(string(fields[startField]), 10, 64); err != nil {
-		return 0, 0, errStat
-	}
-	by, err := strconv.ParseInt(string(fields[parentField]), 10, 32)
-	if err != nil {
-		return 0, 0, errStat
-	}
-	return start, int32(by), nil
+	return 0, 0, errStat
 }
 
 // executable returns the base name of the program that pid runs, or "" and why that
@@ -188,5 +195,5 @@ func (r *Resolver) executable(pid int32) (string, error) {
 }
 
 func (r *Resolver) path(pid int32, file string) string {
-	return filepath.Join(r.proc, strconv.Itoa(int(pid)), file)
+	return r.proc + "/" + strconv.Itoa(int(pid)) + "/" + file
 }

@@ -20,12 +20,17 @@ func newFakeProc(t *testing.T) fakeProc { return fakeProc{t, t.TempDir()} }
 
 func (f fakeProc) run(pid int, start uint64, exe, comm, cmdline string) {
 	f.t.Helper()
+	f.runBy(1, pid, start, exe, comm, cmdline)
+}
+
+func (f fakeProc) runBy(parent, pid int, start uint64, exe, comm, cmdline string) {
+	f.t.Helper()
 	f.exit(pid)
 	dir := filepath.Join(f.dir, fmt.Sprint(pid))
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		f.t.Fatal(err)
 	}
-	stat := fmt.Sprintf("%d (%s) S 1 2 3 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 %d 1000 10", pid, comm, start)
+	stat := fmt.Sprintf("%d (%s) S %d 2 3 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 %d 1000 10", pid, comm, parent, start)
 	for name, text := range map[string]string{"stat": stat, "comm": comm + "\n", "cmdline": cmdline} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
 			f.t.Fatal(err)

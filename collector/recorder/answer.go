@@ -42,6 +42,7 @@ const (
 // Summary is a trace without its spans. Empty fields are left out of its JSON.
 type Summary struct {
 	TraceID     string    `json:"trace_id,omitempty"`
+	SpanID      string    `json:"span_id,omitempty"` // of the root, only where all traces have one id
 	StartedAt   time.Time `json:"started_at"`
 	DurationMS  float64   `json:"duration_ms"` // until now, if it is open
 	Process     string    `json:"process,omitempty"`

@@ -1,6 +1,7 @@
 package recorder
 
 import (
+	"bytes"
 	"cmp"
 	"slices"
 	"time"
@@ -43,6 +44,10 @@ type held struct {
 	id    trace.TraceID
 	state state
 	asked bool // it has been looked for among the traces of one span
+	// shared says that others have the same id. names are those of its spans and their
+	// parents, while it is assembled.
+	shared bool
+	names  []spanName
 
 	// While it is assembled.
 	next, previous *held
@@ -281,6 +286,7 @@ func isHex(s string) bool {
 // decide ends the assembly of h, and keeps it.
 func (r *Recorder) decide(h *held, now time.Time) {
 	r.queueOf(h).remove(h)
+	r.forgetNames(h)
 	r.bytes -= h.charged
 	r.waits -= h.charged
 	h.charged = 0
@@ -302,14 +308,26 @@ func (r *Recorder) decide(h *held, now time.Time) {
 // either: it would look like the whole.
 func (r *Recorder) forget(h *held) {
 	r.queueOf(h).remove(h)
-	delete(r.byID, h.id)
 	r.bytes -= h.charged
 	r.waits -= h.charged
 	r.evicted++
-	if !r.gone.Contains(h.id) && r.gone.Len() < maxGone {
+	if h.shared {
+		for _, n := range h.awaited() {
+			r.giveUp(n.key())
+		}
+		r.forgetNames(h)
+		return
+	}
+	delete(r.byID, h.id)
+	r.giveUp(h.id)
+}
+
+// giveUp remembers that what follows of id is not to be recorded.
+func (r *Recorder) giveUp(id trace.TraceID) {
+	if !r.gone.Contains(id) && r.gone.Len() < maxGone {
 		r.bytes += goneSize
 	}
-	r.gone.Add(h.id, struct{}{})
+	r.gone.Add(id, struct{}{})
 }
 
 // Tick ends the waits that are over at the time now. Call it about once a second.
@@ -319,8 +337,8 @@ func (r *Recorder) Tick(now time.Time) {
 	for h := r.settled.first; h != nil && now.Sub(h.last) >= settle; h = r.settled.first {
 		r.decide(h, now)
 	}
-	if r.unasked(now) {
-		r.adopt(now)
+	if late := r.unasked(now); len(late) > 0 {
+		r.adopt(late, now)
 	}
 	for h := r.waiting.first; h != nil && now.Sub(h.last) >= rootWait; h = r.waiting.first {
 		r.forget(h)
@@ -346,26 +364,34 @@ func (r *Recorder) Flush(now time.Time) {
 // adopt lets spans that came after the root of their trace join it. A trace of one
 // span, as most are, is decided on at once and has no entry in byID, which would cost
 // more than all the rest; so it is looked for here.
-func (r *Recorder) adopt(now time.Time) {
+func (r *Recorder) adopt(late []*held, now time.Time) {
+	// There are thousands of traces and few that are late, so this is quicker than byID.
+	slices.SortFunc(late, func(a, b *held) int { return compareIDs(a, b.id) })
 	for _, k := range r.order {
 		for h := range k.traces() {
-			late := r.byID[h.id]
-			if h.indexed || late == nil || late.state != waitingState {
+			if h.indexed {
 				continue
 			}
-			r.unite(h, late, now)
+			if at, found := slices.BinarySearchFunc(late, h.id, compareIDs); found {
+				r.unite(h, late[at], now)
+				late = slices.Delete(late, at, at+1)
+			}
 		}
 	}
 }
 
-// unasked reports whether there are traces without a root, quiet for a while, that
-// have not been looked for among the traces of one span. It marks them.
-func (r *Recorder) unasked(now time.Time) (found bool) {
+func compareIDs(h *held, id trace.TraceID) int { return bytes.Compare(h.id[:], id[:]) }
+
+// unasked returns the traces without a root, quiet for a while, that have not been
+// looked for among the traces of one span. It marks them.
+func (r *Recorder) unasked(now time.Time) (late []*held) {
 	for h := r.waiting.first; h != nil && now.Sub(h.last) >= settle; h = h.next {
-		found = found || !h.asked
+		if !h.asked && !h.shared {
+			late = append(late, h)
+		}
 		h.asked = true
 	}
-	return found
+	return late
 }
 
 // unite moves the spans of late into h, which is kept.

@@ -58,9 +58,12 @@ func (t *Trace) head() []string {
 	}
 	what := plain(label(t.Span, t.Detail))
 	if t.Status == StatusOpen {
-		what = "unfinished"
+		what = strings.TrimSpace("unfinished " + what)
 	}
 	title := "Trace " + plain(t.TraceID) + ": " + what
+	if t.SpanID != "" {
+		title = "Span " + plain(t.SpanID) + " of trace " + plain(t.TraceID) + ": " + what
+	}
 	if t.Process != "" {
 		title += " in " + plain(t.Process)
 	}
@@ -68,6 +71,9 @@ func (t *Trace) head() []string {
 		title += ", " + plain(t.ErrorType)
 	}
 	lines := append(wrap(title, tableWidth), wrap(strings.Join(about, ", "), tableWidth)...)
+	if t.WaitsFor != "" {
+		lines = append(lines, wrap("waiting for "+plain(t.WaitsFor), tableWidth)...)
+	}
 	if t.PaymentHash != "" {
 		lines = append(lines, "payment "+snip(plain(t.PaymentHash), 64))
 	}
@@ -173,20 +179,32 @@ func (d *drawing) write(b *strings.Builder) {
 	}
 	fmt.Fprintf(b, "%-*s %-*s%*s %*s |%s%*s|\n", d.tree, "span", d.procs, snip("process", d.procs),
 		timeWidth, "start", timeWidth, "took", zero, d.bar-len(zero), scale)
-	sums := false
+	sums, brief, open := false, false, false
 	for i := range d.rows {
 		d.line(b, &d.rows[i])
-		sums = sums || d.rows[i].count > 1
+		r := &d.rows[i]
+		sums, brief, open = sums || r.count > 1, brief || r.brief, open || r.Status == StatusOpen
 	}
-	if sums {
-		b.WriteString("\nWhere a row stands for several spans, took is the sum of their times.\n")
+	space := "\n"
+	for _, note := range []struct {
+		applies bool
+		text    string
+	}{
+		{open, "What is drawn with - has not ended yet."},
+		{brief, "What lightningd did for a part is shown for the slowest one."},
+		{sums, "Where a row stands for several spans, took is the sum of their times."},
+	} {
+		if note.applies {
+			b.WriteString(space + note.text + "\n")
+			space = ""
+		}
 	}
 }
 
 // line writes a row, and its remarks below.
 func (d *drawing) line(b *strings.Builder, r *row) {
 	name, remarks := r.text(), r.remarks()
-	if waited := r.waited(); waited != "" && r.DurationUS >= (d.end-d.begin)/worthALine {
+	if waited := r.waited(); waited != "" && !r.brief && r.DurationUS >= (d.end-d.begin)/worthALine {
 		remarks = append([]string{waited}, remarks...)
 	}
 	fmt.Fprintf(b, "%-*s %-*s%*s %*s |%s|\n", d.tree, clip(r.prefix+name, d.tree), d.procs, clip(r.process, d.procs-1),
@@ -213,6 +231,9 @@ func (n *node) waited() string {
 func (d *drawing) draw(n *node) string {
 	bar := []byte(strings.Repeat(" ", d.bar))
 	full, brief := byte('='), byte(':')
+	if n.Status == StatusOpen {
+		full = '-'
+	}
 	if n.failed > 0 && n.count == n.failed {
 		full, brief = 'x', 'x'
 	}

@@ -3,6 +3,7 @@ package recorder
 import (
 	"flag"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -27,7 +28,7 @@ func shown(t testing.TB, write func(*strings.Builder) error) string {
 			t.Errorf("a line of %d columns: %q", len(line), line)
 		}
 		for _, c := range []byte(line) {
-			if c < ' ' || c > '~' || c == '<' || c == '>' || c == '&' {
+			if c < ' ' || c > '~' {
 				t.Fatalf("%q is in %q", c, line)
 			}
 		}
@@ -151,10 +152,11 @@ func TestListTexts(t *testing.T) {
 		"not open": {List{Query: Query{Sort: SortOpen}}, "Nothing is open."},
 		"open": {
 			List{Traces: []Summary{{TraceID: "aabbccdd00", StartedAt: noon, DurationMS: 12_345, Process: "cln-xpay", Detail: "xpay", WaitsFor: "part 2"}}, Query: Query{Sort: SortOpen}},
-			"11-25 12:00:00 aabbccdd  12.3s  cln-xpay xpay, waiting for part 2\n",
+			"11-25 UTC trace    so far  what\n12:00:00  aabbccdd  12.3s  cln-xpay xpay, waiting for part 2\n",
 		},
-		"evicted": {List{Recorder: Status{Evicted: 3}}, "; 3 had to make room"},
-		"hostile": {List{Traces: []Summary{hostile}, More: 3}, "And 3 more."},
+		"two days": {List{Traces: []Summary{{StartedAt: noon}, {StartedAt: noon.Add(12 * time.Hour)}}}, "\n11-25 12:00:00 "},
+		"evicted":  {List{Recorder: Status{Evicted: 3}}, "; 3 had to make room"},
+		"hostile":  {List{Traces: []Summary{hostile}, More: 3}, "And 3 more."},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if got := shown(t, func(b *strings.Builder) error { return tc.list.WriteTable(b) }); !strings.Contains(got, tc.want) {
@@ -245,5 +247,62 @@ func TestConcurrently(t *testing.T) {
 	group.Wait()
 	if s := f.Status(); s.Traces == 0 {
 		t.Error("nothing was kept")
+	}
+}
+
+// TestManyParts shows a payment in 16 parts of which each was tried twice, and looks
+// for all that failed.
+func TestManyParts(t *testing.T) {
+	tr := payment()
+	first := tr.Spans[1]
+	tr.Spans = tr.Spans[:1]
+	for i := range 32 {
+		part := first
+		part.SpanID, part.OffsetUS = fmt.Sprint("p", i), int64(i)*1000
+		part.Attributes = maps.Clone(first.Attributes)
+		part.Attributes[keyPart], part.Attributes[keyFailedChannel] = int64(i+1), fmt.Sprintf("103x%dx0/0", i+1)
+		part.DurationUS += int64(i)
+		if i >= 20 {
+			part.Status, part.ErrorType = StatusOK, ""
+		}
+		inside := TraceSpan{SpanID: fmt.Sprint("s", i), ParentID: part.SpanID, Process: "lightningd", Span: "lightningd/jsonrpc", Detail: "injectpaymentonion", OffsetUS: part.OffsetUS, DurationUS: 100}
+		tr.Spans = append(tr.Spans, part, inside)
+	}
+	got := shown(t, func(b *strings.Builder) error { return tr.WriteTable(b) })
+	for i := range 20 {
+		if !strings.Contains(got, fmt.Sprintf("|-! part %d ", i+1)) || !strings.Contains(got, fmt.Sprintf("channel 103x%dx0/0\n", i+1)) {
+			t.Errorf("part %d is not shown", i+1)
+		}
+	}
+	if strings.Count(got, "-part ") != 12 || strings.Count(got, "-injectpaymentonion") != 1 || !strings.Contains(got, "for the slowest one") {
+		t.Error("more is shown than all parts and what is inside of one")
+	}
+	if lines := strings.Count(got, "\n"); lines > 32*2+20+10 {
+		t.Errorf("it has %d lines", lines)
+	}
+	if t.Failed() || testing.Verbose() {
+		t.Log("\n" + got)
+	}
+}
+
+// TestHostileTree shows a trace whose names, process, reason, route and values are made
+// up to break a terminal or to look like other rows.
+func TestHostileTree(t *testing.T) {
+	evil := "\x1b[2J\u202eABC\u2066\r\n|-faked 0us |====|\x9b31m\x00" + strings.Repeat("\u0301w", 3000)
+	tr := payment()
+	for i := range tr.Spans {
+		s := &tr.Spans[i]
+		s.Process, s.Span, s.Detail, s.ErrorType = evil, evil, evil, evil
+		if s.Attributes != nil {
+			s.Attributes[keyRoute], s.Attributes[keyFailedChannel], s.Attributes[keyAmount] = []string{evil}, evil, evil
+		}
+	}
+	tr.Process, tr.Span, tr.Detail, tr.ErrorType, tr.PaymentHash, tr.TraceID = evil, evil, evil, evil, evil, evil
+	got := shown(t, func(b *strings.Builder) error { return tr.WriteTable(b) })
+	if strings.Contains(got, "\n|-faked") {
+		t.Errorf("a name makes a row:\n%s", got)
+	}
+	if lines := strings.Count(got, "\n"); lines > 1500 {
+		t.Errorf("%d lines", lines)
 	}
 }

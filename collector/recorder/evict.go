@@ -38,6 +38,8 @@ const (
 	heldSize = (int64(unsafe.Sizeof(held{})) + 31) / 32 * 32
 	// indexSize is an entry of byID: key, pointer, and the room that maps leave free.
 	indexSize = 48
+	// nameSize is an entry of Recorder.byName, and of held.names.
+	nameSize = indexSize + int64(unsafe.Sizeof(spanName{}))
 	// goneSize is a trace that was given up: an entry of a map and of a list.
 	goneSize = 112
 	listSize = 64 // that of 8 pointers
@@ -52,7 +54,7 @@ func (h *held) bytes() int64 {
 	if h.indexed {
 		n += indexSize
 	}
-	return n
+	return n + int64(cap(h.names))*nameSize
 }
 
 // labels say why a trace is kept.

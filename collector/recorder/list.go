@@ -1,9 +1,11 @@
 package recorder
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"strings"
+	"time"
 
 	"clntrace/collector/cln"
 	"clntrace/collector/text"
@@ -14,6 +16,7 @@ const (
 	tableWidth = 79
 	// widestProcess is the width of the longest common names of plugins.
 	widestProcess = 12
+	day           = 24 * time.Hour
 	idDigits      = 8 // of a trace id: enough to tell thousands apart
 )
 
@@ -27,15 +30,16 @@ func (l List) WriteTable(w io.Writer) error {
 	}
 	width = min(width, widestProcess)
 	open := l.Query.Sort == SortOpen && l.Query.ID == ""
+	began := l.began()
 	switch {
 	case len(l.Traces) == 0:
 	case open:
-		fmt.Fprintf(&b, "%-14s %-8s %6s  what\n", "began (UTC)", "trace", "so far")
+		fmt.Fprintf(&b, "%-*s %-8s %6s  what\n", began.width(), began.head, "trace", "so far")
 	default:
-		fmt.Fprintf(&b, "%-14s %-8s %6s %5s %4s  what\n", "began (UTC)", "trace", "took", "spans", "err")
+		fmt.Fprintf(&b, "%-*s %-8s %6s %5s %4s  what\n", began.width(), began.head, "trace", "took", "spans", "err")
 	}
 	for i := range l.Traces {
-		b.WriteString(l.Traces[i].line(width, open) + "\n")
+		b.WriteString(l.Traces[i].line(began, width, open) + "\n")
 	}
 	for _, line := range wrap(l.foot(), tableWidth) {
 		b.WriteString(line + "\n")
@@ -44,17 +48,38 @@ func (l List) WriteTable(w io.Writer) error {
 	return err
 }
 
+// column says how times are shown: all with their day, or with the day in the head if it
+// is the same.
+type column struct{ head, format string }
+
+func (c column) width() int { return max(len(c.head), len(c.format)) }
+
+func (l List) began() column {
+	for i := range l.Traces {
+		if first := l.Traces[0].StartedAt.UTC(); first.Truncate(day) != l.Traces[i].StartedAt.UTC().Truncate(day) {
+			return column{"began (UTC)", "01-02 15:04:05"}
+		}
+	}
+	if len(l.Traces) == 0 {
+		return column{}
+	}
+	return column{l.Traces[0].StartedAt.UTC().Format("01-02 UTC"), "15:04:05"}
+}
+
 // line is s in the list, where processes have that width. Of what is open the spans are
 // not counted yet.
-func (s *Summary) line(width int, open bool) string {
+func (s *Summary) line(began column, width int, open bool) string {
 	counts := ""
 	if !open {
 		counts = fmt.Sprintf(" %5s %4s", count(s.Spans), count(s.Errors))
 	}
-	line := fmt.Sprintf("%-14s %-8s %6s%s  %-*s %s", s.StartedAt.UTC().Format("01-02 15:04:05"), snip(plain(s.TraceID), idDigits),
+	line := fmt.Sprintf("%-*s %-8s %6s%s  %-*s %s", began.width(), s.StartedAt.UTC().Format(began.format), snip(plain(s.ID()), idDigits),
 		span(millis(s.DurationMS)), counts, width, clip(plain(s.Process), width), s.what())
 	return strings.TrimRight(clip(line, tableWidth), " ")
 }
+
+// ID is what tells s from other traces.
+func (s *Summary) ID() string { return cmp.Or(s.SpanID, s.TraceID) }
 
 // count is n in a column, or nothing.
 func count(n int) string {

@@ -149,6 +149,28 @@ func TestSums(t *testing.T) {
 	}
 }
 
+// TestUniqueRoots sends roots whose names and ids nobody else has: as many as fill the
+// memory many times over. BenchmarkUniqueRoots does it with any number.
+func TestUniqueRoots(t *testing.T) {
+	before := heap()
+	f := newFeed(1 << 20)
+	honest := f.root("xpay", time.Second, failed("no_route"))
+	times := 300_000
+	if testing.Short() {
+		times /= 10
+	}
+	for i := range times {
+		f.root(fmt.Sprint("made up ", i), time.Hour, failed(fmt.Sprint("reason ", i)))
+	}
+	if s := f.Status(); s.Bytes > s.LimitBytes || len(f.kinds) > maxKinds {
+		t.Errorf("it takes %d bytes, for %d kinds", s.Bytes, len(f.kinds))
+	}
+	if took := heap() - before; took > 3<<19 {
+		t.Errorf("it takes %d bytes", took)
+	}
+	f.find(t, honest)
+}
+
 // TestFlood shows that somebody who makes up kinds, ids and roots that never come
 // costs the others neither their failed nor their slowest traces.
 func TestFlood(t *testing.T) {

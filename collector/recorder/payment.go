@@ -5,18 +5,21 @@ import (
 	"strings"
 )
 
-// part describes the part of a payment, or the forward, that s is.
-func (s *TraceSpan) part() string {
+// details describes the part of a payment, or the forward, that s is.
+func (s *TraceSpan) details() string {
 	var words []string
 	add := func(format string, key string) {
 		if v, ok := s.Attributes[key]; ok {
 			words = append(words, fmt.Sprintf(format, plain(fmt.Sprint(v))))
 		}
 	}
+	if s.pending() {
+		_, rest, _ := strings.Cut(s.Detail, " ") // the number is in the row
+		words = append(words, "not ended: "+plain(rest))
+	}
 	if _, ok := s.Attributes[keyPart]; ok {
-		add("part %s", keyPart)
-		add("of %s msat", keyAmount)
-		add("and %s msat fee", keyFee)
+		add("%s msat,", keyAmount)
+		add("fee %s msat,", keyFee)
 		if route, ok := s.Attributes[keyRoute].([]string); ok && len(route) > 0 {
 			words = append(words, "over "+plain(strings.Join(route, ", ")))
 		} else {

@@ -52,6 +52,9 @@ func (r *Recorder) Answer(q Query, open Open, now time.Time) (Answer, error) {
 	case err != nil:
 		return nil, err
 	case found != nil:
+		if found.Status == StatusOpen && open != nil {
+			found.addOpen(open.OpenTraces(now))
+		}
 		return Single{found}, nil
 	}
 	return List{Traces: several, Recorder: r.Status(), Query: q}, nil
@@ -68,6 +71,9 @@ func (r *Recorder) List(q Query, open Open, now time.Time) List {
 	}
 	slices.SortStableFunc(all, q.Sort.compare)
 	shown := all[:min(max(q.Limit, 0), len(all))]
+	if len(shown) == 0 {
+		shown = []Summary{} // in JSON a list, too
+	}
 	return List{Traces: shown, Recorder: r.Status(), More: len(all) - len(shown), Query: q}
 }
 
@@ -131,6 +137,9 @@ func (h *held) summary() Summary {
 	if h.failed {
 		s.Status = StatusFailed
 	}
+	if h.shared {
+		s.SpanID = root.id.String()
+	}
 	for _, l := range []struct {
 		label labels
 		text  string
@@ -177,7 +186,7 @@ func (r *Recorder) Find(prefix string, now time.Time) (*Trace, []Summary, error)
 		k.label(now)
 		for h := range k.traces() {
 			if h.labels&isVisited == 0 && h.labels&isListed != 0 &&
-				(strings.HasPrefix(h.id.String(), prefix) || strings.HasPrefix(h.payment, prefix)) {
+				(strings.HasPrefix(h.id.String(), prefix) || strings.HasPrefix(h.payment, prefix) || h.isBelow(prefix)) {
 				h.labels |= isVisited
 				found = append(found, h.summary())
 			}
@@ -191,7 +200,7 @@ func (r *Recorder) Find(prefix string, now time.Time) (*Trace, []Summary, error)
 		return nil, nil, ErrNone
 	}
 	for _, other := range found[1:] {
-		if other.TraceID != found[0].TraceID {
+		if other.TraceID != found[0].TraceID || other.SpanID != found[0].SpanID {
 			return nil, found, nil
 		}
 	}
@@ -232,14 +241,14 @@ func (r *Recorder) trace(s Summary) *Trace {
 			h.labels &^= isVisited
 		}
 		for h := range k.traces() {
-			if h.id == id && h.labels&isVisited == 0 {
+			if h.id == id && h.labels&isVisited == 0 && h.isBelow(s.SpanID) {
 				h.labels |= isVisited
 				t.add(h, begin)
 			}
 		}
 	})
 	r.mu.Lock()
-	if h := r.byID[id]; h != nil && h.state != keptState {
+	if h := r.byID[id]; h != nil && h.state != keptState && s.SpanID == "" {
 		t.add(h, begin)
 	}
 	r.mu.Unlock()

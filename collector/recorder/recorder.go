@@ -1,6 +1,7 @@
 package recorder
 
 import (
+	"maps"
 	"sync"
 	"time"
 
@@ -16,6 +17,7 @@ type Recorder struct {
 
 	mu      sync.Mutex
 	byID    map[trace.TraceID]*held // being assembled, or kept and of several spans
+	byName  map[spanName]*held      // being assembled, of those that share their id
 	waiting queue                   // for their root
 	settled queue                   // their root has come
 	kinds   map[kindKey]*kind
@@ -46,7 +48,7 @@ func New(limit int64) *Recorder {
 		panic(err) // only for a size below 1
 	}
 	return &Recorder{
-		limit: limit, byID: make(map[trace.TraceID]*held), kinds: make(map[kindKey]*kind), gone: gone, words: make(map[string]word),
+		limit: limit, byID: make(map[trace.TraceID]*held), byName: make(map[spanName]*held), kinds: make(map[kindKey]*kind), gone: gone, words: make(map[string]word),
 	}
 }
 
@@ -56,10 +58,33 @@ func (r *Recorder) Clear() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	fresh := New(r.limit)
-	r.byID, r.kinds, r.order, r.other = fresh.byID, fresh.kinds, nil, nil
+	r.byID, r.byName, r.kinds, r.order, r.other = fresh.byID, fresh.byName, fresh.kinds, nil, nil
 	r.waiting, r.settled, r.spares, r.drafts, r.gone = queue{}, queue{}, nil, nil, fresh.gone
 	r.evicted += int64(r.kept)
 	r.bytes, r.waits, r.drafted, r.kept, r.spans = 0, 0, 0, 0, 0
+}
+
+// Retain deletes from ids the traces of which nothing is held.
+func (r *Recorder) Retain(ids map[trace.TraceID]bool) {
+	for id := range ids {
+		ids[id] = false
+	}
+	see := func(h *held) {
+		if _, asked := ids[h.id]; asked {
+			ids[h.id] = true
+		}
+	}
+	r.eachKind(func(k *kind) {
+		for h := range k.traces() {
+			see(h)
+		}
+	})
+	r.mu.Lock()
+	for _, h := range r.byID {
+		see(h)
+	}
+	r.mu.Unlock()
+	maps.DeleteFunc(ids, func(_ trace.TraceID, held bool) bool { return !held })
 }
 
 // Status says how full the recorder is.
@@ -75,6 +100,8 @@ func (r *Recorder) Add(s *Span, now time.Time) {
 	defer r.mu.Unlock()
 	h := r.byID[s.TraceID]
 	switch {
+	case s.Shared:
+		r.addShared(s, now)
 	case h != nil && h.state == keptState:
 		r.join(h, s, now)
 	case h != nil:

@@ -499,6 +499,25 @@ func TestClear(t *testing.T) {
 
 // TestWholeOrAbsent shows that of a trace that was given up before its root came
 // nothing is recorded, and that one trace does not push out itself.
+// What is kept or being assembled is held, whatever else is asked for.
+func TestRetain(t *testing.T) {
+	f := newFeed(1 << 20)
+	alone, several, open, unknown := f.traceID(), f.traceID(), f.traceID(), f.traceID()
+	f.span(Span{TraceID: alone, ID: spanID(1), Name: "alone", Duration: 1})
+	f.span(child(several, 2, 1, "child", time.Millisecond))
+	f.span(Span{TraceID: several, ID: spanID(1), Name: "several", Duration: 5000})
+	f.span(child(open, 2, 1, "child", time.Millisecond))
+	ids := map[trace.TraceID]bool{alone: true, several: true, open: true, unknown: true}
+	f.Retain(ids)
+	if len(ids) != 3 || ids[unknown] || !ids[alone] || !ids[several] || !ids[open] {
+		t.Errorf("got %v", ids)
+	}
+	f.Clear()
+	if f.Retain(ids); len(ids) != 0 {
+		t.Errorf("after Clear: %v", ids)
+	}
+}
+
 func TestWholeOrAbsent(t *testing.T) {
 	f := newFeed(1 << 20)
 	wide := func(s *Span) { s.Attributes = tags{attribute.String("x", strings.Repeat("x", 2000))} }
@@ -539,5 +558,40 @@ func TestFindWhatIsNotDecidedOn(t *testing.T) {
 	}
 	if got := f.ids(Query{}); len(got) != 0 {
 		t.Errorf("it is listed as kept: %v", got)
+	}
+}
+
+// opened tells of what is open.
+type opened []Summary
+
+func (o opened) OpenTraces(time.Time) []Summary { return slices.Clone(o) }
+
+// TestOpenTree shows a payment of which one part has ended and one has not.
+func TestOpenTree(t *testing.T) {
+	f := newFeed(1 << 20)
+	id := f.traceID()
+	f.span(child(id, 3, 2, "inner", time.Millisecond))
+	f.span(child(id, 2, 1, "outer", 2*time.Millisecond))
+	f.now = f.now.Add(9 * time.Second)
+	began, hash := noon.Add(-time.Second), strings.Repeat("0f", 32)
+	answer, err := f.Answer(Query{ID: id.String()}, opened{
+		{TraceID: id.String(), StartedAt: began, DurationMS: 10_000, Process: "cln-xpay", Span: "request", Detail: "xpay", Status: StatusOpen, WaitsFor: "injectpaymentonion"},
+		{TraceID: id.String(), StartedAt: began, DurationMS: 10_000, Process: "cln-xpay", Span: "payment part", Detail: "4 over 1x1x1", Status: StatusOpen, PaymentHash: hash},
+		{StartedAt: began, Process: "cln-xpay", Span: "payment part", Detail: "5 over 2x2x2", Status: StatusOpen},
+	}, f.now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := shown(t, func(b *strings.Builder) error { return answer.WriteTable(b) })
+	for _, want := range []string{
+		": unfinished xpay in cln-xpay\n", "waiting for injectpaymentonion\n", "payment " + hash, "\nxpay ", "\n|-payment part 4 ", "not ended: over 1x1x1\n",
+		"\n`-outer ", "\n  `-inner ", "has not ended yet",
+	} {
+		if !strings.Contains(got, want) {
+			t.Errorf("%q is not in\n%s", want, got)
+		}
+	}
+	if strings.Contains(got, "2x2x2") {
+		t.Errorf("a part of another payment is in\n%s", got)
 	}
 }

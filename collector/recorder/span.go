@@ -18,6 +18,9 @@ type Span struct {
 
 	Start, Duration int64 // µs, the start since the Unix epoch
 	Failed          bool
+	// Shared says that all spans have the same trace id (CLN_TRACEPARENT), so that it
+	// does not tell what belongs together: that is what is below one root.
+	Shared bool
 	// Added says that the span is a root that clntrace added when the request had
 	// been quiet for a while: nothing more is to be expected.
 	Added bool

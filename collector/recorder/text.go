@@ -14,7 +14,7 @@ import (
 // that is one column wide.
 func plain(s string) string {
 	for i := range len(s) {
-		if c := s[i]; c < ' ' || c > '~' || c == '<' || c == '>' || c == '&' {
+		if c := s[i]; c < ' ' || c > '~' {
 			return strings.Map(func(r rune) rune {
 				if r > '~' {
 					return '?'
@@ -80,7 +80,7 @@ func span(d time.Duration) string {
 	if d < 0 {
 		sign, d = "-", -d
 	}
-	const day, year = 24 * time.Hour, 365 * 24 * time.Hour
+	const year = 365 * day
 	switch us := float64(d) / 1e3; {
 	case us < 999.5:
 		return fmt.Sprintf("%s%.0fus", sign, us)

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 
 	"clntrace/collector/cln"
 )
@@ -12,9 +13,14 @@ const (
 	// manyAlike is from how many on siblings that are alike are one row; if there is
 	// something inside of them, the slowest is shown, and a row for the others.
 	manyAlike = 3
-	// manyFailed is the same for those that failed, and for parts of payments, of each
-	// of which there is something to say.
+	// manyFailed is the same for those that failed.
 	manyFailed = 9
+	// manyParts is from how many parts of a payment on only the slowest of them shows
+	// what is inside.
+	manyParts = 5
+	// maxParts is how many parts that did not fail have a row of their own, the slowest
+	// ones. Those that failed all have one.
+	maxParts = 16
 	// maxStatements is how many rows of different statements stand below one span:
 	// the slowest, and one for the others. A first start has 400 below db_setup.
 	maxStatements = 4
@@ -35,6 +41,7 @@ type node struct {
 	longest  int64   // µs
 	failed   int     // how many failed
 	strayed  bool    // its parent is not there
+	brief    bool    // what is inside is not shown
 	place    int64   // by which siblings are ordered: when it began, µs from the trace's start
 }
 
@@ -45,6 +52,13 @@ func newNode(s *TraceSpan) *node {
 	n := &node{
 		TraceSpan: s, process: plain(s.Process), label: plain(label(s.Span, s.Detail)),
 		times: []times{{s.OffsetUS, s.OffsetUS + s.DurationUS}}, count: max(s.Count, 1), busy: s.DurationUS, longest: s.DurationUS,
+	}
+	if n.isPart() {
+		n.label = fmt.Sprint("part ", s.Attributes[keyPart])
+	}
+	if s.pending() {
+		number, _, _ := strings.Cut(s.Detail, " ")
+		n.label = plain(label(s.Span, number))
 	}
 	n.place = n.begin()
 	if s.Count > 1 {
@@ -75,6 +89,9 @@ func arrange(spans []TraceSpan) []*node {
 	for i := range spans {
 		n := newNode(&spans[i])
 		nodes[i] = n
+		if n.SpanID == "" { // of something open, which has nothing inside yet
+			continue
+		}
 		if known := byID[n.SpanID]; known == nil || n.DurationUS > known.DurationUS {
 			byID[n.SpanID] = n
 		}
@@ -114,15 +131,40 @@ func inside(parent, n *node, byID map[string]*node) bool {
 
 // fold combines the children of n, and theirs, so that few rows are left.
 func (n *node) fold() {
+	n.shortenParts()
 	for _, c := range n.children {
 		c.fold()
 	}
 	byPlace := func(a, b *node) int { return cmp.Compare(a.place, b.place) }
 	slices.SortStableFunc(n.children, byPlace)
 	n.children = combineAlike(n.children)
-	n.children = combineRest(n.children, maxStatements, (*node).statement, "statement")
-	n.children = combineRest(n.children, maxRows, func(*node) bool { return true }, "row")
+	n.children = combineRest(n.children, maxStatements, (*node).statement, "statements")
+	n.children = combineRest(n.children, maxParts, func(c *node) bool { return c.isPart() && c.failed == 0 }, "parts")
+	n.children = combineRest(n.children, maxRows, func(c *node) bool { return !c.isPart() }, "spans")
 	slices.SortStableFunc(n.children, byPlace)
+}
+
+// isPart reports whether n is a part of a payment.
+func (n *node) isPart() bool { return n.title == "" && n.Attributes[keyPart] != nil }
+
+// shortenParts leaves out what is inside of the parts below n, if there are many, but
+// for the slowest one.
+func (n *node) shortenParts() {
+	var parts []*node
+	for _, c := range n.children {
+		if c.isPart() {
+			parts = append(parts, c)
+		}
+	}
+	if len(parts) < manyParts {
+		return
+	}
+	slowest := slices.MaxFunc(parts, func(a, b *node) int { return cmp.Compare(a.busy, b.busy) })
+	for _, c := range parts {
+		if c != slowest {
+			c.brief, c.children = true, nil
+		}
+	}
 }
 
 // combineAlike combines siblings that are alike.
@@ -210,10 +252,7 @@ func combineRest(rows []*node, most int, which func(*node) bool, what string) []
 			row.process = "" // of several
 		}
 	}
-	row.title = fmt.Sprintf("%d other spans", size)
-	if what == "statement" {
-		row.title = fmt.Sprintf("%d other statements", size)
-	}
+	row.title = fmt.Sprintf("%d other %s", size, what)
 	gone := make(map[*node]bool, len(rest))
 	for _, n := range rest {
 		gone[n] = true
@@ -247,7 +286,7 @@ func (n *node) remarks() []string {
 		return nil
 	}
 	var list []string
-	if part := n.part(); part != "" {
+	if part := n.details(); part != "" {
 		list = append(list, part)
 	}
 	if why := n.why(); why != "" {

@@ -3,7 +3,7 @@
 // benchmarks use them.
 //
 // It takes nothing and gives Datagrams: 604 of a first start and 156 of a payment,
-// which take some 60 KiB in the binary. Next: package demo.
+// which take some 60 KiB in the binary.
 package recording
 
 import (

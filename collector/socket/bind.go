@@ -87,7 +87,7 @@ func clearPath(path string, v voice.Voice) error {
 	case errors.Is(err, unix.EPERM): // unix_may_send of the kernel's af_unix.c
 		return fmt.Errorf("the trace socket %s is taken, %w and hears one sender only (%w); stop it"+noticed(v), path, errLive, err)
 	case errors.Is(err, fs.ErrPermission):
-		return fmt.Errorf("%s is a socket of another user (%w); remove it"+noticed(v), path, err)
+		return fmt.Errorf("%s is a socket of another user (%w); "+v.Elsewhere, path, err)
 	default:
 		return explain(path, err, v)
 	}

@@ -10,7 +10,7 @@ import (
 )
 
 // stepBackBy is by how much the niceness of all threads but the reading one is
-// raised. More would lose less of a flood (see the README), but lightningd waits for
+// raised. More would lose less of a flood (see tests/bench/README.md), but lightningd waits for
 // answers from these threads, and would wait longer on a busy machine.
 const stepBackBy = 10
 

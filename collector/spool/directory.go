@@ -55,6 +55,19 @@ type directory struct {
 // openDirectory makes the directory at path, if there is none, and locks it. It
 // does not wait for the lock.
 func openDirectory(path string, v voice.Voice) (*directory, error) {
+	d, err := enter(path, v)
+	if err != nil {
+		return nil, err
+	}
+	if err := d.takeLock(v); err != nil {
+		_ = d.root.Close()
+		return nil, err
+	}
+	return d, nil
+}
+
+// enter opens the directory at path, which it makes if there is none, without locking it.
+func enter(path string, v voice.Voice) (*directory, error) {
 	if err := os.Mkdir(path, dirMode); err != nil && !errors.Is(err, fs.ErrExist) {
 		return nil, err
 	}
@@ -62,12 +75,7 @@ func openDirectory(path string, v voice.Voice) (*directory, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &directory{root: root}
-	if err := d.takeLock(v); err != nil {
-		_ = root.Close()
-		return nil, err
-	}
-	return d, nil
+	return &directory{root: root}, nil
 }
 
 // openOwn opens the directory at path, unless another user could have put it there:
@@ -81,7 +89,7 @@ func openOwn(path string, v voice.Voice) (*os.Root, error) {
 		return nil, errors.New("it is a symbolic link, which is not followed; set " + v.Option(dirOption) + " to where it points")
 	}
 	if !entry.IsDir() {
-		return nil, errors.New("it is not a directory; remove it or set " + v.Option(dirOption))
+		return nil, errors.New("it is not a directory; set " + v.Option(dirOption) + " to another path")
 	}
 	root, err := os.OpenRoot(path)
 	if err != nil {
@@ -318,7 +326,7 @@ func explain(dir string, err error, v voice.Voice) error {
 	case errors.Is(err, fs.ErrNotExist) && pathErr.Op == "mkdir":
 		cause = fmt.Errorf("there is no directory %s to make it in (%w); make that or set %s", filepath.Dir(dir), cause, option)
 	case errors.Is(err, unix.ENOTDIR):
-		cause = fmt.Errorf("what should hold it is a file (%w); remove that or set %s", cause, option)
+		cause = fmt.Errorf("what should hold it is a file (%w); set %s to another path", cause, option)
 	case errors.Is(err, fs.ErrPermission) && pathErr.Op == "mkdir":
 		cause = fmt.Errorf("user %d may not make it in %s (%w); give it the right or set %s", user, filepath.Dir(dir), cause, option)
 	case errors.Is(err, fs.ErrPermission), errors.Is(err, unix.EROFS):

@@ -30,7 +30,7 @@ func TestUnusableDirectoryIsExplained(t *testing.T) {
 	}
 	for _, tc := range []struct{ name, dir, want string }{
 		{"no parent", filepath.Join(dir, "no", "spool"), "there is no directory " + filepath.Join(dir, "no") + " to make it in"},
-		{"a file", file, "it is not a directory; remove it"},
+		{"a file", file, "it is not a directory; set clntrace-spool-dir to another path"},
 		{"below a file", filepath.Join(file, "spool"), "what should hold it is a file (not a directory)"},
 		{"a link", link, "symbolic link"},
 		{"open to all", open, "run 'chmod 700'"},

@@ -49,6 +49,7 @@ type Pairing struct {
 	Wait    time.Duration // until lightningd began to work on it
 	Work    time.Duration
 	Answer  time.Duration // the rest
+	Writes  bool          // whether lightningd writes to its database, and answers at once
 }
 
 type operationKey struct{ process, span, detail string }
@@ -76,7 +77,14 @@ type Operations struct {
 	mu         sync.Mutex
 	operations operations
 	payments   operations // those of payments and forwards
+	requests   requests
 	senders    map[*process.Identity]*sender
+}
+
+// requests are all that have been paired.
+type requests struct {
+	waits  Latency // for lightningd
+	writes Latency // for the answers of those that write
 }
 
 // operations are at most MaxOperations, and one for all others.
@@ -131,6 +139,21 @@ func (t *Operations) ObservePairs(list []Pairing) {
 			op.pairs = &pairs{wait: newLatency()}
 		}
 		op.pairs.observe(p)
+		t.requests.waits.Observe(p.Wait)
+		if p.Writes {
+			t.requests.writes.Observe(p.Answer)
+		}
+	}
+}
+
+// Requests sums up the requests that have been paired since the table was last emptied.
+func (t *Operations) Requests() Requests {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	q := &t.requests
+	return Requests{
+		Paired: q.waits.count, WaitAvgMS: q.waits.MeanMS(), WaitP99MS: q.waits.P99MS(),
+		Writes: q.writes.count, AnswerAvgMS: q.writes.MeanMS(), AnswerP99MS: q.writes.P99MS(),
 	}
 }
 
@@ -225,7 +248,8 @@ func (t *Operations) Operations(q Query) []Operation {
 		list = slices.DeleteFunc(list, func(o Operation) bool {
 			return !strings.Contains(strings.ToLower(o.Process), part) &&
 				!strings.Contains(strings.ToLower(o.Span), part) &&
-				!strings.Contains(strings.ToLower(o.Detail), part)
+				!strings.Contains(strings.ToLower(o.Detail), part) &&
+				!strings.Contains(strings.ToLower(o.what()), part)
 		})
 	}
 	slices.SortFunc(list, func(a, b Operation) int {
@@ -252,7 +276,7 @@ func (t *Operations) entries(reset bool) []entry {
 		}
 	}
 	if reset {
-		t.operations, t.payments = make(operations), make(operations)
+		t.operations, t.payments, t.requests = make(operations), make(operations), requests{}
 	}
 	return list
 }

@@ -1,6 +1,8 @@
 package stats
 
 import (
+	"math"
+	"slices"
 	"testing"
 	"time"
 
@@ -10,7 +12,7 @@ import (
 func TestWhereRequestsWaited(t *testing.T) {
 	table := observe(observed)
 	pair := func(detail string, wait time.Duration) Pairing {
-		return Pairing{xpay, "jsonrpc", detail, wait, 30 * time.Microsecond, 70 * time.Microsecond}
+		return Pairing{xpay, "jsonrpc", detail, wait, 30 * time.Microsecond, 70 * time.Microsecond, detail == "getroutes"}
 	}
 	table.ObservePairs([]Pairing{pair("getroutes", 10*time.Microsecond), pair("getroutes", 20*time.Microsecond), pair("never seen", 0)})
 	for _, o := range table.Operations(Query{Limit: 100, Reset: true}) {
@@ -37,5 +39,35 @@ func TestWholeRequestIsNoSpanOfItsSender(t *testing.T) {
 	}
 	if senders := table.Processes(); len(senders) != 0 {
 		t.Errorf("senders are %+v", senders)
+	}
+}
+
+func TestRequestsTogether(t *testing.T) {
+	table := observe(observed)
+	ms := func(n int) time.Duration { return time.Duration(n) * time.Millisecond }
+	table.ObservePairs([]Pairing{
+		{xpay, "jsonrpc", "getroutes", ms(1), ms(1), ms(90), false},
+		{xpay, "jsonrpc", "getroutes", ms(3), ms(1), ms(5), true},
+	})
+	want := Requests{Paired: 2, WaitAvgMS: 2, WaitP99MS: 2.99, Writes: 1, AnswerAvgMS: 5, AnswerP99MS: 5}
+	got := table.Requests()
+	got.WaitP99MS = math.Round(got.WaitP99MS*100) / 100 // the percentile is within 2 %
+	if got != want {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
+	table.Operations(Query{Reset: true})
+	if got := table.Requests(); got != (Requests{}) {
+		t.Errorf("after the reset got %+v", got)
+	}
+}
+
+// What the table shows under WHAT finds its row.
+func TestMatchFindsWhatIsShown(t *testing.T) {
+	table := observe(observed)
+	for _, o := range table.Operations(Query{Limit: 100}) {
+		rows := table.Operations(Query{Limit: 100, Match: o.what()})
+		if len(rows) == 0 || !slices.ContainsFunc(rows, func(r Operation) bool { return r.Span == o.Span && r.Detail == o.Detail }) {
+			t.Errorf("%q finds %+v", o.what(), rows)
+		}
 	}
 }

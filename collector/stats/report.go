@@ -23,6 +23,9 @@ type Report struct {
 	Payments   *payments.State `json:"payments,omitempty"`
 	Operations []Operation     `json:"operations"`
 
+	// Requests sums up where requests waited, for the head of the table. In JSON the
+	// operations tell that.
+	Requests Requests `json:"-"`
 	// MoreOperations is how many the limit of the Query left out.
 	MoreOperations int `json:"-"`
 	// Match is that of the Query.
@@ -127,6 +130,15 @@ type Operation struct {
 	Paired      uint64  `json:"paired,omitempty"` // how many
 
 	Slowest *Slowest `json:"slowest,omitempty"` // of the spans whose traces are still kept
+}
+
+// Requests sums up the requests of plugins that have been paired with lightningd's work
+// on them.
+type Requests struct {
+	Paired                   uint64
+	WaitAvgMS, WaitP99MS     float64 // until lightningd began to work on them
+	Writes                   uint64  // of them, those that write to lightningd's database and are answered at once
+	AnswerAvgMS, AnswerP99MS float64 // of those that write, from the work's end to the answer
 }
 
 // Slowest is the slowest span of an operation.

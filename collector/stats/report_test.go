@@ -106,12 +106,18 @@ func busy() Report {
 	r.Payments = &payments.State{
 		Parts: 120, Failed: 31, Open: 2, OldestOpenSeconds: 4000, Forwards: 7000, ForwardsOpen: 1, ForwardsFailed: 512, Unjoined: 3, Dropped: 4,
 	}
+	r.Requests = Requests{Paired: 210, WaitAvgMS: 0.121, WaitP99MS: 15.3, Writes: 12, AnswerAvgMS: 4.45, AnswerP99MS: 8.9}
 	r.Operations = []Operation{
 		{Process: "lightningd", Span: "db_exec_prepared", Detail: "UPDATE channels", Count: 44917, TotalMS: 12000.5, AvgUS: 267.2, MaxUS: 95000},
 		{Process: "lightningd", Span: "db_query_prepared", Detail: "SELECT channels peers channel_funding_inflights", Count: 3, TotalMS: 4.2, AvgUS: 1400, MaxUS: 1990},
 		{Process: "lightningd", Span: "plugin/bitcoind", Detail: "getrawblockbyheight", Count: 310, Errors: 2, TotalMS: 99999, AvgUS: 322577, MaxUS: 61_000_000},
 		{Process: "lightningd", Span: "lightningd/jsonrpc", Detail: "listpeerchannels", Count: 7, TotalMS: 0.7, AvgUS: 100, MaxUS: 130},
-		{Process: "cln-xpay", Span: "jsonrpc", Detail: "injectpaymentonion", Count: 200, Errors: 200, TotalMS: 61_234.5, AvgUS: 306172.5, MaxUS: 950_000},
+		{Process: "cln-xpay", Span: "jsonrpc", Detail: "injectpaymentonion", Count: 200, Errors: 200, TotalMS: 61_234.5, AvgUS: 306172.5, MaxUS: 950_000,
+			Paired: 198, WaitAvgUS: 120, WaitP99US: 15_300, WorkAvgUS: 1016, AnswerAvgUS: 304_900},
+		{Process: "cln-askrene", Span: "jsonrpc", Detail: "datastore", Count: 12, TotalMS: 61, AvgUS: 5100, MaxUS: 9500,
+			Paired: 12, WaitAvgUS: 150, WaitP99US: 900, WorkAvgUS: 500, AnswerAvgUS: 4450},
+		{Process: "lightningd", Span: "forward downstream", Detail: "850000x1234x1 temporary_channel_failure", Count: 31, Errors: 31, TotalMS: 9000, AvgUS: 290_000, MaxUS: 900_000},
+		{Process: "cln-xpay", Span: "payment part", Detail: "850000x1234x1 success", Count: 89, TotalMS: 9000, AvgUS: 101_000, MaxUS: 900_000},
 		{Process: "recklessrpc-of-someone", Span: "jsonrpc", Detail: "listconfigs", Count: 1, TotalMS: 0.05, AvgUS: 50, MaxUS: 50},
 		{Process: "lightningd", Span: "extend_tip", Count: 1_234_567, TotalMS: 7_200_000, AvgUS: 5832, MaxUS: 7_199_000_000},
 		{Process: "lightningd", Span: "lightningd/startup", Count: 1, TotalMS: 260.1, AvgUS: 260_100, MaxUS: 260_100},
@@ -207,8 +213,7 @@ func TestTables(t *testing.T) {
 	}
 }
 
-// Whatever is in a report, its table is lines of plain text of 80 columns, of
-// which lightning-cli escapes nothing.
+// Whatever is in a report, its table is lines of plain text of 80 columns.
 func TestTablesFitTheTerminal(t *testing.T) {
 	for _, tc := range reports {
 		t.Run(tc.name, func(t *testing.T) {
@@ -222,9 +227,6 @@ func TestTablesFitTheTerminal(t *testing.T) {
 				}
 				if strings.TrimRightFunc(line, unicode.IsSpace) != line {
 					t.Errorf("line %d ends in blanks: %q", i+1, line)
-				}
-				if strings.ContainsAny(line, "<>&") {
-					t.Errorf("line %d has what lightning-cli shows as u003c: %q", i+1, line)
 				}
 				for _, r := range line {
 					if !unicode.IsPrint(r) {
@@ -300,7 +302,7 @@ func TestSendersInTables(t *testing.T) {
 		many.Processes = append(many.Processes, Process{Name: strings.Repeat("x", i), PID: int32(i), Spans: 1})
 	}
 	line := many.processesLine()
-	if !strings.HasSuffix(line, " and 960 more") || len(line) > 3000 {
+	if !strings.HasSuffix(line, ", and 992 more") || len(line) > 3000 {
 		t.Errorf("a thousand senders are shown in %d bytes: %s", len(line), line)
 	}
 	few := Report{Processes: []Process{{Name: "pay", Spans: 3}, {Name: "sql", Spans: 2}, {Name: "pay", Spans: 1}}}

@@ -3,6 +3,7 @@ package stats
 import (
 	"fmt"
 	"io"
+	"math"
 	"strconv"
 	"strings"
 	"time"
@@ -22,9 +23,9 @@ const (
 	textWidth = tableWidth - labelWidth - 1
 	// processWidth is the width of the longest common names of plugins.
 	processWidth = 12
-	// maxSenders bounds the senders listed: some 30 run at once, with two dozen
-	// names. maxSender is the greatest width of a name; those of lightningd have 20.
-	maxSenders = 40
+	// maxSenders bounds the senders listed, busiest first: some 30 run at once, with two
+	// dozen names. maxSender is the greatest width of a name; those of lightningd have 20.
+	maxSenders = 8
 	maxSender  = 40
 )
 
@@ -42,6 +43,9 @@ func (r Report) WriteTable(w io.Writer) error {
 	if line := r.paymentsLine(); line != "" {
 		writeLine(&b, "payments", line)
 	}
+	if line := r.requestsLine(); line != "" {
+		writeLine(&b, "requests", line)
+	}
 	if len(r.Processes) > 0 {
 		writeLine(&b, "senders", r.processesLine())
 	}
@@ -52,6 +56,9 @@ func (r Report) WriteTable(w io.Writer) error {
 		b.WriteByte('\n')
 		if r.MoreOperations > 0 {
 			fmt.Fprintf(&b, "and %d more\n", r.MoreOperations)
+		}
+		if waits := r.waitsTable(); waits != "" {
+			b.WriteString("\n" + waits + "\n")
 		}
 	case r.MoreOperations == 0 && r.Match != "":
 		b.WriteByte('\n')
@@ -72,7 +79,7 @@ func (r Report) verdict() string {
 	case r.Status == StatusOK:
 		text += ", all is well"
 	}
-	return text + ", up " + uptime(r.UptimeSeconds)
+	return text + ", up " + duration(r.UptimeSeconds)
 }
 
 func writeParagraph(b *strings.Builder, paragraph string) {
@@ -112,7 +119,8 @@ func (r Report) socketLine() string {
 	line += fmt.Sprintf("; %s, %s", text.Number(d.Received, "datagram", "datagrams"), bytes(d.Bytes))
 	line += nonZero(", ", counter{d.Refused, "refused"}, counter{d.Malformed, "malformed"})
 	if r.Socket.QueueLimit > 0 {
-		line += fmt.Sprintf("; the kernel's queue holds %d; it or a sender's buffer was %s", r.Socket.QueueLimit+1, Full(r.Socket.QueueFullEvents))
+		line += fmt.Sprintf("; the kernel's queue holds %d, one more than net.unix.max_dgram_qlen; it or a sender's buffer was %s",
+			r.Socket.QueueLimit+1, Full(r.Socket.QueueFullEvents))
 	}
 	return line
 }
@@ -140,9 +148,22 @@ func (r Report) paymentsLine() string {
 	line := text.Number(p.Parts, "part", "parts") + positive(", ", p.Failed, "failed") + positive(", ", p.Open, "open") + "; " +
 		text.Number(p.Forwards, "forward", "forwards") + positive(", ", p.ForwardsFailed, "failed") + positive(", ", p.ForwardsOpen, "open")
 	if p.Open+p.ForwardsOpen > 0 {
-		line += "; open for " + uptime(p.OldestOpenSeconds) + " at most"
+		line += "; open for " + duration(p.OldestOpenSeconds) + " at most"
 	}
 	return line + positive("; ", p.Unjoined, "without a span") + positive("; ", p.Dropped, "dropped")
+}
+
+// requestsLine sums up where requests waited, if that is known of any.
+func (r Report) requestsLine() string {
+	q := &r.Requests
+	if q.Paired == 0 {
+		return ""
+	}
+	line := fmt.Sprintf("%d paired: waited for lightningd avg %s, p99 %s", q.Paired, ms(q.WaitAvgMS), ms(q.WaitP99MS))
+	if q.Writes > 0 {
+		line += fmt.Sprintf("; the answers to %d that write took avg %s, p99 %s", q.Writes, ms(q.AnswerAvgMS), ms(q.AnswerP99MS))
+	}
+	return line
 }
 
 // positive is a counter that is not 0, after the separator.
@@ -191,7 +212,7 @@ func (r Report) processesLine() string {
 	}
 	more := ""
 	if n := len(names) - maxSenders; n > 0 {
-		names, more = names[:maxSenders], fmt.Sprintf(" and %d more", n)
+		names, more = names[:maxSenders], fmt.Sprintf(", and %d more", n)
 	}
 	for i, name := range names {
 		names[i] = fmt.Sprintf("%s %d", snip(name, maxSender), spans[name])
@@ -199,58 +220,103 @@ func (r Report) processesLine() string {
 	return strings.Join(names, ", ") + more
 }
 
+// operationsTable shows the operations.
 func (r Report) operationsTable() string {
+	header := table.Row{"process", "what", "count", "err", "total", "avg", "p50", "p99", "max"}
+	var rows []table.Row
+	for _, o := range r.Operations {
+		rows = append(rows, table.Row{
+			snip(o.Process, processWidth), o.what(), number(o.Count), number(o.Errors),
+			ms(o.TotalMS), ms(o.AvgUS / 1000), ms(o.P50US / 1000), ms(o.P99US / 1000), ms(float64(o.MaxUS) / 1000),
+		})
+	}
+	return render(header, rows)
+}
+
+// waitsTable shows where the requests among the operations waited; empty: that is known
+// of none. It is a table of its own because the other one has no room for more columns.
+func (r Report) waitsTable() string {
+	header := table.Row{"process", "what", "paired", "wait", "p99 wait", "work", "answer"}
+	var rows []table.Row
+	for _, o := range r.Operations {
+		if o.Paired > 0 {
+			rows = append(rows, table.Row{
+				snip(o.Process, processWidth), o.what(), number(o.Paired),
+				ms(o.WaitAvgUS / 1000), ms(o.WaitP99US / 1000), ms(o.WorkAvgUS / 1000), ms(o.AnswerAvgUS / 1000),
+			})
+		}
+	}
+	if len(rows) == 0 {
+		return ""
+	}
+	return render(header, rows)
+}
+
+// render writes a table whose first two columns, process and what, are text, and the
+// others numbers. What is too long for its column goes on in the lines below, from where
+// it can be used as it is for match and for patterns.
+func render(header table.Row, rows []table.Row) string {
 	t := table.NewWriter()
 	style := table.StyleLight
 	style.Options = table.OptionsNoBordersAndSeparators
 	style.Box.PaddingLeft, style.Box.PaddingRight = "", " "
 	style.Format.HeaderAlign, style.Format.Header = tabletext.AlignDefault, tabletext.FormatUpper
 	t.SetStyle(style)
-	header := table.Row{"process", "what", "count", "err", "total", "avg", "p50", "p99", "max"}
 	t.AppendHeader(header)
 	var configs []table.ColumnConfig
 	for number := 3; number <= len(header); number++ {
 		configs = append(configs, table.ColumnConfig{Number: number, Align: tabletext.AlignRight, AlignHeader: tabletext.AlignRight})
 	}
 	t.SetColumnConfigs(configs)
-	rows, width := r.operationRows(header)
-	for _, row := range rows {
-		row[1] = snip(row[1].(string), width)
+	width, below := whatWidth(header, rows), make([][]string, len(rows))
+	for i, row := range rows {
+		row[1], below[i] = breakWhat(row[1].(string), width)
 		t.AppendRow(row)
 	}
-	lines := strings.Split(t.Render(), "\n")
-	for i, line := range lines {
-		lines[i] = strings.TrimRight(line, " ")
+	var b strings.Builder
+	for i, line := range strings.Split(t.Render(), "\n") {
+		b.WriteString(strings.TrimRight(line, " ") + "\n")
+		if i > 0 { // the first is the header
+			for _, rest := range below[i-1] {
+				fmt.Fprintf(&b, "%-*s %s\n", columnWidth(0, header, rows), "", rest)
+			}
+		}
 	}
-	return strings.Join(lines, "\n")
+	return strings.TrimSuffix(b.String(), "\n")
 }
 
-// operationRows returns the cells of the table, and the width that the other
-// columns leave to the names of operations: at least 23 columns, because counts
-// take at most 6 and times at most 5.
-func (r Report) operationRows(header table.Row) (rows []table.Row, width int) {
-	widths := make([]int, len(header))
-	note := func(row table.Row) {
-		for i, cell := range row {
-			widths[i] = max(widths[i], tabletext.StringWidth(fmt.Sprint(cell)))
-		}
+// breakWhat returns the first line of a WHAT, which is at most width wide, and the lines
+// below it, which have the rest of the table's width.
+func breakWhat(what string, width int) (first string, below []string) {
+	lines := wrap(what, width)
+	if tabletext.StringWidth(lines[0]) > width { // by one, for the sake of a wide rune
+		lines = wrap(what, width-1)
 	}
-	note(header)
-	for _, o := range r.Operations {
-		row := table.Row{
-			snip(o.Process, processWidth), o.what(), number(o.Count), number(o.Errors),
-			ms(o.TotalMS), ms(o.AvgUS / 1000), ms(o.P50US / 1000), ms(o.P99US / 1000), ms(float64(o.MaxUS) / 1000),
-		}
-		rows = append(rows, row)
-		note(row)
+	if len(lines) == 1 {
+		return lines[0], nil
 	}
-	width = tableWidth
-	for i, w := range widths {
+	rest := strings.TrimSpace(strings.TrimPrefix(text.Plain(what), lines[0]))
+	return lines[0], wrap(rest, tableWidth-processWidth-2)
+}
+
+// whatWidth is the width that the other columns leave to the names of operations: at
+// least 23 columns, because counts take at most 6 and times at most 5.
+func whatWidth(header table.Row, rows []table.Row) int {
+	width := tableWidth
+	for i := range header {
 		if i != 1 {
-			width -= w + 1
+			width -= columnWidth(i, header, rows) + 1
 		}
 	}
-	return rows, width
+	return width
+}
+
+func columnWidth(i int, header table.Row, rows []table.Row) int {
+	width := tabletext.StringWidth(fmt.Sprint(header[i]))
+	for _, row := range rows {
+		width = max(width, tabletext.StringWidth(fmt.Sprint(row[i])))
+	}
+	return width
 }
 
 // what names an operation in few columns.
@@ -336,16 +402,11 @@ func bytes(n uint64) string {
 	return fmt.Sprintf("%.1f MB", float64(n)/(k*k))
 }
 
-// uptime writes seconds in the two largest units that apply.
-func uptime(s int64) string {
-	const minute, hour, day = 60, 3600, 86400
-	switch {
-	case s < minute:
-		return fmt.Sprintf("%d s", s)
-	case s < hour:
-		return fmt.Sprintf("%d min %d s", s/minute, s%minute)
-	case s < day:
-		return fmt.Sprintf("%d h %d min", s/hour, s%hour/minute)
-	}
-	return fmt.Sprintf("%d d %d h", s/day, s%day/hour)
+// duration writes seconds in the two largest units that apply.
+func duration(seconds int64) string {
+	const most = math.MaxInt64 / int64(time.Second)
+	return text.Duration(time.Duration(min(seconds, most)) * time.Second)
 }
+
+// Time writes a duration as the tables do: 267us, 3.1ms, 12s.
+func Time(d time.Duration) string { return ms(d.Seconds() * 1000) }

@@ -4,9 +4,11 @@ package text
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"strconv"
 	"strings"
+	"time"
 	"unicode"
 	"unicode/utf8"
 )
@@ -71,17 +73,10 @@ func Clean[T string | []byte](s T) string {
 	return string(s)
 }
 
-// Plain replaces what a terminal or lightning-cli would not show as it is;
-// lightning-cli shows <, > and & as u003c and so on. White space becomes blanks.
+// Plain replaces what a terminal would not show as it is. White space becomes blanks.
 func Plain(s string) string {
 	return strings.Map(func(r rune) rune {
 		switch {
-		case r == '<':
-			return '('
-		case r == '>':
-			return ')'
-		case r == '&':
-			return '+'
 		case unicode.IsSpace(r):
 			return ' '
 		case !unicode.IsPrint(r):
@@ -89,6 +84,27 @@ func Plain(s string) string {
 		}
 		return r
 	}, s)
+}
+
+// Duration writes a duration in the two largest units that apply, as options take
+// them: 45s, 7m, 1h6m, 3d5h.
+func Duration(d time.Duration) string {
+	const day = 24 * time.Hour
+	units := []struct {
+		size time.Duration
+		name string
+	}{{day, "d"}, {time.Hour, "h"}, {time.Minute, "m"}, {time.Second, "s"}}
+	for i, u := range units[:len(units)-1] {
+		if d >= u.size {
+			next := units[i+1]
+			s := fmt.Sprintf("%d%s", d/u.size, u.name)
+			if rest := d % u.size / next.size; rest > 0 {
+				s += fmt.Sprintf("%d%s", rest, next.name)
+			}
+			return s
+		}
+	}
+	return fmt.Sprintf("%ds", d/time.Second)
 }
 
 // Brief makes what a backend or a proxy says, which may be a whole page, fit into a

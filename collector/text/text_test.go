@@ -7,6 +7,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 )
 
 func TestNumber(t *testing.T) {
@@ -40,7 +41,7 @@ func TestClip(t *testing.T) {
 func TestPlain(t *testing.T) {
 	for text, want := range map[string]string{
 		"as it is: ünï ☃": "as it is: ünï ☃",
-		"<a href=\"x\">&": `(a href="x")+`,
+		"<a href=\"x\">&": "<a href=\"x\">&",
 		"tab\tline\nnext": "tab line next",
 		"\x1b[31mred\x00": "?[31mred?",
 		"\xff\u202e":      "\ufffd?",
@@ -51,11 +52,22 @@ func TestPlain(t *testing.T) {
 	}
 }
 
+func TestDuration(t *testing.T) {
+	for d, want := range map[time.Duration]string{
+		0: "0s", 999 * time.Millisecond: "0s", 45 * time.Second: "45s", time.Minute: "1m", 61 * time.Second: "1m1s",
+		66*time.Minute + 40*time.Second: "1h6m", 24 * time.Hour: "1d", 77*time.Hour + 42*time.Minute: "3d5h",
+	} {
+		if got := Duration(d); got != want {
+			t.Errorf("got %s, want %s", got, want)
+		}
+	}
+}
+
 func TestBrief(t *testing.T) {
 	for in, want := range map[string]string{
 		"":                                   "",
 		"no room":                            "no room",
-		"404: <html>\n<b>no &amp; never</b>": "404: (html) (b)no +amp; never(/b)",
+		"404: <html>\n<b>no &amp; never</b>": "404: <html> <b>no &amp; never</b>",
 		"a\x00b\u202ec\xff":                  "a?b?c\ufffd",
 		strings.Repeat("x", 300):             strings.Repeat("x", 300),
 		strings.Repeat("é", 1000):            strings.Repeat("é", 148) + "…",

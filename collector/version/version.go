@@ -11,7 +11,7 @@ import (
 
 // next is the release that this source will become: the topmost one in
 // CHANGELOG.md.
-const next = "0.1.0"
+const next = "0.2.0"
 
 // Set by .goreleaser.yaml with -ldflags -X, and empty in every other build. Releases
 // are built without Go's own information about the repository, so that they have
@@ -23,9 +23,9 @@ var releaseVersion, releaseCommit string
 var pseudoVersion = regexp.MustCompile(`[-.]\d{14}-([0-9a-f]{12})$`)
 
 // Number is the version of this build, as shown by --version and tracestats and
-// as exported: 0.1.0 for a release or a tagged commit, 0.1.0-dev+COMMIT for any
+// as exported: 0.2.0 for a release or a tagged commit, 0.2.0-dev+COMMIT for any
 // other commit, either with "dirty" at the end if files had been changed, and
-// 0.1.0-dev for a build that does not know its commit.
+// 0.2.0-dev for a build that does not know its commit.
 func Number() string {
 	return buildOf(readBuildInfo()).version
 }

@@ -45,3 +45,16 @@ func TestSay(t *testing.T) {
 		}
 	}
 }
+
+func TestCorrect(t *testing.T) {
+	const now = "Correct it in lightningd's configuration, and until the next restart with 'lightning-cli -k setconfig config=clntrace-drop-spans val=VALUE transient=true'"
+	for _, tc := range []struct{ got, want string }{
+		{Plugin.Correct("drop-spans", true), now},
+		{Plugin.Correct("queue-size", false), "Correct it in lightningd's configuration and restart the node"},
+		{Collect.Correct("drop-spans", true), "Correct it on the command line and start collect anew"},
+	} {
+		if tc.got != tc.want {
+			t.Errorf("got %q, want %q", tc.got, tc.want)
+		}
+	}
+}

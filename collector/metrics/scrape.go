@@ -1,0 +1,192 @@
+package metrics
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"github.com/prometheus/otlptranslator"
+	"go.opentelemetry.io/otel/attribute"
+	otelprometheus "go.opentelemetry.io/otel/exporters/prometheus"
+	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
+	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
+
+	"clntrace/collector/cln"
+)
+
+// A histogram with explicit buckets takes 14 series of Prometheus, one of payments or
+// forwards 15. So all of these together, and their counterparts for what is beyond the
+// bounds, make some 1,980, and other metrics 13.
+const (
+	maxScrapedSpans   = 25 // names, each with a series for those that failed
+	maxScrapedMethods = 20 // of requests as a whole, likewise
+	maxScrapedWaits   = 19 // methods
+	maxScrapedReasons = 9  // for which payments fail
+	maxForwardReasons = 3  // for each phase of a forward
+)
+
+const (
+	// bindTime is how long finding the address to listen on may take: init waits for it.
+	bindTime = time.Second
+	// readTime and writeTime bound a request and its answer.
+	readTime  = 5 * time.Second
+	writeTime = 10 * time.Second
+	// maxHeader bounds a request, bytes. The standard library adds 4 KiB.
+	maxHeader = 4 << 10
+	// maxConnections is how many connections may be open. The oldest makes room.
+	maxConnections = 16
+)
+
+// ScrapeStatus says how it is with scraping.
+type ScrapeStatus struct {
+	// Problem is why Prometheus cannot scrape; nil: it can, or there is nothing to.
+	Problem error
+	// Exposed is the address if it is not on the loopback interface.
+	Exposed string
+}
+
+// scrape serves metrics to Prometheus.
+type scrape struct {
+	*meter
+	options               *Options
+	spans, methods, waits names // that have series of their own
+
+	server         *http.Server
+	text, protobuf http.Handler
+	one            sync.Mutex // held by the scrape that is being answered
+	connections    connections
+
+	mu      sync.Mutex
+	problem error  // why nobody can scrape; nil: nothing
+	exposed string // the address, if it is not on the loopback interface
+}
+
+// startScrape binds the address, and begins to serve.
+func startScrape(o *Options) (*scrape, error) {
+	s := &scrape{options: o, spans: newNames(maxScrapedSpans), methods: newNames(maxScrapedMethods), waits: newNames(maxScrapedWaits)}
+	ctx, cancel := context.WithTimeout(context.Background(), bindTime)
+	defer cancel()
+	l, err := new(net.ListenConfig).Listen(ctx, "tcp", o.Listen)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.prepare(); err != nil {
+		return nil, errors.Join(err, l.Close())
+	}
+	if a, ok := l.Addr().(*net.TCPAddr); ok && !a.IP.IsLoopback() {
+		s.exposed = l.Addr().String()
+	}
+	s.server = &http.Server{
+		Handler: s, ReadHeaderTimeout: readTime, ReadTimeout: readTime, WriteTimeout: writeTime,
+		MaxHeaderBytes: maxHeader, ConnState: s.connections.changed, DisableGeneralOptionsHandler: true,
+		ErrorLog: log.New(io.Discard, "", 0), // whoever connects could fill ours
+	}
+	s.server.SetKeepAlivesEnabled(false) // nor may anybody ask a thousand times at once
+	go s.serve(l)
+	return s, nil
+}
+
+// serve answers until close. If the listener dies before, that is all that happens.
+func (s *scrape) serve(l net.Listener) {
+	if err := s.server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+		s.fail(err)
+	}
+}
+
+func (s *scrape) fail(err error) {
+	s.options.Logger.Warn(fmt.Sprintf("Prometheus can no longer scrape %s: %v", s.options.Listen, err))
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.problem = err
+}
+
+func (s *scrape) status() ScrapeStatus {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return ScrapeStatus{Problem: s.problem, Exposed: s.exposed}
+}
+
+// prepare makes the instruments and the handlers.
+func (s *scrape) prepare() error {
+	classic, native := prometheus.NewRegistry(), prometheus.NewRegistry()
+	withBuckets, err := newReader(classic, sdkmetric.DefaultAggregationSelector)
+	if err != nil {
+		return err
+	}
+	without, err := newReader(native, exponentially)
+	if err != nil {
+		return err
+	}
+	s.meter, err = newMeter(s.options, bounds{reasons: maxScrapedReasons, forwardReasons: maxForwardReasons}, withBuckets, without)
+	if err != nil {
+		return err
+	}
+	// The body is small, and a compressor would take 800 kB.
+	how := promhttp.HandlerOpts{EnableOpenMetrics: true, DisableCompression: true}
+	s.text, s.protobuf = promhttp.HandlerFor(classic, how), promhttp.HandlerFor(both{classic, native}, how)
+	return nil
+}
+
+// newReader returns the SDK's exporter. Labels of its scope and its resource would say
+// the same in every series.
+func newReader(r prometheus.Registerer, histograms sdkmetric.AggregationSelector) (sdkmetric.Reader, error) {
+	return otelprometheus.New(otelprometheus.WithRegisterer(r), otelprometheus.WithAggregationSelector(histograms),
+		otelprometheus.WithTranslationStrategy(otlptranslator.UnderscoreEscapingWithSuffixes),
+		otelprometheus.WithoutScopeInfo(), otelprometheus.WithoutTargetInfo())
+}
+
+// attributes are those of an operation where Prometheus may scrape it: spans have
+// their name, and requests as a whole their method.
+func (s *scrape) attributes(o operation) []attribute.KeyValue {
+	var list []attribute.KeyValue
+	if o.span == cln.SpanWhole {
+		list = append(list, semconv.RPCMethod(s.methods.of(o.detail, otherValue)))
+	} else {
+		o.span = s.spans.of(o.span, otherSpan)
+	}
+	list = append(list, attribute.String("span.name", o.span))
+	if o.failed {
+		list = append(list, semconv.ErrorTypeOther)
+	}
+	return list
+}
+
+// close ends it at once.
+func (s *scrape) close() {
+	_ = s.server.Close()                          // of connections that nobody needs any more
+	_ = s.provider.Shutdown(context.Background()) // its readers have nothing to flush
+}
+
+// connections are those that are open, the oldest first.
+type connections struct {
+	mu   sync.Mutex
+	list []net.Conn
+}
+
+// changed is told of each change of a connection. It closes the oldest if there are too
+// many, so that nobody can keep others away by holding connections.
+func (c *connections) changed(conn net.Conn, to http.ConnState) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch to {
+	case http.StateNew:
+		if len(c.list) >= maxConnections {
+			c.list[0].Close()
+			c.list = slices.Delete(c.list, 0, 1)
+		}
+		c.list = append(c.list, conn)
+	case http.StateClosed, http.StateHijacked:
+		if i := slices.Index(c.list, conn); i >= 0 {
+			c.list = slices.Delete(c.list, i, i+1)
+		}
+	}
+}
