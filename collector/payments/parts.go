@@ -19,8 +19,11 @@ const (
 	// partSlack is by how much xpay's duration may exceed that of the span. Measured:
 	// 19 to 1,005 µs, and once 98 ms, when the process had lost the processor.
 	partSlack = 1500 * time.Microsecond
-	// knownSlack is the same where the part's start is known to be that of the span.
+	// knownSlack is the same where the part's start is known to be that of the span. It
+	// only makes for alternatives: of the pair that is left, more than usualSlack has
+	// to be explained. A process that loses the processor has it back after that.
 	knownSlack = 200 * time.Millisecond
+	usualSlack = 20 * time.Millisecond
 	// startBefore and startAfter say when pay_part_start may come, counted from the
 	// start of the span. Measured: 0.1 to 453 ms.
 	startBefore = -10 * time.Millisecond
@@ -217,6 +220,17 @@ func (t *Tracker) matchEnd(s *partSpan, e *partEnd) bool {
 	return within(e.Duration-time.Duration(s.end-s.start)*time.Microsecond, -2*time.Microsecond, slack)
 }
 
+// unexplained is by how much xpay's duration exceeds that of the span, but for what may
+// have passed between the reserve, before which xpay does not begin to count, and the
+// start of the span: the process may have lost the processor there.
+func unexplained(s *partSpan, e *partEnd) time.Duration {
+	from := s.start
+	if s.reserved != 0 {
+		from = s.reserved
+	}
+	return e.Duration - time.Duration(s.end-from)*time.Microsecond
+}
+
 func sameRequest(s *partSpan, p *part) bool {
 	none := RequestID{}
 	return s.request == none || p.payment.request == none || s.request == p.payment.request
@@ -224,10 +238,14 @@ func sameRequest(s *partSpan, p *part) bool {
 
 // doubtEnd reports whether the span might as well be that of a part whose end has not
 // come. The parts of a payment often end together; that one of them has not ended
-// yet may mean that its notification was lost.
+// yet may mean that its notification was lost. So may a notification that is late, or
+// a duration that is not the span's.
 func (t *Tracker) doubtEnd(s *partSpan, e *partEnd) bool {
 	if e.part == nil && s.reserved != 0 {
 		return true // the part began before we did, and the span did not
+	}
+	if since(s.end, e.at) > usualLag || unexplained(s, e) > usualSlack {
+		return true
 	}
 	if e.part != nil && e.part.reserved != 0 && s.reserved != 0 {
 		return false

@@ -157,11 +157,14 @@ func (t *Tracker) paymentSpanID(p *payment) trace.SpanID {
 }
 
 func (p *payment) attributes() []Attribute {
-	return []Attribute{
+	list := []Attribute{
 		{attribute.Int("cln.payment.parts", p.parts), Outcome},
 		{attribute.Int("cln.payment.failed_parts", p.failed), Outcome},
-		amount("cln.payment.amount_msat", p.total),
 	}
+	if p.total != 0 { // not known of one that began before we did
+		list = append(list, amount("cln.payment.amount_msat", p.total))
+	}
+	return list
 }
 
 // Request is what is known of the payments of one request.
@@ -211,7 +214,10 @@ func (t *Tracker) HasPaid(id RequestID) bool { return t.requests.Contains(id) }
 
 // invoicePaid gives the payment of an invoice of ours.
 func (t *Tracker) invoicePaid(e cln.InvoicePaid, at time.Time) {
-	f := Facts{Kind: KindInvoicePaid, Attributes: append(hashAttributes(e.Hash, 0), amount("cln.payment.amount_msat", e.AmountMsat))}
+	f := Facts{Kind: KindInvoicePaid, Attributes: hashAttributes(e.Hash, 0)}
+	if e.AmountMsat != 0 {
+		f.Attributes = append(f.Attributes, amount("cln.payment.amount_msat", e.AmountMsat))
+	}
 	id := t.ids.spanID(KindInvoicePaid, numbers(uint64(at.UnixNano()))) //nolint:gosec // any number
 	t.add(Span{Facts: f, Program: programNode, ID: id, Start: at, End: at, hash: e.Hash})
 }
