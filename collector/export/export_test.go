@@ -199,7 +199,9 @@ func TestEveryMethodOfASpanIsOurOwn(t *testing.T) {
 // attributesOf exports s and returns what of it can be seen.
 func attributesOf(s *correlate.Span, cfg Config, database string) (*readOnlySpan, string) {
 	out := &readOnlySpan{in: s}
-	out.describe(policyOf(cfg), databaseSystem(database))
+	d := newDescriptions(databaseSystem(database))
+	d.begin(policyOf(cfg))
+	d.describe(out)
 	var list []string
 	for _, a := range out.Attributes() {
 		list = append(list, string(a.Key)+"="+a.Value.String())
@@ -505,7 +507,7 @@ func TestFullQueueIsCounted(t *testing.T) {
 }
 
 // recorded returns n spans as the collector makes them of what lightningd sent.
-func recorded(t *testing.T, n int) []*correlate.Span {
+func recorded(t testing.TB, n int) []*correlate.Span {
 	t.Helper()
 	startup, err := recording.Startup()
 	if err != nil {

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"go.opentelemetry.io/otel/attribute"
-	"go.opentelemetry.io/otel/exporters/otlp/otlptrace"
 	"go.opentelemetry.io/otel/sdk/instrumentation"
 	"go.opentelemetry.io/otel/sdk/resource"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
@@ -102,8 +101,10 @@ func (p *Pipeline) Start(cfg Config) error {
 func (p *Pipeline) Submit(spans []*correlate.Span) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for _, s := range spans {
-		p.processor.OnEnd(&readOnlySpan{in: s})
+	queued := make([]readOnlySpan, len(spans))
+	for i, s := range spans {
+		queued[i].in = s
+		p.processor.OnEnd(&queued[i])
 	}
 }
 
@@ -175,29 +176,26 @@ func remaining(ctx context.Context) time.Duration {
 // fills in what depends on the node, and keeps requests small enough.
 type exporter struct {
 	pipeline *Pipeline
-	next     *otlptrace.Exporter
 	largest  int // request, bytes
 
 	ready    chan struct{} // closed when exporting may begin
 	openOnce sync.Once
 	timer    *time.Timer
 
-	mu        sync.Mutex
-	cfg       Config
-	resources *resources
-	database  attribute.KeyValue
+	mu           sync.Mutex
+	cfg          Config
+	resources    *resources
+	descriptions *descriptions
 }
 
 var _ sdktrace.SpanExporter = (*exporter)(nil)
 
 func newExporter(p *Pipeline, cfg Config) *exporter {
-	e := &exporter{pipeline: p, cfg: cfg, ready: make(chan struct{}), resources: newResources(cfg, Node{})}
+	e := &exporter{pipeline: p, cfg: cfg, ready: make(chan struct{}), resources: newResources(cfg, Node{}), descriptions: newDescriptions(attribute.KeyValue{})}
 	e.largest = maxRequestBytes
 	if cfg.SpoolSize > 0 { // a request must fit into the spool, and leave room for others
 		e.largest = min(e.largest, cfg.SpoolSize<<20/4)
 	}
-	e.next = otlptrace.NewUnstarted(p.delivery)
-	_ = e.next.Start(context.Background()) // the delivery's Start cannot fail
 	e.timer = time.AfterFunc(nodeWait, e.open)
 	return e
 }
@@ -207,7 +205,7 @@ func (e *exporter) open() { e.openOnce.Do(func() { close(e.ready); e.timer.Stop(
 func (e *exporter) setNode(n Node) {
 	e.mu.Lock()
 	e.resources = newResources(e.cfg, n)
-	e.database = databaseSystem(n.Database)
+	e.descriptions = newDescriptions(databaseSystem(n.Database))
 	e.mu.Unlock()
 	e.open()
 }
@@ -239,7 +237,7 @@ func (e *exporter) export(ctx context.Context, spans []sdktrace.ReadOnlySpan) (e
 		e.pipeline.delivery.reject(int64(len(spans)), found)
 		err = nil
 	})
-	return e.next.ExportSpans(ctx, spans)
+	return e.pipeline.delivery.UploadTraces(ctx, transform(spans))
 }
 
 // prepare fills in as many spans as fit into one request, and returns their number.
@@ -248,10 +246,11 @@ func (e *exporter) prepare(spans []sdktrace.ReadOnlySpan) (n int) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	largest := min(e.largest, e.pipeline.delivery.endpoint.requestLimit())
+	e.descriptions.begin(p)
 	request, senders := 0, make(map[*resource.Resource]bool)
 	for _, ro := range spans {
 		s := ro.(*readOnlySpan)
-		e.fillIn(s, p)
+		e.fillIn(s)
 		request += requestSize(s.in)
 		if !senders[s.resource] {
 			senders[s.resource] = true
@@ -267,15 +266,15 @@ func (e *exporter) prepare(spans []sdktrace.ReadOnlySpan) (n int) {
 
 // fillIn fills in one span. If that panics, the span is exported as it is. The
 // caller holds e.mu.
-func (e *exporter) fillIn(s *readOnlySpan, p *policy.Policy) {
+func (e *exporter) fillIn(s *readOnlySpan) {
 	defer defect.Catch(func(found error) {
-		s.attributes, s.links = nil, nil
+		s.attributes, s.encoded, s.links = nil, nil, nil
 		e.pipeline.delivery.report(found)
 	})
 	s.scope = &e.pipeline.scope
 	s.resource = e.resources.of(s.in.Process)
-	s.describe(p, e.database)
+	e.descriptions.describe(s)
 }
 
 // Shutdown closes the connection.
-func (e *exporter) Shutdown(ctx context.Context) error { return e.next.Shutdown(ctx) }
+func (e *exporter) Shutdown(ctx context.Context) error { return e.pipeline.delivery.Stop(ctx) }

@@ -28,8 +28,9 @@ type readOnlySpan struct {
 	name       string
 	scope      *instrumentation.Scope
 	resource   *resource.Resource
-	attributes []attribute.KeyValue
-	reason     string // of a failure, if it is known
+	attributes []attribute.KeyValue // valid while it is exported
+	encoded    []byte               // the same in wire form
+	reason     string               // of a failure, if it is known
 	links      []sdktrace.Link
 }
 
