@@ -52,7 +52,7 @@ func BenchmarkBatch(b *testing.B) {
 	const size = 512
 	var batch []sdktrace.ReadOnlySpan
 	for _, s := range recorded(b, size) {
-		batch = append(batch, &readOnlySpan{in: s})
+		batch = append(batch, newOutgoing(s))
 	}
 	b.ReportAllocs()
 	for b.Loop() {

@@ -67,28 +67,28 @@ func (d *descriptions) forget() {
 
 // describe fills in the name, attributes and links of s. What is derived from a
 // redacted tag is redacted too.
-func (d *descriptions) describe(s *readOnlySpan) {
-	from, about := len(d.list), d.of(s.in)
+func (d *descriptions) describe(s *correlate.Span, out *outgoing) {
+	from, about := len(d.list), d.of(s)
 	if about != nil {
-		s.name = about.name
+		out.name = about.name
 		d.list = append(d.list, about.attributes...)
 	} else {
-		s.name, d.list = d.appendAbout(d.list, s.in)
+		out.name, d.list = d.appendAbout(d.list, s)
 	}
 	relations := len(d.list)
-	d.list = appendRelations(d.list, s.in, d.policy)
-	d.list, s.reason = d.policy.AppendFacts(d.list, s.in.Payment)
-	s.attributes, s.links = slices.Clip(d.list[from:]), links(s.in.Links)
+	d.list = appendRelations(d.list, s, d.policy)
+	d.list, out.reason = d.policy.AppendFacts(d.list, s.Payment)
+	out.attributes, out.links = slices.Clip(d.list[from:]), links(s.Links)
 	switch before := len(d.encoded); {
 	case about == nil:
-		d.encoded = appendAttributes(d.encoded, fieldOfSpan, s.attributes)
-		s.encoded = slices.Clip(d.encoded[before:])
+		d.encoded = appendAttributes(d.encoded, fieldOfSpan, out.attributes)
+		out.encoded = slices.Clip(d.encoded[before:])
 	case len(d.list) == relations:
-		s.encoded = about.encoded
+		out.encoded = about.encoded
 	default:
 		d.encoded = append(d.encoded, about.encoded...)
 		d.encoded = appendAttributes(d.encoded, fieldOfSpan, d.list[relations:])
-		s.encoded = slices.Clip(d.encoded[before:])
+		out.encoded = slices.Clip(d.encoded[before:])
 	}
 }
 

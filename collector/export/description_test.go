@@ -19,18 +19,18 @@ func statement(i int, text string) *correlate.Span {
 func TestOperationsAreDescribedOnce(t *testing.T) {
 	d := newDescriptions(databaseSystem("sqlite3"))
 	d.begin(nil)
-	first, second := &readOnlySpan{in: statement(1, "SELECT 1")}, &readOnlySpan{in: statement(2, "SELECT 1")}
-	d.describe(first)
-	d.describe(second)
-	if len(d.known) != 1 || &first.encoded[0] != &second.encoded[0] {
+	first, second := newOutgoing(statement(1, "SELECT 1")), newOutgoing(statement(2, "SELECT 1"))
+	d.describe(first.in, first.out)
+	d.describe(second.in, second.out)
+	if len(d.known) != 1 || &first.out.encoded[0] != &second.out.encoded[0] {
 		t.Errorf("%d operations are known", len(d.known))
 	}
 	// What happened to one span must not show in another.
 	second.in.Request = "cli:x#1"
-	d.describe(second)
-	d.describe(first)
-	if strings.Contains(string(first.encoded), "cli:x#1") || !strings.Contains(string(second.encoded), "cli:x#1") {
-		t.Errorf("encoded %q and %q", first.encoded, second.encoded)
+	d.describe(second.in, second.out)
+	d.describe(first.in, first.out)
+	if strings.Contains(string(first.out.encoded), "cli:x#1") || !strings.Contains(string(second.out.encoded), "cli:x#1") {
+		t.Errorf("encoded %q and %q", first.out.encoded, second.out.encoded)
 	}
 	if len(first.Attributes())+1 != len(second.Attributes()) {
 		t.Errorf("attributes %v and %v", first.Attributes(), second.Attributes())
@@ -47,7 +47,7 @@ func TestWhatDoesNotRecurIsNotRemembered(t *testing.T) {
 		newSpan(1, "jsonrpc", "id", "cli:pay#1"), newSpan(2, "xpay/payment", "payment_hash", "00ff"),
 		newSpan(3, "a", "query", "1", "query", "2", "query", "3"), root,
 	} {
-		d.describe(&readOnlySpan{in: s})
+		d.describe(s, new(outgoing))
 	}
 	if len(d.known) != 0 {
 		t.Errorf("%d operations are known", len(d.known))
@@ -59,7 +59,7 @@ func TestRememberedOperationsAreBounded(t *testing.T) {
 	d.begin(nil)
 	most := 0
 	for i := range 3000 {
-		d.describe(&readOnlySpan{in: statement(i, fmt.Sprintf("%04d%s", i, strings.Repeat("x", 1900)))})
+		d.describe(statement(i, fmt.Sprintf("%04d%s", i, strings.Repeat("x", 1900))), new(outgoing))
 		most = max(most, len(d.known))
 		if d.bytes > maxDescribed {
 			t.Fatalf("%d bytes are remembered", d.bytes)
@@ -74,17 +74,17 @@ func TestRememberedOperationsAreBounded(t *testing.T) {
 func TestNewPolicyIsSeenAtOnce(t *testing.T) {
 	const secret = "SELECT secret"
 	d := newDescriptions(databaseSystem("sqlite3"))
-	s := &readOnlySpan{in: statement(1, secret)}
+	s := newOutgoing(statement(1, secret))
 	policies := []*policy.Policy{
 		nil, policy.New(policy.Config{SampleRatio: 1, RedactTags: []string{"query"}}),
 		policy.New(policy.Config{SampleRatio: 1, NamesAsSent: true}), policy.New(policy.Config{SampleRatio: 1}),
 	}
 	for i, p := range slices.Concat(policies, policies) {
 		d.begin(p)
-		d.describe(s)
-		d.describe(s)
+		d.describe(s.in, s.out)
+		d.describe(s.in, s.out)
 		hidden := i%4 == 1
-		if shown := strings.Contains(string(s.encoded), secret); shown == hidden {
+		if shown := strings.Contains(string(s.out.encoded), secret); shown == hidden {
 			t.Errorf("policy %d: shown %v", i, shown)
 		}
 		if got := s.Name() == s.in.Name; got != (i%4 == 1 || i%4 == 2) {

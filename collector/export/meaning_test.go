@@ -32,9 +32,9 @@ func BenchmarkMeaning(b *testing.B) {
 		var d zipkin.Decoder
 		i := 0
 		for b.Loop() {
-			s := &readOnlySpan{in: decode(&d, i)}
+			s := newOutgoing(decode(&d, i))
 			for _, tag := range s.in.Tags {
-				s.attributes = append(s.attributes, attribute.String(tag.Key, tag.Value))
+				s.out.attributes = append(s.out.attributes, attribute.String(tag.Key, tag.Value))
 			}
 			i++
 		}
@@ -55,7 +55,7 @@ func BenchmarkMeaning(b *testing.B) {
 				c.Expire(now)
 				descriptions.begin(policy)
 				for _, s := range c.Ready() {
-					descriptions.describe(&readOnlySpan{in: s})
+					descriptions.describe(s, new(outgoing))
 				}
 			}
 		}

@@ -3,6 +3,7 @@ package export
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -101,10 +102,10 @@ func (p *Pipeline) Start(cfg Config) error {
 func (p *Pipeline) Submit(spans []*correlate.Span) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	queued := make([]readOnlySpan, len(spans))
+	list := make([]readOnlySpan, len(spans))
 	for i, s := range spans {
-		queued[i].in = s
-		p.processor.OnEnd(&queued[i])
+		list[i] = readOnlySpan{in: s, out: &queued}
+		p.processor.OnEnd(&list[i])
 	}
 }
 
@@ -186,6 +187,7 @@ type exporter struct {
 	cfg          Config
 	resources    *resources
 	descriptions *descriptions
+	outgoing     []outgoing // of the spans of one request, used again for the next one
 }
 
 var _ sdktrace.SpanExporter = (*exporter)(nil)
@@ -248,13 +250,15 @@ func (e *exporter) prepare(spans []sdktrace.ReadOnlySpan) (n int) {
 	largest := min(e.largest, e.pipeline.delivery.endpoint.requestLimit())
 	e.descriptions.begin(p)
 	request, senders := 0, make(map[*resource.Resource]bool)
-	for _, ro := range spans {
+	e.outgoing = slices.Grow(e.outgoing[:0], len(spans))[:len(spans)]
+	for i, ro := range spans {
 		s := ro.(*readOnlySpan)
+		s.out = &e.outgoing[i]
 		e.fillIn(s)
 		request += requestSize(s.in)
-		if !senders[s.resource] {
-			senders[s.resource] = true
-			request += resourceSize(s.resource)
+		if r := s.out.resource; !senders[r] {
+			senders[r] = true
+			request += resourceSize(r)
 		}
 		if n > 0 && request > largest {
 			break
@@ -267,13 +271,13 @@ func (e *exporter) prepare(spans []sdktrace.ReadOnlySpan) (n int) {
 // fillIn fills in one span. If that panics, the span is exported as it is. The
 // caller holds e.mu.
 func (e *exporter) fillIn(s *readOnlySpan) {
+	*s.out = outgoing{scope: &e.pipeline.scope}
 	defer defect.Catch(func(found error) {
-		s.attributes, s.encoded, s.links = nil, nil, nil
+		s.out.attributes, s.out.encoded, s.out.links = nil, nil, nil
 		e.pipeline.delivery.report(found)
 	})
-	s.scope = &e.pipeline.scope
-	s.resource = e.resources.of(s.in.Process)
-	e.descriptions.describe(s)
+	s.out.resource = e.resources.of(s.in.Process)
+	e.descriptions.describe(s.in, s.out)
 }
 
 // Shutdown closes the connection.

@@ -79,19 +79,19 @@ func transform(spans []sdktrace.ReadOnlySpan) []*tracepb.ResourceSpans {
 
 // group returns where spans of the resource of s are. All spans have the same scope.
 func (r *request) group(s *readOnlySpan) *tracepb.ScopeSpans {
-	id := s.resource.Equivalent()
+	id := s.out.resource.Equivalent()
 	group := r.groups[id]
 	if group != nil {
 		return group
 	}
 	group = new(tracepb.ScopeSpans)
-	if s.scope != nil {
-		group.Scope = &commonpb.InstrumentationScope{Name: s.scope.Name, Version: s.scope.Version}
-		group.SchemaUrl = s.scope.SchemaURL
+	if s.out.scope != nil {
+		group.Scope = &commonpb.InstrumentationScope{Name: s.out.scope.Name, Version: s.out.scope.Version}
+		group.SchemaUrl = s.out.scope.SchemaURL
 	}
 	r.groups[id] = group
 	r.batch = append(r.batch, &tracepb.ResourceSpans{
-		Resource: resourceMessage(s.resource), ScopeSpans: []*tracepb.ScopeSpans{group}, SchemaUrl: s.resource.SchemaURL(),
+		Resource: resourceMessage(s.out.resource), ScopeSpans: []*tracepb.ScopeSpans{group}, SchemaUrl: s.out.resource.SchemaURL(),
 	})
 	return group
 }
@@ -114,15 +114,15 @@ func (r *request) span(s *readOnlySpan) *tracepb.Span {
 		m.ParentSpanId = r.id(parent[:])
 	}
 	m.Flags = flags
-	m.Name = s.name
+	m.Name = s.out.name
 	m.Kind = kindOf(s.SpanKind())
 	m.StartTimeUnixNano, m.EndTimeUnixNano = nanoseconds(s.in.Timestamp), nanoseconds(s.in.Timestamp+s.in.Duration)
 	m.Status = unset
 	if status := s.Status(); status.Code == codes.Error {
 		m.Status = &tracepb.Status{Code: tracepb.Status_STATUS_CODE_ERROR, Message: status.Description}
 	}
-	m.Links = linkMessages(s.links)
-	m.ProtoReflect().SetUnknown(s.encoded)
+	m.Links = linkMessages(s.out.links)
+	m.ProtoReflect().SetUnknown(s.out.encoded)
 	return m
 }
 

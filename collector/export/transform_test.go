@@ -90,11 +90,11 @@ func TestTransformSendsWhatTheSDKWould(t *testing.T) {
 		d.begin(p)
 		var list []sdktrace.ReadOnlySpan
 		for _, s := range spans {
-			out := &readOnlySpan{in: s, scope: &scope, resource: resources.of(s.Process)}
-			d.describe(out)
+			out := &readOnlySpan{in: s, out: &outgoing{scope: &scope, resource: resources.of(s.Process)}}
+			d.describe(out.in, out.out)
 			list = append(list, out)
 		}
-		list = append(list, &readOnlySpan{in: newSpan(10, "not filled in")})
+		list = append(list, newOutgoing(newSpan(10, "not filled in")))
 		sdk := new(capturing)
 		e := otlptrace.NewUnstarted(sdk)
 		if err := e.ExportSpans(t.Context(), list); err != nil {
@@ -119,9 +119,10 @@ func TestTransformSendsWhatTheSDKWould(t *testing.T) {
 }
 
 func TestTextThatIsNotUTF8CostsNoBatch(t *testing.T) {
-	s := &readOnlySpan{in: newSpan(1, "a"), encoded: appendAttributes(nil, fieldOfSpan, []attribute.KeyValue{
+	s := newOutgoing(newSpan(1, "a"))
+	s.out.encoded = appendAttributes(nil, fieldOfSpan, []attribute.KeyValue{
 		attribute.String("key\xff", "\xffvalue"), attribute.StringSlice("list", []string{"\xff"}),
-	})}
+	})
 	for _, a := range sent(t, transform([]sdktrace.ReadOnlySpan{s})).ResourceSpans[0].ScopeSpans[0].Spans[0].Attributes {
 		if !utf8.ValidString(a.String()) || !strings.Contains(a.String(), "\ufffd") {
 			t.Errorf("got %q", a)
