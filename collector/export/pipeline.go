@@ -214,15 +214,14 @@ func (e *exporter) setNode(n Node) {
 
 // ExportSpans exports spans in as many requests as their size requires. It returns
 // no error, because the delivery books what becomes of the spans.
-func (e *exporter) ExportSpans(ctx context.Context, spans []sdktrace.ReadOnlySpan) error {
+func (e *exporter) ExportSpans(_ context.Context, spans []sdktrace.ReadOnlySpan) error {
 	<-e.ready
 	for len(spans) > 0 {
 		began := time.Now()
 		n := e.prepare(spans)
-		if err := e.export(ctx, spans[:n]); err == nil {
-			for _, s := range spans[:n] {
-				e.pipeline.options.Room.Release(s.(*readOnlySpan).in) // Submit queues no other type
-			}
+		e.export(spans[:n])
+		for _, s := range spans[:n] {
+			e.pipeline.options.Room.Release(s.(*readOnlySpan).in) // Submit queues no other type
 		}
 		spans = spans[n:]
 		if yield := e.pipeline.options.Yield; yield != nil {
@@ -234,12 +233,10 @@ func (e *exporter) ExportSpans(ctx context.Context, spans []sdktrace.ReadOnlySpa
 
 // export sends one request. The SDK calls us in a goroutine of its own, where a
 // panic would end the process.
-func (e *exporter) export(ctx context.Context, spans []sdktrace.ReadOnlySpan) (err error) {
-	defer defect.Catch(func(found error) {
-		e.pipeline.delivery.reject(int64(len(spans)), found)
-		err = nil
-	})
-	return e.pipeline.delivery.UploadTraces(ctx, transform(spans))
+func (e *exporter) export(spans []sdktrace.ReadOnlySpan) {
+	defer defect.Catch(func(found error) { e.pipeline.delivery.reject(int64(len(spans)), found) })
+	r := transform(spans)
+	e.pipeline.delivery.dispatch(r.batch, r.release)
 }
 
 // prepare fills in as many spans as fit into one request, and returns their number.

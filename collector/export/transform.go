@@ -4,6 +4,7 @@ import (
 	"math"
 	"slices"
 	"strings"
+	"sync"
 
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
@@ -50,31 +51,43 @@ const (
 // unset is the status of all spans that did not fail. It is never changed.
 var unset = &tracepb.Status{Code: tracepb.Status_STATUS_CODE_UNSET}
 
-// request is one request in the making.
+// request is one request and the memory that its spans share.
 type request struct {
-	groups map[attribute.Distinct]*tracepb.ScopeSpans
 	batch  []*tracepb.ResourceSpans
-	spans  []tracepb.Span // not used yet
-	ids    []byte         // not used yet
+	groups map[attribute.Distinct]*tracepb.ScopeSpans
+	spans  []tracepb.Span
+	used   int // of spans
+	ids    []byte
 }
 
-// newRequest returns a request with room for that many spans.
-func newRequest(spans int) *request {
-	return &request{
-		groups: make(map[attribute.Distinct]*tracepb.ScopeSpans),
-		spans:  make([]tracepb.Span, spans), ids: make([]byte, 0, spans*idsLen),
-	}
-}
+// requests are those that nobody needs any more. While no spans come, the garbage
+// collector frees them.
+var requests sync.Pool
 
 // transform makes a request of spans, which have been filled in.
-func transform(spans []sdktrace.ReadOnlySpan) []*tracepb.ResourceSpans {
-	r := newRequest(len(spans))
+func transform(spans []sdktrace.ReadOnlySpan) *request {
+	r, _ := requests.Get().(*request)
+	if r == nil || len(r.spans) < len(spans) {
+		r = &request{
+			groups: make(map[attribute.Distinct]*tracepb.ScopeSpans),
+			spans:  make([]tracepb.Span, len(spans)), ids: make([]byte, 0, len(spans)*idsLen),
+		}
+	}
 	for _, ro := range spans {
 		s := ro.(*readOnlySpan) // Submit queues no other type
 		group := r.group(s)
 		group.Spans = append(group.Spans, r.span(s))
 	}
-	return r.batch
+	return r
+}
+
+// release makes the memory of r that of another request. Nobody may refer to its batch
+// afterwards.
+func (r *request) release() {
+	clear(r.spans[:r.used]) // they refer to texts
+	clear(r.groups)
+	r.batch, r.used, r.ids = nil, 0, r.ids[:0]
+	requests.Put(r)
 }
 
 // group returns where spans of the resource of s are. All spans have the same scope.
@@ -107,8 +120,8 @@ func resourceMessage(r *resource.Resource) *resourcepb.Resource {
 
 // span returns the message of s.
 func (r *request) span(s *readOnlySpan) *tracepb.Span {
-	m := &r.spans[0]
-	r.spans = r.spans[1:]
+	m := &r.spans[r.used]
+	r.used++
 	m.TraceId, m.SpanId = r.id(s.in.TraceID[:]), r.id(s.in.ID[:])
 	if parent := s.Parent().SpanID(); parent.IsValid() {
 		m.ParentSpanId = r.id(parent[:])

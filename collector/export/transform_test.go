@@ -4,7 +4,10 @@ import (
 	"context"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
+	"time"
 	"unicode/utf8"
 
 	"go.opentelemetry.io/otel/attribute"
@@ -20,6 +23,7 @@ import (
 	"clntrace/collector/payments"
 	"clntrace/collector/policy"
 	"clntrace/collector/process"
+	"clntrace/collector/stats"
 )
 
 // capturing keeps the batch that the SDK's exporter uploads.
@@ -100,7 +104,7 @@ func TestTransformSendsWhatTheSDKWould(t *testing.T) {
 		if err := e.ExportSpans(t.Context(), list); err != nil {
 			t.Fatal(err)
 		}
-		want, got := sent(t, sdk.batch), sent(t, transform(list))
+		want, got := sent(t, sdk.batch), sent(t, transform(list).batch)
 		if len(got.ResourceSpans) != len(want.ResourceSpans) {
 			t.Fatalf("%d resources, want %d", len(got.ResourceSpans), len(want.ResourceSpans))
 		}
@@ -123,9 +127,59 @@ func TestTextThatIsNotUTF8CostsNoBatch(t *testing.T) {
 	s.out.encoded = appendAttributes(nil, fieldOfSpan, []attribute.KeyValue{
 		attribute.String("key\xff", "\xffvalue"), attribute.StringSlice("list", []string{"\xff"}),
 	})
-	for _, a := range sent(t, transform([]sdktrace.ReadOnlySpan{s})).ResourceSpans[0].ScopeSpans[0].Spans[0].Attributes {
+	for _, a := range sent(t, transform([]sdktrace.ReadOnlySpan{s}).batch).ResourceSpans[0].ScopeSpans[0].Spans[0].Attributes {
 		if !utf8.ValidString(a.String()) || !strings.Contains(a.String(), "\ufffd") {
 			t.Errorf("got %q", a)
 		}
 	}
+}
+
+// A request is made in the memory of one that was sent, and nothing of that is left.
+func TestRequestsAreUsedAgain(t *testing.T) {
+	of := func(list ...*correlate.Span) (spans []sdktrace.ReadOnlySpan) {
+		d := newDescriptions(attribute.KeyValue{})
+		d.begin(nil)
+		for _, s := range list {
+			out := newOutgoing(s)
+			d.describe(out.in, out.out)
+			spans = append(spans, out)
+		}
+		return spans
+	}
+	all, few := of(unusual()...), of(newSpan(8, "no tags"), newSpan(9, "x"))
+	want := sent(t, transform(few).batch)
+	for range 3 {
+		r := transform(all)
+		r.release()
+		if got := sent(t, transform(few).batch); !proto.Equal(got, want) {
+			t.Fatalf("got  %v\nwant %v", got, want)
+		}
+	}
+}
+
+// The memory of a request that is still being sent is not used for another one.
+func TestRequestIsNotUsedAgainWhileItIsSent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		answer := make(chan struct{})
+		f := &fakeClient{answer: func(context.Context, []string) error { <-answer; return nil }}
+		p := startSpooling(t, spooling(t, t.TempDir()), f)
+		p.delivery.crowded = func() bool { return true } // so that nobody waits for the answer
+		var done atomic.Int64
+		batch := transform([]sdktrace.ReadOnlySpan{newOutgoing(newSpan(1, "a"))}).batch
+		p.ledger.Book(stats.Counts{Received: 2, Accepted: 2, Pending: 2}, time.Now())
+		p.delivery.dispatch(batch, func() { done.Add(1) })
+		if done.Load() != 0 {
+			t.Error("done while the request is being sent")
+		}
+		p.delivery.dispatch(batch, func() { done.Add(10) }) // goes to the spool
+		if done.Load() != 10 {
+			t.Errorf("done %d, want 10: what is in the spool is needed no more", done.Load())
+		}
+		close(answer)
+		synctest.Wait()
+		if done.Load() != 11 {
+			t.Errorf("done %d, want 11", done.Load())
+		}
+		p.shutdown(time.Second)
+	})
 }
