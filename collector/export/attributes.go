@@ -35,25 +35,6 @@ const (
 // rpcSystem is the semantic conventions' name for JSON-RPC, which lightningd speaks.
 const rpcSystem = "jsonrpc"
 
-// describe fills in the name, attributes and links of s. What is derived from a
-// redacted tag is redacted too.
-func (s *readOnlySpan) describe(p *policy.Policy, database attribute.KeyValue) {
-	most := 3 // attributes besides the tags, for what a span is about
-	if s.in.Request != "" || s.in.Truncated || s.in.SentTraceID.IsValid() {
-		most = 9 // and for its relations
-	}
-	list := appendSubject(make([]attribute.KeyValue, 0, len(s.in.Tags)+most), s.in, p)
-	if cln.IsQuery(s.in.Name) && database.Valid() {
-		list = append(list, database)
-	}
-	if s.name = p.Name(s.in); s.name != s.in.Name && !s.in.Synthetic {
-		list = append(list, keySpanName.String(s.in.Name))
-	}
-	s.attributes = appendRelations(list, s.in, p)
-	s.attributes, s.reason = p.AppendFacts(s.attributes, s.in.Payment)
-	s.links = links(s.in.Links)
-}
-
 // AppendAttributes appends the attributes of s that do not depend on the node, as p
 // allows to show them.
 func AppendAttributes(list []attribute.KeyValue, s *correlate.Span, p *policy.Policy) []attribute.KeyValue {

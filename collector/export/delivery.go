@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
-	"go.opentelemetry.io/otel/exporters/otlp/otlptrace"
 	coltracepb "go.opentelemetry.io/proto/otlp/collector/trace/v1"
 	tracepb "go.opentelemetry.io/proto/otlp/trace/v1"
 	"google.golang.org/protobuf/proto"
@@ -36,9 +35,9 @@ type ledger interface {
 	Inherit(spans int64)
 }
 
-// delivery is the OTLP client to which the SDK's exporter uploads. A batch that the
-// endpoint has neither taken nor refused for good goes to the spool. If there is
-// no usable spool, the batch waits in memory and is tried again.
+// delivery is where the exporter brings its requests. A batch that the endpoint has
+// neither taken nor refused for good goes to the spool. If there is no usable spool, the
+// batch waits in memory and is tried again.
 type delivery struct {
 	ledger  ledger
 	log     *slog.Logger
@@ -54,8 +53,6 @@ type delivery struct {
 	work    sync.WaitGroup // goroutines beside the SDK's processor
 	left    atomic.Int64   // spans given up when the time at shutdown was over
 }
-
-var _ otlptrace.Client = (*delivery)(nil)
 
 func newDelivery(stop context.Context, l ledger, log *slog.Logger, v voice.Voice, crowded func() bool) *delivery {
 	return &delivery{
@@ -78,9 +75,6 @@ func (d *delivery) use(cfg otlp.Config) error {
 	return nil
 }
 
-// Start does nothing: each client is started when it is made.
-func (d *delivery) Start(context.Context) error { return nil }
-
 // Stop closes all clients, after everything under way has ended. It returns the error
 // of ctx if that is done first.
 func (d *delivery) Stop(ctx context.Context) error {
@@ -88,22 +82,24 @@ func (d *delivery) Stop(ctx context.Context) error {
 	return d.endpoint.link.Close(ctx)
 }
 
-// UploadTraces delivers a batch and books its spans. When it returns the batch has
-// been delivered or rejected, is in the spool, has been given up at shutdown, or, if
-// memory was filling up, is still being sent. The error is nil.
-func (d *delivery) UploadTraces(_ context.Context, batch []*tracepb.ResourceSpans) error {
+// dispatch delivers a batch and books its spans. When it returns the batch has been
+// delivered or rejected, is in the spool, has been given up at shutdown, or, if memory
+// was filling up, is still being sent. It calls done when it does not need the batch any
+// more.
+func (d *delivery) dispatch(batch []*tracepb.ResourceSpans, done func()) {
 	spans := countSpans(batch)
 	if kept := d.takeSlot(batch, spans); kept {
-		return nil
+		done()
+		return
 	}
 	ended := make(chan struct{})
 	d.work.Go(func() {
 		defer close(ended)
 		d.left.Add(d.upload(batch, spans))
 		<-d.slot
+		done()
 	})
 	d.await(ended)
-	return nil
 }
 
 // takeSlot waits until no other new batch is being sent. While memory is filling up

@@ -53,6 +53,9 @@ func newSpan(id uint64, name string, tags ...string) *correlate.Span {
 	return s
 }
 
+// newOutgoing returns s as it is exported, before it is described.
+func newOutgoing(s *correlate.Span) *readOnlySpan { return &readOnlySpan{in: s, out: new(outgoing)} }
+
 func mustParse(t testing.TB, endpoint string) otlp.Endpoint {
 	t.Helper()
 	e, err := otlp.ParseEndpoint(endpoint)
@@ -177,7 +180,7 @@ func (p *testPipeline) want(want stats.Counts) {
 }
 
 func TestEveryMethodOfASpanIsOurOwn(t *testing.T) {
-	s := &readOnlySpan{in: newSpan(1, "jsonrpc", "id", "a/b")}
+	s := newOutgoing(newSpan(1, "jsonrpc", "id", "a/b"))
 	v := reflect.ValueOf(sdktrace.ReadOnlySpan(s))
 	readOnly := reflect.TypeFor[sdktrace.ReadOnlySpan]()
 	for i := range readOnly.NumMethod() {
@@ -198,8 +201,10 @@ func TestEveryMethodOfASpanIsOurOwn(t *testing.T) {
 
 // attributesOf exports s and returns what of it can be seen.
 func attributesOf(s *correlate.Span, cfg Config, database string) (*readOnlySpan, string) {
-	out := &readOnlySpan{in: s}
-	out.describe(policyOf(cfg), databaseSystem(database))
+	out := newOutgoing(s)
+	d := newDescriptions(databaseSystem(database))
+	d.begin(policyOf(cfg))
+	d.describe(out.in, out.out)
 	var list []string
 	for _, a := range out.Attributes() {
 		list = append(list, string(a.Key)+"="+a.Value.String())
@@ -272,11 +277,11 @@ func TestAttributes(t *testing.T) {
 func TestTruncatedSpanIsARootAndRepairedOneIsNot(t *testing.T) {
 	s := newSpan(1, "x")
 	s.ParentID = trace.SpanID{9}
-	if p := (&readOnlySpan{in: s}).Parent(); p.SpanID() != s.ParentID || p.TraceID() != s.TraceID {
+	if p := newOutgoing(s).Parent(); p.SpanID() != s.ParentID || p.TraceID() != s.TraceID {
 		t.Errorf("parent %v", p)
 	}
 	s.Truncated = true
-	if p := (&readOnlySpan{in: s}).Parent(); p.IsValid() {
+	if p := newOutgoing(s).Parent(); p.IsValid() {
 		t.Errorf("a truncated span has the parent %v", p)
 	}
 }
@@ -505,7 +510,7 @@ func TestFullQueueIsCounted(t *testing.T) {
 }
 
 // recorded returns n spans as the collector makes them of what lightningd sent.
-func recorded(t *testing.T, n int) []*correlate.Span {
+func recorded(t testing.TB, n int) []*correlate.Span {
 	t.Helper()
 	startup, err := recording.Startup()
 	if err != nil {
@@ -544,20 +549,20 @@ func TestDefaultQueueHasRoomForItsSpans(t *testing.T) {
 	p := newTestPipeline(t)
 	before := liveHeap()
 	spans := recorded(t, DefaultQueueSize)
-	queued := make([]sdktrace.ReadOnlySpan, len(spans))
+	list := make([]readOnlySpan, len(spans))
 	for i, s := range spans {
 		if !p.room.Take(s) {
 			t.Fatalf("%d recorded spans have room, want %d", i, len(spans))
 		}
-		queued[i] = &readOnlySpan{in: s}
+		list[i] = readOnlySpan{in: s, out: &queued}
 	}
 	used, reserved := float64(liveHeap()-before), float64(p.room.Bytes())
 	t.Logf("a span takes %.0f bytes, %.0f are reserved", used/DefaultQueueSize, reserved/DefaultQueueSize)
 	if used > 1.1*reserved || used < 0.7*reserved {
 		t.Errorf("%.0f bytes are reserved for %.0f", reserved, used)
 	}
-	for _, s := range queued {
-		p.room.Release(s.(*readOnlySpan).in)
+	for i := range list {
+		p.room.Release(list[i].in)
 	}
 	if p.room.Bytes() != 0 {
 		t.Errorf("with no span left %d bytes are reserved", p.room.Bytes())
@@ -667,7 +672,7 @@ func BenchmarkExport(b *testing.B) {
 	}
 	s := newSpan(1, "jsonrpc", "id", "cli:pay#1/cln:pay#2/pay:x#3", "error", "false")
 	e := p.exporter
-	spans := []sdktrace.ReadOnlySpan{&readOnlySpan{in: s}}
+	spans := []sdktrace.ReadOnlySpan{newOutgoing(s)}
 	b.ReportAllocs()
 	for b.Loop() {
 		e.prepare(spans)

@@ -32,9 +32,9 @@ func BenchmarkMeaning(b *testing.B) {
 		var d zipkin.Decoder
 		i := 0
 		for b.Loop() {
-			s := &readOnlySpan{in: decode(&d, i)}
+			s := newOutgoing(decode(&d, i))
 			for _, tag := range s.in.Tags {
-				s.attributes = append(s.attributes, attribute.String(tag.Key, tag.Value))
+				s.out.attributes = append(s.out.attributes, attribute.String(tag.Key, tag.Value))
 			}
 			i++
 		}
@@ -43,7 +43,7 @@ func BenchmarkMeaning(b *testing.B) {
 		var d zipkin.Decoder
 		var details cln.Reader
 		c := correlate.New(correlate.Options{Run: correlate.Run{PID: 1, StartTime: 1}})
-		policy, database := policyOf(config(otlp.OffEndpoint)), databaseSystem("sqlite3")
+		policy, descriptions := policyOf(config(otlp.OffEndpoint)), newDescriptions(databaseSystem("sqlite3"))
 		now := time.Unix(1795324398, 0)
 		i := 0
 		for b.Loop() {
@@ -53,8 +53,9 @@ func BenchmarkMeaning(b *testing.B) {
 			c.Add(s, now)
 			if i++; i%64 == 0 {
 				c.Expire(now)
+				descriptions.begin(policy)
 				for _, s := range c.Ready() {
-					(&readOnlySpan{in: s}).describe(policy, database)
+					descriptions.describe(s, new(outgoing))
 				}
 			}
 		}

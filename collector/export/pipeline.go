@@ -3,11 +3,11 @@ package export
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
 	"go.opentelemetry.io/otel/attribute"
-	"go.opentelemetry.io/otel/exporters/otlp/otlptrace"
 	"go.opentelemetry.io/otel/sdk/instrumentation"
 	"go.opentelemetry.io/otel/sdk/resource"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
@@ -102,8 +102,10 @@ func (p *Pipeline) Start(cfg Config) error {
 func (p *Pipeline) Submit(spans []*correlate.Span) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for _, s := range spans {
-		p.processor.OnEnd(&readOnlySpan{in: s})
+	list := make([]readOnlySpan, len(spans))
+	for i, s := range spans {
+		list[i] = readOnlySpan{in: s, out: &queued}
+		p.processor.OnEnd(&list[i])
 	}
 }
 
@@ -175,29 +177,27 @@ func remaining(ctx context.Context) time.Duration {
 // fills in what depends on the node, and keeps requests small enough.
 type exporter struct {
 	pipeline *Pipeline
-	next     *otlptrace.Exporter
 	largest  int // request, bytes
 
 	ready    chan struct{} // closed when exporting may begin
 	openOnce sync.Once
 	timer    *time.Timer
 
-	mu        sync.Mutex
-	cfg       Config
-	resources *resources
-	database  attribute.KeyValue
+	mu           sync.Mutex
+	cfg          Config
+	resources    *resources
+	descriptions *descriptions
+	outgoing     []outgoing // of the spans of one request, used again for the next one
 }
 
 var _ sdktrace.SpanExporter = (*exporter)(nil)
 
 func newExporter(p *Pipeline, cfg Config) *exporter {
-	e := &exporter{pipeline: p, cfg: cfg, ready: make(chan struct{}), resources: newResources(cfg, Node{})}
+	e := &exporter{pipeline: p, cfg: cfg, ready: make(chan struct{}), resources: newResources(cfg, Node{}), descriptions: newDescriptions(attribute.KeyValue{})}
 	e.largest = maxRequestBytes
 	if cfg.SpoolSize > 0 { // a request must fit into the spool, and leave room for others
 		e.largest = min(e.largest, cfg.SpoolSize<<20/4)
 	}
-	e.next = otlptrace.NewUnstarted(p.delivery)
-	_ = e.next.Start(context.Background()) // the delivery's Start cannot fail
 	e.timer = time.AfterFunc(nodeWait, e.open)
 	return e
 }
@@ -207,22 +207,21 @@ func (e *exporter) open() { e.openOnce.Do(func() { close(e.ready); e.timer.Stop(
 func (e *exporter) setNode(n Node) {
 	e.mu.Lock()
 	e.resources = newResources(e.cfg, n)
-	e.database = databaseSystem(n.Database)
+	e.descriptions = newDescriptions(databaseSystem(n.Database))
 	e.mu.Unlock()
 	e.open()
 }
 
 // ExportSpans exports spans in as many requests as their size requires. It returns
 // no error, because the delivery books what becomes of the spans.
-func (e *exporter) ExportSpans(ctx context.Context, spans []sdktrace.ReadOnlySpan) error {
+func (e *exporter) ExportSpans(_ context.Context, spans []sdktrace.ReadOnlySpan) error {
 	<-e.ready
 	for len(spans) > 0 {
 		began := time.Now()
 		n := e.prepare(spans)
-		if err := e.export(ctx, spans[:n]); err == nil {
-			for _, s := range spans[:n] {
-				e.pipeline.options.Room.Release(s.(*readOnlySpan).in) // Submit queues no other type
-			}
+		e.export(spans[:n])
+		for _, s := range spans[:n] {
+			e.pipeline.options.Room.Release(s.(*readOnlySpan).in) // Submit queues no other type
 		}
 		spans = spans[n:]
 		if yield := e.pipeline.options.Yield; yield != nil {
@@ -234,12 +233,10 @@ func (e *exporter) ExportSpans(ctx context.Context, spans []sdktrace.ReadOnlySpa
 
 // export sends one request. The SDK calls us in a goroutine of its own, where a
 // panic would end the process.
-func (e *exporter) export(ctx context.Context, spans []sdktrace.ReadOnlySpan) (err error) {
-	defer defect.Catch(func(found error) {
-		e.pipeline.delivery.reject(int64(len(spans)), found)
-		err = nil
-	})
-	return e.next.ExportSpans(ctx, spans)
+func (e *exporter) export(spans []sdktrace.ReadOnlySpan) {
+	defer defect.Catch(func(found error) { e.pipeline.delivery.reject(int64(len(spans)), found) })
+	r := transform(spans)
+	e.pipeline.delivery.dispatch(r.batch, r.release)
 }
 
 // prepare fills in as many spans as fit into one request, and returns their number.
@@ -248,14 +245,17 @@ func (e *exporter) prepare(spans []sdktrace.ReadOnlySpan) (n int) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	largest := min(e.largest, e.pipeline.delivery.endpoint.requestLimit())
+	e.descriptions.begin(p)
 	request, senders := 0, make(map[*resource.Resource]bool)
-	for _, ro := range spans {
+	e.outgoing = slices.Grow(e.outgoing[:0], len(spans))[:len(spans)]
+	for i, ro := range spans {
 		s := ro.(*readOnlySpan)
-		e.fillIn(s, p)
+		s.out = &e.outgoing[i]
+		e.fillIn(s)
 		request += requestSize(s.in)
-		if !senders[s.resource] {
-			senders[s.resource] = true
-			request += resourceSize(s.resource)
+		if r := s.out.resource; !senders[r] {
+			senders[r] = true
+			request += resourceSize(r)
 		}
 		if n > 0 && request > largest {
 			break
@@ -267,15 +267,15 @@ func (e *exporter) prepare(spans []sdktrace.ReadOnlySpan) (n int) {
 
 // fillIn fills in one span. If that panics, the span is exported as it is. The
 // caller holds e.mu.
-func (e *exporter) fillIn(s *readOnlySpan, p *policy.Policy) {
+func (e *exporter) fillIn(s *readOnlySpan) {
+	*s.out = outgoing{scope: &e.pipeline.scope}
 	defer defect.Catch(func(found error) {
-		s.attributes, s.links = nil, nil
+		s.out.attributes, s.out.encoded, s.out.links = nil, nil, nil
 		e.pipeline.delivery.report(found)
 	})
-	s.scope = &e.pipeline.scope
-	s.resource = e.resources.of(s.in.Process)
-	s.describe(p, e.database)
+	s.out.resource = e.resources.of(s.in.Process)
+	e.descriptions.describe(s.in, s.out)
 }
 
 // Shutdown closes the connection.
-func (e *exporter) Shutdown(ctx context.Context) error { return e.next.Shutdown(ctx) }
+func (e *exporter) Shutdown(ctx context.Context) error { return e.pipeline.delivery.Stop(ctx) }

@@ -23,15 +23,23 @@ type readOnlySpan struct {
 	// type outside of the SDK cannot be a span. All other methods are overridden.
 	sdktrace.ReadOnlySpan
 
-	in *correlate.Span
+	in  *correlate.Span
+	out *outgoing // not nil
+}
 
+// outgoing is what a span has only while it is exported. So what waits for that is small.
+type outgoing struct {
 	name       string
 	scope      *instrumentation.Scope
 	resource   *resource.Resource
 	attributes []attribute.KeyValue
+	encoded    []byte // the attributes in wire form
 	reason     string // of a failure, if it is known
 	links      []sdktrace.Link
 }
+
+// queued is the outgoing of spans that are not exported yet. It stays empty.
+var queued outgoing
 
 var _ sdktrace.ReadOnlySpan = (*readOnlySpan)(nil)
 
@@ -55,7 +63,7 @@ func requestSize(s *correlate.Span) int {
 }
 
 // Name is the span's name as it may be shown.
-func (s *readOnlySpan) Name() string { return s.name }
+func (s *readOnlySpan) Name() string { return s.out.name }
 
 // SpanContext holds the ids. It is always sampled, or the SDK would skip the span.
 func (s *readOnlySpan) SpanContext() trace.SpanContext {
@@ -93,10 +101,10 @@ func (s *readOnlySpan) StartTime() time.Time { return s.in.Start() }
 func (s *readOnlySpan) EndTime() time.Time { return s.in.End() }
 
 // Attributes are the span's tags and what else is known of it.
-func (s *readOnlySpan) Attributes() []attribute.KeyValue { return s.attributes }
+func (s *readOnlySpan) Attributes() []attribute.KeyValue { return s.out.attributes }
 
 // Links are the spans of other traces that belong to this one.
-func (s *readOnlySpan) Links() []sdktrace.Link { return s.links }
+func (s *readOnlySpan) Links() []sdktrace.Link { return s.out.links }
 
 // Events returns none: lightningd has no such thing.
 func (s *readOnlySpan) Events() []sdktrace.Event { return nil }
@@ -104,17 +112,17 @@ func (s *readOnlySpan) Events() []sdktrace.Event { return nil }
 // Status is Error when the sender said so.
 func (s *readOnlySpan) Status() sdktrace.Status {
 	if s.in.Failed() {
-		return sdktrace.Status{Code: codes.Error, Description: s.reason}
+		return sdktrace.Status{Code: codes.Error, Description: s.out.reason}
 	}
 	return sdktrace.Status{}
 }
 
 // InstrumentationScope names clntrace and its version.
 func (s *readOnlySpan) InstrumentationScope() instrumentation.Scope {
-	if s.scope == nil {
+	if s.out.scope == nil {
 		return instrumentation.Scope{}
 	}
-	return *s.scope
+	return *s.out.scope
 }
 
 // InstrumentationLibrary is InstrumentationScope under its old name.
@@ -125,7 +133,7 @@ func (s *readOnlySpan) InstrumentationLibrary() instrumentation.Library {
 }
 
 // Resource is the process that sent the span.
-func (s *readOnlySpan) Resource() *resource.Resource { return s.resource }
+func (s *readOnlySpan) Resource() *resource.Resource { return s.out.resource }
 
 // DroppedAttributes is 0: none are.
 func (s *readOnlySpan) DroppedAttributes() int { return 0 }

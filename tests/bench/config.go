@@ -16,11 +16,12 @@ const (
 	paceLoad      = "pace"
 	fasterLoad    = "10x"
 	busiestLoad   = "50x"
+	steadyLoad    = "steady"
 	fullSpeedLoad = "full"
 	nodeLoad      = "node"
 )
 
-var loadKeys = []string{paceLoad, fasterLoad, busiestLoad, fullSpeedLoad, nodeLoad}
+var loadKeys = []string{paceLoad, fasterLoad, busiestLoad, steadyLoad, fullSpeedLoad, nodeLoad}
 
 // config is the command line.
 type config struct {
@@ -34,6 +35,8 @@ type config struct {
 	recording string
 	repeat    int
 	clntrace  string
+	before    string
+	rate      int // of the steady workload, datagrams a second
 }
 
 // parse reads the command line.
@@ -42,8 +45,8 @@ func parse(args []string, output io.Writer) (config, error) {
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	flags.SetOutput(output)
 	var receivers, workloads, queues string
-	flags.StringVar(&receivers, "receivers", strings.Join(peerKeys(), ","), "which `receivers` to compare")
-	flags.StringVar(&workloads, "workloads", strings.Join(loadKeys, ","), "which `workloads` to run: payments at their recorded pace, at 10 and 50 times that, datagrams at full speed, a real node's start and stop")
+	flags.StringVar(&receivers, "receivers", strings.Join(ownKeys(), ","), "which `receivers` to compare")
+	flags.StringVar(&workloads, "workloads", strings.Join(loadKeys, ","), "which `workloads` to run: payments at their recorded pace, at 10 and 50 times that, datagrams at a steady rate, at full speed, a real node's start and stop")
 	flags.StringVar(&queues, "queues", "10,512", "`limits` of the kernel's queue (net.unix.max_dgram_qlen)")
 	flags.IntVar(&c.rounds, "rounds", 3, "how often each is measured; the table shows the medians")
 	flags.IntVar(&c.datagrams, "datagrams", 2_000_000, "how many to send at full speed")
@@ -51,6 +54,8 @@ func parse(args []string, output io.Writer) (config, error) {
 	flags.StringVar(&c.recording, "recording", "", "`file` with a recording to send instead of the one payment that is in testdata")
 	flags.IntVar(&c.repeat, "repeat", 0, "how often to play the recording at its pace, and so many times as often at so many times that pace (default 60 for the one payment, 1 for a -recording)")
 	flags.StringVar(&c.clntrace, "clntrace", "", "`executable` to measure instead of one built from this checkout")
+	flags.StringVar(&c.before, "before", "", "`executable` of another clntrace that takes turns with it, as the receiver "+beforeKey)
+	flags.IntVar(&c.rate, "rate", 60_000, "how many datagrams a second the one sender of the steady workload sends, for 5 s")
 	quick := flags.Bool("quick", false, "a few seconds that show that all works; its numbers mean little. Other flags win")
 	if err := flags.Parse(args); err != nil {
 		return c, err
@@ -80,13 +85,19 @@ func parse(args []string, output io.Writer) (config, error) {
 	if c.receivers, err = choice("receivers", receivers, peerKeys()); err != nil {
 		return c, err
 	}
+	if c.before != "" && !slices.Contains(c.receivers, beforeKey) {
+		c.receivers = append(c.receivers, beforeKey)
+	}
+	if c.before == "" && slices.Contains(c.receivers, beforeKey) {
+		return c, fmt.Errorf("-receivers: %s needs -before", beforeKey)
+	}
 	if c.workloads, err = choice("workloads", workloads, loadKeys); err != nil {
 		return c, err
 	}
 	if c.queues, err = limits(queues); err != nil {
 		return c, err
 	}
-	for name, n := range map[string]int{"rounds": c.rounds, "datagrams": c.datagrams, "senders": c.senders, "repeat": c.repeat} {
+	for name, n := range map[string]int{"rounds": c.rounds, "datagrams": c.datagrams, "senders": c.senders, "repeat": c.repeat, "rate": c.rate} {
 		if n < 1 {
 			return c, fmt.Errorf("-%s: got %d, allowed is 1 or more", name, n)
 		}

@@ -3,6 +3,7 @@
 // Bench compares clntrace, in one run, with other ways to receive a node's spans:
 //
 //	clntrace   clntrace collect
+//	before     the same of another executable, named by -before
 //	floor      a Go program that only counts, with recvmmsg: nothing costs less
 //	python     a Python program that parses each datagram and counts it
 //	collector  a small forwarder that posts batches to the zipkin receiver of an

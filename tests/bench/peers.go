@@ -9,12 +9,14 @@ import (
 	"net"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 )
 
 const (
 	clntraceKey  = "clntrace"
+	beforeKey    = "before"
 	floorKey     = "floor"
 	pythonKey    = "python"
 	collectorKey = "collector"
@@ -45,6 +47,7 @@ type receipt struct {
 
 var peers = []peer{
 	{clntraceKey, "clntrace", true, startClntrace, readTable},
+	{beforeKey, "clntrace before", true, startBefore, readTable},
 	{floorKey, "Go, only counts", false, startFloor, readCounts},
 	{pythonKey, "Python, parses and counts", false, startPython, readCounts},
 	{collectorKey, "forwarder and OpenTelemetry Collector", true, startCollector, readCounts},
@@ -57,8 +60,21 @@ func peerKeys() (keys []string) {
 	return keys
 }
 
+// ownKeys are the peers that need no executable of somebody's own.
+func ownKeys() []string {
+	return slices.DeleteFunc(peerKeys(), func(key string) bool { return key == beforeKey })
+}
+
 func startClntrace(ctx context.Context, b *bench, at place) ([]*process, error) {
-	return alone(b.start(ctx, nil, b.programs.clntrace, "collect", "--socket", at.socket,
+	return b.collect(ctx, b.programs.clntrace, at)
+}
+
+func startBefore(ctx context.Context, b *bench, at place) ([]*process, error) {
+	return b.collect(ctx, b.programs.before, at)
+}
+
+func (b *bench) collect(ctx context.Context, clntrace string, at place) ([]*process, error) {
+	return alone(b.start(ctx, nil, clntrace, "collect", "--socket", at.socket,
 		"--otlp-endpoint", "http://"+at.sink, "--spool-dir", filepath.Join(at.dir, "spool")))
 }
 

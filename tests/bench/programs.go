@@ -17,7 +17,7 @@ import (
 
 // programs are the paths of the executables; empty: not needed, or not found.
 type programs struct {
-	clntrace, floor, forwarder, otelcol, sender, sink string
+	clntrace, before, floor, forwarder, otelcol, sender, sink string
 	python, reader                                    string // the interpreter and its program
 	lightningd, fakechain                             string
 }
@@ -39,6 +39,8 @@ func (b *bench) build(ctx context.Context) error {
 		switch key {
 		case clntraceKey:
 			err = b.buildClntrace(ctx, filepath.Join(bench, "..", ".."))
+		case beforeKey:
+			p.before, err = filepath.Abs(b.before)
 		case floorKey:
 			err = b.goBuild(ctx, bench, &p.floor, "floor")
 		case collectorKey:

@@ -18,6 +18,8 @@ import (
 const (
 	// startDelay is the time between telling all senders to start and the start.
 	startDelay = 50 * time.Millisecond
+	// steadyTime is how long the steady workload lasts.
+	steadyTime = 5 * time.Second
 	// slowSend is the longest that sending a datagram may take on average, so that
 	// each run ends.
 	slowSend = 50 * time.Microsecond
@@ -48,6 +50,8 @@ func (b *bench) plan() error {
 			b.loads = append(b.loads, paced("10 × that pace", datagrams, b.repeat, 10))
 		case busiestLoad:
 			b.loads = append(b.loads, paced("50 × that pace", datagrams, b.repeat, 50))
+		case steadyLoad:
+			b.loads = append(b.loads, steady(datagrams, b.rate))
 		case fullSpeedLoad:
 			b.loads = append(b.loads, fullSpeed(datagrams, b.datagrams, b.senders))
 		case nodeLoad:
@@ -103,6 +107,17 @@ func paced(title string, datagrams []recording.Datagram, repeat, speed int) work
 	}
 	slices.SortFunc(w.plans, func(x, y replay.Plan) int { return cmp.Compare(y.Count, x.Count) })
 	return w
+}
+
+// steady has one sender of that many datagrams a second, evenly spread.
+func steady(datagrams []recording.Datagram, rate int) workload {
+	each := time.Second / time.Duration(rate)
+	plan := replay.Plan{Count: int(steadyTime / each), Period: each * time.Duration(len(datagrams))}
+	for i, d := range datagrams {
+		plan.Payloads = append(plan.Payloads, d.Payload)
+		plan.Offsets = append(plan.Offsets, each*time.Duration(i))
+	}
+	return workload{title: fmt.Sprintf("%d a second, one sender", rate), plans: []replay.Plan{plan}, lasts: steadyTime}
 }
 
 // fullSpeed has senders that share the datagrams and never pause.
