@@ -41,7 +41,8 @@ type decoder struct {
 	details    cln.Reader
 	parents    *parents.Awaited
 	correlator *correlate.Correlator
-	recorded   *policy.Policy // by which the recorder was last given spans
+	judged     *policy.Policy // the one of which recorded is
+	recorded   *policy.Policy // by which the recorder was last given spans: what judged shows on the node
 	above      above
 	payer      payer
 
