@@ -38,6 +38,9 @@ func BenchmarkStreet(b *testing.B) {
 					sum, least = sum+took, min(least, took)
 				}
 				b.ReportMetric(float64(sum.Nanoseconds())/spans/float64(b.N), "cpu-ns/span")
+				if r := p.recorder.Load(); r != nil {
+					b.ReportMetric(float64(r.Status().Bytes)/1024, "recorder-KiB")
+				}
 				b.ReportMetric(float64(least.Nanoseconds())/spans, "least-ns/span")
 			})
 		}
