@@ -132,7 +132,7 @@ func (l *leftovers) warning() string {
 	}
 	option, _, _ := strings.Cut(line, "=")
 	return text.ASCII(fmt.Sprintf("The node will not start again: line %d of %s sets %s, and nothing in lightningd's configuration names the plugin. "+
-		"Before the next restart add the line 'plugin=%s' to %s. Or stop the node and remove the lines that begin with '%s' from %s.",
+		"Before the next restart add the line 'plugin=%s' to %s. Or stop the node and remove the lines that begin with '%s' from %s, but keep the file: lightningd needs it.",
 		number, c.setconfig, option, c.plugin, c.files[0], prefix, c.setconfig))
 }
 

@@ -75,7 +75,7 @@ func TestMetrics(t *testing.T) {
 		}
 	})
 	want := map[string]string{
-		"cln.span.duration": "s", "clntrace.datagrams": "{datagram}", "clntrace.spans": "{span}",
+		"cln.span.duration": "s", "cln.request.wait": "s", "clntrace.datagrams": "{datagram}", "clntrace.spans": "{span}",
 		"clntrace.queue.size": "{span}", "clntrace.spool.bytes": "By",
 	}
 	if !maps.Equal(names, want) {
