@@ -41,7 +41,8 @@ type decoder struct {
 	details    cln.Reader
 	parents    *parents.Awaited
 	correlator *correlate.Correlator
-	recorded   *policy.Policy // by which the recorder was last given spans
+	judged     *policy.Policy // the one of which recorded is
+	recorded   *policy.Policy // by which the recorder was last given spans: what judged shows on the node
 	above      above
 	payer      payer
 
@@ -50,6 +51,7 @@ type decoder struct {
 	datagrams []socket.Datagram
 	batch     batch
 	watched   time.Time // when growth was last looked for
+	swept     time.Time // when the recorder last ended waits
 	minute    time.Time // when the last minute of traffic ended
 	decided   bool      // spans have come to the policy's verdict since
 }
@@ -386,7 +388,8 @@ func (d *decoder) tick(now time.Time) {
 		d.correlator.Expire(now)
 		d.leave(d.correlator.Ready(), now)
 	}
-	if r := d.recorder.Load(); r != nil {
+	if r := d.recorder.Load(); r != nil && now.Sub(d.swept).Abs() >= time.Second {
+		d.swept = now
 		r.Tick(now)
 	}
 	if now.Sub(d.watched) >= watchInterval {

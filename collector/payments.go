@@ -217,11 +217,12 @@ type requestPayments struct{ *Collector }
 
 var _ correlate.Payments = requestPayments{}
 
-// Open reports whether a part of the request's payments has not ended.
-func (r requestPayments) Open(q correlate.Request) bool {
+// Open reports whether a part of the request's payments has not ended, and whether any is
+// known.
+func (r requestPayments) Open(q correlate.Request) (open, known bool) {
 	r.payments.mu.Lock()
 	defer r.payments.mu.Unlock()
-	return r.payments.tracker.HasOpen(q.TraceID)
+	return r.payments.tracker.HasOpen(q.TraceID), r.payments.tracker.HasPaid(q.TraceID)
 }
 
 // Outcome returns whether the request has paid.

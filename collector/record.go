@@ -35,11 +35,14 @@ func (d *decoder) record(spans []*correlate.Span, now time.Time) {
 	if r == nil {
 		return
 	}
-	shown := shownSpan{policy: d.policy.Load().OnNode(), above: d.above}
-	if shown.policy.HidesMore(d.recorded) {
-		r.Clear() // of what was added since Reconfigure did that
+	if p := d.policy.Load(); p != d.judged {
+		shown := p.OnNode()
+		if shown.HidesMore(d.recorded) {
+			r.Clear() // of what was added since Reconfigure did that
+		}
+		d.judged, d.recorded = p, shown
 	}
-	d.recorded = shown.policy
+	shown := shownSpan{policy: d.recorded, above: d.above}
 	for _, s := range spans {
 		in := shown.of(s)
 		r.Add(&in, now)

@@ -105,6 +105,7 @@ func (w *wire) inbound(from io.Reader, to io.Writer) error {
 		if f.garbage {
 			// Log only its size: it may hold a concealed option.
 			w.log.Warn("input that is not JSON was ignored", "bytes", len(f.body)+f.dropped)
+			clear(f.body) // or half a notification, with a preimage
 			continue
 		}
 		if err := w.admit(f, to); err != nil {

@@ -142,7 +142,7 @@ func TestDemoWithoutAnEndpoint(t *testing.T) {
 			t.Parallel()
 			began := time.Now()
 			stdout, stderr, exit := byHand(t, nil, "demo", "--otlp-endpoint", tc.endpoint)
-			if took := time.Since(began); took > 10*time.Second {
+			if took := time.Since(began); took > 30*time.Second { // under 10 s, but for machines that do much else
 				t.Errorf("took %v", took)
 			}
 			if exit != 1 || !strings.Contains(stderr, "782 spans are lost") {

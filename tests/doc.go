@@ -6,7 +6,8 @@
 // root.
 //
 // CLNTRACE_BINARY names an executable to test instead of building one. LIGHTNINGD
-// names a lightningd for the tests that need one, if there is none in the PATH.
+// names a lightningd for the tests that need one, if there is none in the PATH. JAEGER,
+// VICTORIATRACES and TEMPO name backends, for TestBackends.
 //
 // The tests use three packages: lightningdtest is a node around the plugin, otlptest
 // an endpoint behind it, and recording contains what a node sends. Of the others,

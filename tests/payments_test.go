@@ -46,47 +46,92 @@ func unhex(s string) []byte {
 	return b
 }
 
-// act sends what lightningd and cln-xpay send for a payment that fails at its first
-// peer and then succeeds, for a forward, a paid invoice and a block.
-func act(t *testing.T, n *lightningdtest.Node) {
+// actor sends what lightningd and cln-xpay send.
+type actor struct {
+	t          *testing.T
+	n          *lightningdtest.Node
+	xpay, node *lightningdtest.Sender
+	ids        int
+}
+
+func newActor(t *testing.T, n *lightningdtest.Node) *actor {
 	t.Helper()
 	senders := n.Senders(sender)
-	xpay, node := senders.Start("cln-xpay"), senders.Start("lightningd")
-	send := func(from *lightningdtest.Sender, name string, start time.Time, took time.Duration, id, parent string, tags object) {
-		t.Helper()
-		span := object{
-			"id": id, "name": name, "timestamp": start.UnixMicro(), "duration": took.Microseconds(),
-			"localEndpoint": object{"serviceName": "lightningd"}, "tags": tags, "traceId": id + id,
-		}
-		if parent != "" {
-			span["parentId"] = parent
-		}
-		text, _ := json.Marshal([]object{span})
-		if err := from.SendPatiently(text); err != nil {
-			t.Fatal(err)
-		}
+	return &actor{t: t, n: n, xpay: senders.Start("cln-xpay"), node: senders.Start("lightningd")}
+}
+
+// act sends what there is to send for a payment that fails at its first peer and then
+// succeeds, for a forward, a paid invoice and a block.
+func act(t *testing.T, n *lightningdtest.Node) {
+	t.Helper()
+	a := newActor(t, n)
+	a.pay("cli:xpay#7/cln:xpay#8", hash, false, true)
+	a.forward()
+	a.receive()
+	n.Notify("invoice_payment", object{"msat": amountMsat, "label": "malformed: no preimage"})
+	a.block()
+}
+
+// id is another one with each call.
+func (a *actor) id() string {
+	a.ids++
+	return fmt.Sprintf("%016x", a.ids)
+}
+
+func (a *actor) send(from *lightningdtest.Sender, name string, start time.Time, took time.Duration, id, parent string, tags object) {
+	a.t.Helper()
+	span := object{
+		"id": id, "name": name, "timestamp": start.UnixMicro(), "duration": took.Microseconds(),
+		"localEndpoint": object{"serviceName": "lightningd"}, "tags": tags, "traceId": id + id,
 	}
-	const path = "cli:xpay#7/cln:xpay#8/cln-xpay:"
-	for part := range 2 {
-		began := now()
-		send(xpay, "jsonrpc", began.Add(-time.Millisecond), time.Millisecond, fmt.Sprintf("%015d1", part+1), "", object{"id": fmt.Sprintf("%saskrene-reserve#%d", path, 10*part+1), "error": "false"})
-		n.Notify("pay_part_start", object{
-			"payment_hash": hash, "groupid": group, "partid": part + 1, "total_payment_msat": amountMsat, "attempt_msat": amountMsat,
-			"hops": []object{
-				{"next_node": peer, "short_channel_id": channelOut, "direction": 1, "channel_in_msat": amountMsat + 1, "channel_out_msat": amountMsat + 1},
-				{"next_node": receiver, "short_channel_id": channelIn, "direction": 0, "channel_in_msat": amountMsat + 1, "channel_out_msat": amountMsat},
-			},
-		})
+	if parent != "" {
+		span["parentId"] = parent
+	}
+	text, _ := json.Marshal([]object{span})
+	send(a.t, from, text)
+}
+
+// pay is a payment by the request of that path, one part after the other.
+func (a *actor) pay(path, hash string, succeeds ...bool) {
+	a.t.Helper()
+	for i, success := range succeeds {
+		end := a.part(path, hash, i+1)
 		time.Sleep(30 * time.Millisecond)
+		end(success)
+	}
+}
+
+// part begins a part of a payment and returns what ends it.
+func (a *actor) part(path, hash string, number int) (end func(success bool)) {
+	a.t.Helper()
+	began := now()
+	call := func(method string, id int, failed bool) object {
+		return object{"id": fmt.Sprintf("%s/cln-xpay:%s#%d", path, method, 10*number+id), "error": fmt.Sprint(failed)}
+	}
+	a.send(a.xpay, "jsonrpc", began.Add(-time.Millisecond), time.Millisecond, a.id(), "", call("askrene-reserve", 1, false))
+	a.n.Notify("pay_part_start", object{
+		"payment_hash": hash, "groupid": group, "partid": number, "total_payment_msat": amountMsat, "attempt_msat": amountMsat,
+		"hops": []object{
+			{"next_node": peer, "short_channel_id": channelOut, "direction": 1, "channel_in_msat": amountMsat + 1, "channel_out_msat": amountMsat + 1},
+			{"next_node": receiver, "short_channel_id": channelIn, "direction": 0, "channel_in_msat": amountMsat + 1, "channel_out_msat": amountMsat},
+		},
+	})
+	return func(success bool) {
+		a.t.Helper()
 		took := time.Since(began).Truncate(time.Microsecond)
-		send(xpay, "jsonrpc", began.Add(100*time.Microsecond), took, fmt.Sprintf("%015d2", part+1), "", object{"id": fmt.Sprintf("%sinjectpaymentonion#%d", path, 10*part+2), "error": fmt.Sprint(part == 0)})
-		end := object{"payment_hash": hash, "groupid": group, "partid": part + 1, "duration": took.Seconds() + 0.0001, "status": "success"}
-		if part == 0 {
+		a.send(a.xpay, "jsonrpc", began.Add(100*time.Microsecond), took, a.id(), "", call("injectpaymentonion", 2, !success))
+		end := object{"payment_hash": hash, "groupid": group, "partid": number, "duration": took.Seconds() + 0.0001, "status": "success"}
+		if !success {
 			end["status"], end["error_message"], end["error_code"] = "failure", "temporary_channel_failure", 4103
 			end["failed_node_id"], end["failed_short_channel_id"], end["failed_direction"] = peer, channelIn, 0
 		}
-		n.Notify("pay_part_end", end)
+		a.n.Notify("pay_part_end", end)
 	}
+}
+
+// forward is a forward that is settled.
+func (a *actor) forward() {
+	a.t.Helper()
 	received := now()
 	forward := object{
 		"payment_hash": hash, "in_channel": channelIn, "in_htlc_id": 3, "out_channel": channelOut, "in_msat": amountMsat, "out_msat": amountMsat - 3,
@@ -95,22 +140,31 @@ func act(t *testing.T, n *lightningdtest.Node) {
 	time.Sleep(20 * time.Millisecond)
 	const update = "UPDATE forwards SET  updated_index=?, in_msatoshi=?"
 	offered := now()
-	send(node, "db_exec_prepared", offered, 50*time.Microsecond, "00000000000000f1", "", object{"query": update})
-	send(node, "db_exec_prepared", offered.Add(100*time.Microsecond), 50*time.Microsecond, "00000000000000f2", "", object{"query": "INSERT INTO forwards (  rowid"})
-	n.Notify("forward_event", forward)
+	a.send(a.node, "db_exec_prepared", offered, 50*time.Microsecond, a.id(), "", object{"query": update})
+	a.send(a.node, "db_exec_prepared", offered.Add(100*time.Microsecond), 50*time.Microsecond, a.id(), "", object{"query": "INSERT INTO forwards (  rowid"})
+	a.n.Notify("forward_event", forward)
 	time.Sleep(20 * time.Millisecond)
 	resolved := now()
-	send(node, "db_exec_prepared", resolved.Add(10*time.Microsecond), 50*time.Microsecond, "00000000000000f3", "", object{"query": update})
+	a.send(a.node, "db_exec_prepared", resolved.Add(10*time.Microsecond), 50*time.Microsecond, a.id(), "", object{"query": update})
 	delete(forward, "created_index")
 	forward["updated_index"], forward["status"], forward["preimage"], forward["resolved_time"] = 1, "settled", preimage, float64(resolved.UnixMicro())/1e6
-	n.Notify("forward_event", forward)
-	n.Notify("invoice_payment", object{"msat": amountMsat, "preimage": preimage, "label": "label-of-" + preimage})
-	n.Notify("invoice_payment", object{"msat": amountMsat, "label": "malformed: no preimage"})
-	tip := now()
-	send(node, "wallet_block_add", tip, time.Millisecond, "00000000000000b2", "00000000000000b1", object{})
+	a.n.Notify("forward_event", forward)
+}
+
+// receive is an invoice that is paid.
+func (a *actor) receive() {
+	a.t.Helper()
+	a.n.Notify("invoice_payment", object{"msat": amountMsat, "preimage": preimage, "label": "label-of-" + preimage})
+}
+
+// block is a block that lightningd adds.
+func (a *actor) block() {
+	a.t.Helper()
+	tip, id := now(), a.id()
+	a.send(a.node, "wallet_block_add", tip, time.Millisecond, a.id(), id, object{})
 	time.Sleep(6 * time.Millisecond)
-	n.Notify("block_added", object{"hash": hash, "height": 812345})
-	send(node, "extend_tip", tip, 5*time.Millisecond, "00000000000000b1", "", object{})
+	a.n.Notify("block_added", object{"hash": hash, "height": 812345})
+	a.send(a.node, "extend_tip", tip, 5*time.Millisecond, id, "", object{})
 }
 
 // needles are the forms in which private things could be written down.
@@ -300,6 +354,35 @@ func expect(t *testing.T, where string, b []byte, allowed string) {
 		case !kinds[kind] && may:
 			t.Errorf("%s: no %s, so this test finds nothing", where, kind)
 		}
+	}
+}
+
+// What may be exported of a payment is what may be when it leaves, whatever might have
+// been when it began.
+func TestPaymentsChangesInAnOpenPayment(t *testing.T) {
+	for _, tt := range []struct{ from, to, exported string }{
+		{"all", "off", ""}, {"off", "outcomes", ""}, {"all", "local", ""}, {"local", "all", "hash channel node amount"},
+	} {
+		t.Run(tt.from+" to "+tt.to, func(t *testing.T) {
+			t.Parallel()
+			n, r := launchWith(t, map[string]string{"clntrace-payments": tt.from, "clntrace-group-requests": "true"})
+			end := newActor(t, n).part("cli:xpay#7/cln:xpay#8", hash, 1)
+			if err := n.SetConfig("clntrace-payments", tt.to); err != nil {
+				t.Fatal(err)
+			}
+			end(false)
+			has := func(name string) func([]otlptest.Span) bool {
+				return func(all []otlptest.Span) bool {
+					return slices.ContainsFunc(all, func(s otlptest.Span) bool { return s.Name == name })
+				}
+			}
+			r.Wait(t, "the root", has("xpay"))
+			endCleanly(t, n)
+			expect(t, "spans", fmt.Append(nil, r.Spans()), tt.exported)
+			if want := tt.to == "outcomes" || tt.to == "all"; has("payment")(r.Spans()) != want {
+				t.Errorf("the payment is exported: %v", !want)
+			}
+		})
 	}
 }
 

@@ -100,10 +100,13 @@ func IsForwardUpdate(query string) bool {
 // records a new forward.
 func IsForwardInsert(query string) bool { return strings.HasPrefix(query, "INSERT INTO forwards (") }
 
-// Methods of lightningd that cln-xpay calls for each part of a payment.
+// Methods of lightningd that cln-xpay calls for a payment and for each part of it.
 const (
 	MethodReserve  = "askrene-reserve"
 	MethodSendPart = "injectpaymentonion"
+	MethodRoutes   = "getroutes"
+	// MethodFinish is the last one, when no part is open.
+	MethodFinish = "askrene-remove-layer"
 )
 
 // Writes reports whether lightningd answers a method at once, and writes to its

@@ -345,16 +345,38 @@ func (h Hash) String() string { return hex.EncodeToString(h[:]) }
 
 func (h *Hash) parse(value []byte) { unhex(h[:], value) }
 
-// ofPreimage sets h to the hash of the preimage in value, and wipes both copies of
-// the preimage that there are.
+// ofPreimage sets h to the hash of the preimage in value, and wipes all copies of the
+// preimage that there are.
 func (h *Hash) ofPreimage(value []byte) {
+	wipeStack() // makes room: if the stack had to grow later, it would leave a copy behind
+	h.sum(value)
+	wipeStack()
+	clear(value)
+}
+
+// sum leaves copies of the preimage on the stack: its own, and the hash function's.
+//
+//go:noinline
+func (h *Hash) sum(value []byte) {
 	var preimage [32]byte
 	if unhex(preimage[:], value) {
 		*h = sha256.Sum256(preimage[:])
 	}
-	clear(preimage[:])
-	clear(value)
 }
+
+// wipeStack clears the part of the stack that the last call has used. That of sum is
+// less than 2 KiB.
+//
+//go:noinline
+func wipeStack() {
+	var used [8 << 10]byte
+	wipe(&used)
+}
+
+// wipe is not inlined, so that what it does is done.
+//
+//go:noinline
+func wipe(b *[8 << 10]byte) { clear(b[:]) }
 
 // NodeID is the public key of a node. Zero: not known.
 type NodeID [33]byte

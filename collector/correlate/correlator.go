@@ -287,6 +287,7 @@ func (c *Correlator) relateRequest(s *Span, now time.Time) (waits bool) {
 	}
 	if q != nil {
 		t.noteEnd(q, s.Timestamp+s.Duration)
+		q.finish(s)
 	}
 	if c.pair(n, t, s, path, now) {
 		return true

@@ -6,6 +6,7 @@ import (
 
 	"go.opentelemetry.io/otel/trace"
 
+	"clntrace/collector/cln"
 	"clntrace/collector/process"
 )
 
@@ -22,6 +23,8 @@ const (
 	// evidenceWait is how long a command holds roots: if the span that it served was
 	// lost, nothing else ends it.
 	evidenceWait = 10 * time.Minute
+	// routesWait is the same for getroutes, which askrene gives up after 10 s.
+	routesWait = 30 * time.Second
 	// maxEnds bounds the spans of a plugin that are looked at: in a flood of payments
 	// a plugin is answered some 10 times in the window.
 	maxEnds = 64
@@ -149,6 +152,14 @@ func (c *Correlator) suspect(n *node, by *command) {
 	by.waits = len(by.suspects) > 0
 }
 
+// wait returns how long the command holds roots at most.
+func (k *command) wait() time.Duration {
+	if k.method == cln.MethodRoutes {
+		return routesWait
+	}
+	return evidenceWait
+}
+
 // dismiss says that the command was not begun for q.
 func (k *command) dismiss(q *openRequest) {
 	k.suspects = slices.DeleteFunc(k.suspects, func(s suspect) bool { return s.request == q })
@@ -216,11 +227,31 @@ func (c *Correlator) cover(s *Span, q *openRequest) {
 	}
 }
 
+// finish ends what speaks for q if s is the last thing that cln-xpay asks for when a
+// payment is over: the spans of those commands were lost.
+func (q *openRequest) finish(s *Span) {
+	if s.Detail == cln.MethodFinish && q.served && q.process == s.Process {
+		q.dismiss(func(k *command) bool { return k.start <= s.Timestamp })
+	}
+}
+
+// dismiss says that some of the commands that speak for q do not.
+func (q *openRequest) dismiss(which func(*command) bool) {
+	q.evidence = slices.DeleteFunc(q.evidence, func(k *command) bool {
+		if which(k) {
+			k.dismiss(q)
+			return true
+		}
+		return false
+	})
+}
+
 // Payments knows of requests what spans do not tell.
 type Payments interface {
-	// Open reports whether something of the request is known to be open, such as a part
-	// of its payment. As long as it is, the request's root is not added.
-	Open(Request) bool
+	// Open reports whether something of the request is open, such as a part of its
+	// payment: as long as it may be, the request's root is not added. If it is not, known
+	// says whether parts of its payment are known, so that all have ended.
+	Open(Request) (open, known bool)
 	// Outcome returns whether the request has succeeded. It is asked once, just before
 	// the root is added.
 	Outcome(Request) Outcome
@@ -255,15 +286,19 @@ func (q *openRequest) known() Request {
 
 // isOpen reports whether something of q is known to be open.
 func (c *Correlator) isOpen(q *openRequest, now time.Time) bool {
-	if q.payments > 0 || c.payments != nil && c.payments.Open(q.known()) {
+	partsEnded := false
+	if c.payments != nil {
+		open, known := c.payments.Open(q.known())
+		q.paying, partsEnded = q.paying || open, known && !open
+		if open {
+			return true
+		}
+	}
+	if q.payments > 0 {
 		return true
 	}
-	q.evidence = slices.DeleteFunc(q.evidence, func(k *command) bool {
-		if k.waits && now.Sub(k.came) < evidenceWait {
-			return false
-		}
-		k.dismiss(q)
-		return true
+	q.dismiss(func(k *command) bool {
+		return !k.waits || now.Sub(k.came) >= k.wait() || partsEnded && k.method == cln.MethodSendPart
 	})
 	return slices.ContainsFunc(q.evidence, func(k *command) bool { return k.speaksFor(q) })
 }

@@ -63,8 +63,11 @@ func TestRequestsArePairedByTheirOrder(t *testing.T) {
 		}, map[int]uint64{5: 2, 6: 1}},
 		{"an open one has taken its command", []*Span{
 			cmd(1, "b", 18, 1), cmd(2, "a", 20, 1), cmd(3, "a", 22, 1), cmd(4, "b", 24, 1),
-			req(pay, 1, "b", 9, 19), req(pay, 4, "b", 23, 30), req(pay, 3, "a", 11, 40),
+			req(pay, 1, "b", 9, 19), req(pay, 4, "b", 23, 30), req(pay, 3, "a", 19, 40),
 		}, map[int]uint64{4: 1, 5: 4, 6: 3}},
+		{"one that was sent during it, and is open, may have taken its command", []*Span{
+			cmd(1, "b", 18, 1), cmd(2, "a", 20, 1), req(pay, 1, "b", 9, 19), req(pay, 3, "a", 11, 40),
+		}, map[int]uint64{3: 2}},
 		{"a command too many", []*Span{
 			cmd(1, "a", 20, 1), cmd(2, "a", 22, 1), cmd(3, "a", 30, 1), req(pay, 1, "a", 10, 40), req(pay, 2, "a", 11, 41),
 		}, nil},

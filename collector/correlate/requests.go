@@ -51,6 +51,7 @@ type openRequest struct {
 	last       time.Time
 	evidence   []*command // commands that may be its own, and have not been answered
 	payments   int        // of later CLN's spans xpay/payment, that have not ended
+	paying     bool       // a part of its payments has been open
 	closed     bool
 }
 
@@ -206,7 +207,13 @@ func (q *openRequest) servedBy(p *process.Identity) {
 func (c *Correlator) expireRequests(now time.Time) {
 	r := c.requests
 	for _, id := range r.held.Keys() {
-		if q, _ := r.held.Peek(id); !c.isOpen(q, now) {
+		q, _ := r.held.Peek(id)
+		switch {
+		case c.isOpen(q, now):
+		case q.paying: // until now; the spans that say so may come later
+			q.paying, q.last = false, now
+			r.find(id)
+		default:
 			r.held.Remove(id)
 			c.close(q, false)
 		}

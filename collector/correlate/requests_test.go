@@ -201,6 +201,7 @@ func TestRootWaitsForWhatIsOpen(t *testing.T) {
 		{"a method that is answered at once", "cln-xpay", "datastore", true, 400 * time.Microsecond, false, 6 * time.Second},
 		{"another client's method that waits", "chanbackup", "injectpaymentonion", true, 400 * time.Microsecond, false, 6 * time.Second},
 		{"the span is lost", "cln-xpay", "injectpaymentonion", true, 400 * time.Microsecond, false, 601 * time.Second},
+		{"that of a search for routes is lost", "cln-xpay", "getroutes", true, 400 * time.Microsecond, false, 31 * time.Second},
 	} {
 		t.Run(tc.what, func(t *testing.T) {
 			p, id := newProcess(1, tc.plugin), "cli:xpay#1/cln:xpay#2/"+tc.plugin
@@ -221,6 +222,32 @@ func TestRootWaitsForWhatIsOpen(t *testing.T) {
 			root := c.out[len(c.out)-1]
 			if got := time.Duration(root.Duration) * time.Microsecond; got != tc.want || root.Incomplete {
 				t.Errorf("the root has %v and is incomplete: %v, want %v", got, root.Incomplete, tc.want)
+			}
+		})
+	}
+}
+
+func TestRootDoesNotWaitForWhatIsOver(t *testing.T) {
+	p, id := newProcess(1, "cln-xpay"), "cli:xpay#1/cln:xpay#2/cln-xpay"
+	for what, tc := range map[string]struct {
+		payments Payments
+		last     string
+		want     bool // the root comes after 5 s
+	}{
+		"nothing says so":                     {nil, "askrene-unreserve", false},
+		"its last request":                    {nil, cln.MethodFinish, true},
+		"notifications know of no part":       {&knownPayments{}, "askrene-unreserve", false},
+		"notifications say that parts ended":  {&knownPayments{known: true}, "askrene-unreserve", true},
+		"notifications say that one has not":  {&knownPayments{known: true, open: true}, cln.MethodFinish, false},
+		"notifications, after a last request": {&knownPayments{}, cln.MethodFinish, true},
+	} {
+		t.Run(what, func(t *testing.T) {
+			c := newTimed(Options{Run: run, Payments: tc.payments}, epoch)
+			c.send(newRequest(p, 1, id+":askrene-reserve#1", 0, 400), newCommand(4, cln.MethodSendPart, 700, 50),
+				newRequest(p, 2, id+":"+tc.last+"#3", second, 400)) // the span of #2 is lost
+			c.advance(epoch.Add(7 * time.Second))
+			if came := len(c.roots) == 1; came != tc.want {
+				t.Errorf("the root came: %v, want %v", came, tc.want)
 			}
 		})
 	}
@@ -408,12 +435,12 @@ func TestEnclosingRequestWithAParentJoinsWhatItEncloses(t *testing.T) {
 
 // payments says what it has been told.
 type knownPayments struct {
-	open    bool
-	outcome Outcome
-	asked   Request
+	open, known bool
+	outcome     Outcome
+	asked       Request
 }
 
-func (p *knownPayments) Open(r Request) bool { p.asked = r; return p.open }
+func (p *knownPayments) Open(r Request) (open, known bool) { p.asked = r; return p.open, p.known }
 
 func (p *knownPayments) Outcome(Request) Outcome { return p.outcome }
 
@@ -428,7 +455,11 @@ func TestPaymentsSayWhetherARequestIsOpenAndHowItEnded(t *testing.T) {
 		t.Fatal("the root was added while the payment was open")
 	}
 	known.open = false
-	c.advance(c.now.Add(tick))
+	c.advance(c.now.Add(quiet)) // spans of what has ended may come later than the notification
+	if len(c.roots) != 0 {
+		t.Fatal("the root was added before the payment's last span could come")
+	}
+	c.advance(c.now.Add(2 * tick))
 	if len(c.roots) != 1 || c.out[1].Failed() {
 		t.Errorf("got %d roots, want one that has not failed", len(c.roots))
 	}

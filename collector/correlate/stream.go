@@ -193,14 +193,19 @@ func (t *stream) sentBefore(i int, then int64) bool {
 }
 
 // isAlone reports whether the request at i was answered so soon that the plugin hardly made
-// another one of the same method meanwhile.
+// another one of the same method meanwhile. If it made the next one that is known before
+// the answer, it made those in the gap between them then, too.
 func (t *stream) isAlone(i int) bool {
 	e := t.entries[i]
-	if i+1 < len(t.entries) && t.entries[i+1].known && t.entries[i+1].start < e.end {
-		return false
+	for _, next := range t.entries[i+1:] {
+		if next.known {
+			return next.start >= e.end && e.isBrief()
+		}
 	}
-	return e.end-e.start <= briefly.Microseconds()
+	return e.isBrief()
 }
+
+func (e *entry) isBrief() bool { return e.end-e.start <= briefly.Microseconds() }
 
 // bounds returns what the requests beside the one at i say of its command.
 func (t *stream) bounds(i int) interval {

@@ -63,17 +63,19 @@ func Sender(socket string, in io.Reader, out io.Writer) error {
 type senders struct {
 	dir, socket string
 	byPID       map[int]*sender
+	last        *sender // whose turn it was last; nil: it was nobody's
 }
 
 type sender struct {
-	cmd *exec.Cmd
-	in  io.WriteCloser
-	out io.Reader
+	cmd     *exec.Cmd
+	in      io.WriteCloser
+	out     io.Reader
+	waiting int64 // frames that it may not have sent yet
 }
 
-// send passes d to the process that stands in for its sender, and waits until that
-// has sent it: the order of the recording is part of what it says. lightningd, for
-// one, works on a request before the plugin that made it sends the request's span.
+// send passes d to the process that stands in for its sender, once all before d have
+// been sent: the order of the recording is part of what it says. lightningd, for one,
+// works on a request before the plugin that made it sends the request's span.
 func (s *senders) send(ctx context.Context, d recording.Datagram) error {
 	from := s.byPID[d.PID]
 	if from == nil {
@@ -83,13 +85,27 @@ func (s *senders) send(ctx context.Context, d recording.Datagram) error {
 		}
 		s.byPID[d.PID] = from
 	}
+	if s.last != from {
+		if err := s.last.sent(); err != nil {
+			return err
+		}
+		s.last = from
+	}
 	frame := binary.LittleEndian.AppendUint16(nil, uint16(len(d.Payload))) //nolint:gosec // a span has 2,048 bytes at most
-	if _, err := from.in.Write(append(frame, d.Payload...)); err != nil {
-		return err
+	from.waiting++
+	_, err := from.in.Write(append(frame, d.Payload...))
+	return err
+}
+
+// sent waits until a sender has sent all that it was given.
+func (f *sender) sent() error {
+	if f == nil {
+		return nil
 	}
-	if _, err := io.ReadFull(from.out, frame[:1]); err != nil {
-		return fmt.Errorf("waiting for a sender named %s: %w", d.Exe, err)
+	if _, err := io.CopyN(io.Discard, f.out, f.waiting); err != nil {
+		return fmt.Errorf("waiting for a sender named %s: %w", filepath.Base(f.cmd.Path), err)
 	}
+	f.waiting = 0
 	return nil
 }
 
@@ -113,7 +129,7 @@ func (s *senders) start(ctx context.Context, name string) (*sender, error) {
 	} else if err != nil {
 		return nil, err
 	}
-	return &sender{cmd, in, out}, nil
+	return &sender{cmd: cmd, in: in, out: out}, nil
 }
 
 // program makes this executable available under another name, and returns its path.

@@ -283,8 +283,10 @@ func (f *forward) attributes() []Attribute {
 	list = append(list, hashAttributes(e.Hash, 0)...)
 	list = append(list, channel("cln.forward.in_channel", e.In.String()), amount("cln.forward.in_msat", e.InMsat))
 	if e.Out != 0 {
-		list = append(list, channel("cln.forward.out_channel", e.Out.String()),
-			amount("cln.forward.out_msat", e.OutMsat), amount("cln.forward.fee_msat", e.FeeMsat))
+		list = append(list, channel("cln.forward.out_channel", e.Out.String()))
+	}
+	if e.OutMsat != 0 { // not said of a forward that failed here
+		list = append(list, amount("cln.forward.out_msat", e.OutMsat), amount("cln.forward.fee_msat", e.FeeMsat))
 	}
 	return list
 }

@@ -19,8 +19,11 @@ const (
 	// partSlack is by how much xpay's duration may exceed that of the span. Measured:
 	// 19 to 1,005 µs, and once 98 ms, when the process had lost the processor.
 	partSlack = 1500 * time.Microsecond
-	// knownSlack is the same where the part's start is known to be that of the span.
+	// knownSlack is the same where the part's start is known to be that of the span. It
+	// only makes for alternatives: of the pair that is left, more than usualSlack has
+	// to be explained. A process that loses the processor has it back after that.
 	knownSlack = 200 * time.Millisecond
+	usualSlack = 20 * time.Millisecond
 	// startBefore and startAfter say when pay_part_start may come, counted from the
 	// start of the span. Measured: 0.1 to 453 ms.
 	startBefore = -10 * time.Millisecond
@@ -37,6 +40,7 @@ type part struct {
 	since    time.Time
 	reserved int64 // when its route was reserved, µs; 0: not known
 	payment  *payment
+	suspects []RequestID // one of which it may be of, if its payment's is not known
 }
 
 // reserve is an askrene-reserve request of cln-xpay.
@@ -89,6 +93,8 @@ func (t *Tracker) observeSender(s *zipkin.Span, from Sender, request RequestID, 
 	}
 	t.runs(from, now)
 	_, method := cln.Path(s.Tag(cln.TagID)).Last()
+	t.suspected = nil
+	t.asked(s, method, request)
 	switch method {
 	case cln.MethodReserve:
 		r := &reserve{end: s.Timestamp + s.Duration, request: request}
@@ -113,6 +119,7 @@ func (t *Tracker) runs(from Sender, now time.Time) {
 		t.settle(now, true)
 		t.abandonParts(now)
 		t.reserves.ends = t.reserves.ends[:0]
+		t.asks = t.asks[:0]
 	}
 	t.sender = from
 }
@@ -144,11 +151,15 @@ func matchStart(r *reserve, p *part) bool {
 }
 
 func (t *Tracker) settleStarts(now time.Time, all bool) {
-	for _, pair := range t.starts.Look(now, all).Pairs {
+	r := t.starts.Look(now, all)
+	for _, pair := range r.Pairs {
 		p := pair.Notification
 		p.reserved = pair.Span.end
 		p.since = time.UnixMicro(p.reserved)
 		t.bind(p.payment, pair.Span.request)
+	}
+	for _, p := range r.Notifications {
+		t.suspect(p)
 	}
 }
 
@@ -209,6 +220,17 @@ func (t *Tracker) matchEnd(s *partSpan, e *partEnd) bool {
 	return within(e.Duration-time.Duration(s.end-s.start)*time.Microsecond, -2*time.Microsecond, slack)
 }
 
+// unexplained is by how much xpay's duration exceeds that of the span, but for what may
+// have passed between the reserve, before which xpay does not begin to count, and the
+// start of the span: the process may have lost the processor there.
+func unexplained(s *partSpan, e *partEnd) time.Duration {
+	from := s.start
+	if s.reserved != 0 {
+		from = s.reserved
+	}
+	return e.Duration - time.Duration(s.end-from)*time.Microsecond
+}
+
 func sameRequest(s *partSpan, p *part) bool {
 	none := RequestID{}
 	return s.request == none || p.payment.request == none || s.request == p.payment.request
@@ -216,10 +238,14 @@ func sameRequest(s *partSpan, p *part) bool {
 
 // doubtEnd reports whether the span might as well be that of a part whose end has not
 // come. The parts of a payment often end together; that one of them has not ended
-// yet may mean that its notification was lost.
+// yet may mean that its notification was lost. So may a notification that is late, or
+// a duration that is not the span's.
 func (t *Tracker) doubtEnd(s *partSpan, e *partEnd) bool {
 	if e.part == nil && s.reserved != 0 {
 		return true // the part began before we did, and the span did not
+	}
+	if since(s.end, e.at) > usualLag || unexplained(s, e) > usualSlack {
+		return true
 	}
 	if e.part != nil && e.part.reserved != 0 && s.reserved != 0 {
 		return false

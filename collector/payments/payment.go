@@ -157,11 +157,14 @@ func (t *Tracker) paymentSpanID(p *payment) trace.SpanID {
 }
 
 func (p *payment) attributes() []Attribute {
-	return []Attribute{
+	list := []Attribute{
 		{attribute.Int("cln.payment.parts", p.parts), Outcome},
 		{attribute.Int("cln.payment.failed_parts", p.failed), Outcome},
-		amount("cln.payment.amount_msat", p.total),
 	}
+	if p.total != 0 { // not known of one that began before we did
+		list = append(list, amount("cln.payment.amount_msat", p.total))
+	}
+	return list
 }
 
 // Request is what is known of the payments of one request.
@@ -199,15 +202,22 @@ func (t *Tracker) Request(id RequestID) (r Request, ok bool) {
 	return r, true
 }
 
-// HasOpen reports whether a part of the payments of a request has not ended.
+// HasOpen reports whether a part of the payments of a request has not ended, or one that
+// may be of this request or of another one.
 func (t *Tracker) HasOpen(id RequestID) bool {
 	list, _ := t.requests.Peek(id)
-	return slices.ContainsFunc(list, func(p *payment) bool { return p.open > 0 })
+	return slices.ContainsFunc(list, func(p *payment) bool { return p.open > 0 }) || t.isSuspected(id)
 }
+
+// HasPaid reports whether parts of the payments of a request are known, ended or not.
+func (t *Tracker) HasPaid(id RequestID) bool { return t.requests.Contains(id) }
 
 // invoicePaid gives the payment of an invoice of ours.
 func (t *Tracker) invoicePaid(e cln.InvoicePaid, at time.Time) {
-	f := Facts{Kind: KindInvoicePaid, Attributes: append(hashAttributes(e.Hash, 0), amount("cln.payment.amount_msat", e.AmountMsat))}
+	f := Facts{Kind: KindInvoicePaid, Attributes: hashAttributes(e.Hash, 0)}
+	if e.AmountMsat != 0 {
+		f.Attributes = append(f.Attributes, amount("cln.payment.amount_msat", e.AmountMsat))
+	}
 	id := t.ids.spanID(KindInvoicePaid, numbers(uint64(at.UnixNano()))) //nolint:gosec // any number
 	t.add(Span{Facts: f, Program: programNode, ID: id, Start: at, End: at, hash: e.Hash})
 }

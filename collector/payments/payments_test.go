@@ -196,6 +196,36 @@ func TestPaymentThatFails(t *testing.T) {
 	}
 }
 
+// A pair that is left is joined only if its times are the usual ones, or explained.
+func TestPartsThatAreDoubted(t *testing.T) {
+	const root = "cli:xpay#1/cln:xpay#2"
+	for _, tt := range []struct {
+		name                 string
+		began, excess, after int // ms: of the span; of xpay's duration; of the notification
+		joined               bool
+	}{
+		{"as usual", 1, 0, 3, true},
+		{"xpay lost the processor after the answer", 1, 19, 3, true},
+		{"before the request, too", 9, 27, 3, true},
+		{"xpay has measured something else", 1, 30, 3, false},
+		{"late", 1, 0, 240, true},
+		{"too late", 1, 0, 260, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s := newScene(t, All)
+			p := cln.Part{Hash: hashOf("a"), Number: 1}
+			s.begin(0, p, xpay, root)
+			s.request(tt.began, 2000, xpay, root, false)
+			took := time.Duration(2000-tt.began+tt.excess)*time.Millisecond + 100*time.Microsecond
+			s.Notify(cln.PartEnd{Part: p, Success: true, Duration: took}, at(2000+tt.after))
+			s.advance(3500)
+			if len(s.out.Joined) != 1 || (s.out.Joined[0].Part != nil) != tt.joined {
+				t.Errorf("joined: %+v", s.out.Joined)
+			}
+		})
+	}
+}
+
 // xpay sends no pay_part_end for a request that fails otherwise.
 func TestPartWithoutEnd(t *testing.T) {
 	const root = "cli:xpay#1/cln:xpay#2"
@@ -324,6 +354,30 @@ func TestForwards(t *testing.T) {
 				t.Errorf("state %+v, want %+v", got, tt.state)
 			}
 		})
+	}
+}
+
+// What lightningd does not say is no attribute, above all no amount of 0.
+func TestAmountsThatAreNotSaid(t *testing.T) {
+	f := forward{last: forwardEventAt(cln.ForwardLocalFailed, 10, 0, 1, 0)}
+	if got := shown(f.attributes(), All); !strings.Contains(got, "out_msat=1000 forward.fee_msat=1 ") {
+		t.Error(got)
+	}
+	f.last.OutMsat, f.last.FeeMsat = 0, 0
+	if got := shown(f.attributes(), All); strings.Contains(got, "out_msat") || strings.Contains(got, "fee") || !strings.Contains(got, "out_channel=103x2x0") {
+		t.Error(got)
+	}
+	s := newScene(t, All)
+	s.Notify(cln.PartEnd{Part: cln.Part{Hash: hashOf("a"), Number: 1}, Success: true}, at(0)) // it began before we did
+	s.Notify(cln.InvoicePaid{Hash: hashOf("i")}, at(0))
+	s.advance(3000)
+	if len(s.out.Spans) != 2 {
+		t.Fatalf("%+v", s.out.Spans)
+	}
+	for _, p := range s.out.Spans {
+		if got := shown(p.Attributes, All); strings.Contains(got, "msat") {
+			t.Errorf("%v: %s", p.Kind, got)
+		}
 	}
 }
 

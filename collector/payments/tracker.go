@@ -23,12 +23,17 @@ const (
 	// blocks a second.
 	blockWait = 300 * time.Millisecond
 	// maxLag is how long a notification may take from lightningd to here. Measured: up
-	// to 173 ms for parts and forwards, 17 ms for blocks.
+	// to 173 ms for parts and forwards, 17 ms for blocks. Of one that is later than
+	// usualLag, it is doubted that it is that of a span that it would fit.
 	maxLag      = 500 * time.Millisecond
+	usualLag    = 250 * time.Millisecond
 	maxBlockLag = 150 * time.Millisecond
 	// clockSlack is by how much a notification may seem to come before what it tells
-	// of: spans have whole µs, and one thread reads the clock twice.
-	clockSlack = time.Millisecond
+	// of. It is written after that, so this is for rounding and for a clock that is
+	// being adjusted. Blocks are added within 1.4 ms of each other, and block_added
+	// came 1.1 ms after its block at the earliest: a ms here would let it be that of
+	// the next block.
+	clockSlack = 100 * time.Microsecond
 	// maxWaiting bounds what waits in one alignment: 700 a second.
 	maxWaiting = 512
 
@@ -84,6 +89,10 @@ type Tracker struct {
 	closed   *simplelru.LRU[cln.Part, struct{}]    // without a notification
 	payments *simplelru.LRU[cln.Part, *payment]    // not over, by their Part 0
 	requests *simplelru.LRU[RequestID, []*payment] // by who made them
+	asks     []ask                                 // the last ones, in order
+	unbound  []*part                               // whose request is not known, and some that have ended
+	// suspected are the requests that one of unbound may be of; nil: look again.
+	suspected map[RequestID]struct{}
 
 	// Forwards.
 	change     *change // the last one seen; nil: none
@@ -138,6 +147,7 @@ func (t *Tracker) Drop(count int64) { t.state.Dropped += count }
 // Notify tells the Tracker what a notification has said that came at the time at.
 // Call it in the order of the pipe.
 func (t *Tracker) Notify(e cln.Event, at time.Time) {
+	t.suspected = nil
 	switch e := e.(type) {
 	case cln.PartStart:
 		t.partBegins(e, at)
@@ -215,6 +225,7 @@ func (t *Tracker) Flush(now time.Time) {
 }
 
 func (t *Tracker) settle(now time.Time, all bool) {
+	t.suspected = nil
 	t.settleStarts(now, all) // before the ends, which use what it finds
 	t.settleEnds(now, all)
 	t.settleForwards(now, all)

@@ -44,6 +44,8 @@ type held struct {
 	id    trace.TraceID
 	state state
 	asked bool // it has been looked for among the traces of one span
+	// compacted says that there is no spare room in body, and no text twice.
+	compacted bool
 	// shared says that others have the same id. names are those of its spans and their
 	// parents, while it is assembled.
 	shared bool
@@ -120,7 +122,7 @@ func (r *Recorder) charge(h *held) {
 
 // begin begins a trace.
 func (r *Recorder) begin(id trace.TraceID, now time.Time) *held {
-	h := &held{id: id, last: now, indexed: true, body: r.draft()}
+	h := &held{id: id, last: now, indexed: true, body: r.draft(fewSpans)}
 	r.byID[id] = h
 	r.waiting.push(h)
 	return h
@@ -161,6 +163,7 @@ func (r *Recorder) join(h *held, s *Span, now time.Time) {
 // or if they take too much.
 func (r *Recorder) store(h *held, s *Span) {
 	h.seen++
+	r.enlarge(h)
 	h.add(s, r.describe(s))
 	switch {
 	case len(h.spans) >= maxAssembled:
@@ -214,7 +217,7 @@ func (r *Recorder) compact(h *held, keep []int32) {
 	for i := range b.spans {
 		kept += b.spans[i].count
 	}
-	h.body, h.leftOut = b, h.seen-kept
+	h.body, h.leftOut, h.compacted = b, h.seen-kept, true
 	h.find()
 }
 
@@ -290,18 +293,25 @@ func (r *Recorder) decide(h *held, now time.Time) {
 	r.bytes -= h.charged
 	r.waits -= h.charged
 	h.charged = 0
-	if len(h.spans) > fewSpans {
-		keep := r.all(h)
-		if len(keep) > maxSpans {
-			slices.SortStableFunc(keep, func(a, b int32) int { return h.rank(a, b) })
-			keep = keep[:maxSpans]
-		}
+	if len(h.spans) > maxSpans {
 		draft := h.body
-		r.compact(h, keep)
+		r.shorten(h, maxSpans)
 		r.putDraft(draft)
 	}
 	h.sum()
 	r.keep(h, now)
+}
+
+// storeAnew stores h anew if that saves something. With most traces it is never done, for
+// it waits until h is no longer one of the newest of its kind, and then most are gone.
+func (r *Recorder) storeAnew(h *held) {
+	if h.compacted || len(h.spans) <= fewSpans {
+		return
+	}
+	draft := h.body
+	r.compact(h, r.all(h))
+	r.charge(h)
+	r.putDraft(draft)
 }
 
 // forget gives up a trace that is being assembled. What follows of it is not recorded

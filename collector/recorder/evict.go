@@ -26,10 +26,10 @@ const (
 	maxSpares = 32
 	// maxDraft is the same for traces of several spans, and draftShare the part of the
 	// memory that waits for it.
-	maxDraft   = 16 << 10 // bytes
+	maxDraft   = 128 << 10 // bytes
 	draftShare = 32
-	// draftText is room for the texts of two spans or three.
-	draftText = 512 // bytes
+	// draftText is room for the texts of a span, of a trace of several ones.
+	draftText = 128 // bytes
 )
 
 // What things take in memory, as the allocator rounds it up, besides what is
@@ -131,6 +131,7 @@ func (r *Recorder) makeRoom(now time.Time) {
 			break
 		}
 	}
+	r.compactNewest()
 	if r.bytes <= r.limit {
 		return
 	}
@@ -147,6 +148,18 @@ func (r *Recorder) makeRoom(now time.Time) {
 		}
 	}
 	for r.bytes > r.limit && r.forgetOldest() {
+	}
+}
+
+// compactNewest stores the traces anew with which that has waited.
+func (r *Recorder) compactNewest() {
+	if r.bytes <= r.limit {
+		return
+	}
+	for _, k := range r.order {
+		for _, h := range k.newest {
+			r.storeAnew(h)
+		}
 	}
 }
 

@@ -189,6 +189,9 @@ func (r *Recorder) push(l *list, h *held) {
 	copy(*l, (*l)[1:])
 	(*l)[perList-1] = h
 	r.release(old)
+	if old.refs > 0 {
+		r.storeAnew(old)
+	}
 }
 
 // rank adds h to a list of the slowest, if it is one of them.

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -139,7 +140,7 @@ func TestSums(t *testing.T) {
 	for _, h := range f.spares {
 		bytes += h.bytes()
 	}
-	for _, b := range f.drafts {
+	for _, b := range slices.Concat(f.drafts.class[:]...) {
 		bytes += b.size()
 	}
 	bytes += int64(f.gone.Len()) * goneSize

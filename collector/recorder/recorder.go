@@ -32,9 +32,8 @@ type Recorder struct {
 	gone    *simplelru.LRU[trace.TraceID, struct{}] // that were given up before their root came
 	noDrop  time.Time                               // until then no kind is old enough to make room
 
-	spares  []*held // of one span each, to be used again
-	drafts  []body  // of traces of several spans, to be used again
-	drafted int64   // bytes, those of drafts
+	spares []*held // of one span each, to be used again
+	drafts drafts  // of traces of several spans, to be used again
 	// Of no meaning between calls:
 	attributes []attribute.KeyValue
 	words      map[string]word
@@ -59,9 +58,9 @@ func (r *Recorder) Clear() {
 	defer r.mu.Unlock()
 	fresh := New(r.limit)
 	r.byID, r.byName, r.kinds, r.order, r.other = fresh.byID, fresh.byName, fresh.kinds, nil, nil
-	r.waiting, r.settled, r.spares, r.drafts, r.gone = queue{}, queue{}, nil, nil, fresh.gone
+	r.waiting, r.settled, r.spares, r.drafts, r.gone = queue{}, queue{}, nil, drafts{}, fresh.gone
 	r.evicted += int64(r.kept)
-	r.bytes, r.waits, r.drafted, r.kept, r.spans = 0, 0, 0, 0, 0
+	r.bytes, r.waits, r.kept, r.spans = 0, 0, 0, 0
 }
 
 // Retain deletes from ids the traces of which nothing is held.
@@ -156,29 +155,5 @@ func (r *Recorder) putSpare(h *held) {
 	if len(r.spares) < maxSpares && h.charged <= maxSpare {
 		r.spares = append(r.spares, h)
 		r.bytes += h.charged
-	}
-}
-
-// draft returns an empty body to assemble a trace in.
-func (r *Recorder) draft() body {
-	last := len(r.drafts) - 1
-	if last < 0 {
-		return body{spans: make([]stored, 0, fewSpans), attrs: make([]storedAttribute, 0, 2*fewSpans), text: make([]byte, 0, draftText)}
-	}
-	b := r.drafts[last]
-	r.drafts = r.drafts[:last]
-	r.bytes -= b.size()
-	r.drafted -= b.size()
-	b.reset()
-	return b
-}
-
-// putDraft keeps the memory of b, whose spans are stored elsewhere or gone.
-func (r *Recorder) putDraft(b body) {
-	size := b.size()
-	if size <= maxDraft && r.drafted+size <= r.limit/draftShare {
-		r.drafts = append(r.drafts, b)
-		r.bytes += size
-		r.drafted += size
 	}
 }

@@ -55,7 +55,7 @@ func (r *Recorder) addShared(s *Span, now time.Time) {
 		h = r.merge(h, r.byName[parent])
 	}
 	if h == nil {
-		h = &held{id: s.TraceID, shared: true, last: now, body: r.draft()}
+		h = &held{id: s.TraceID, shared: true, last: now, body: r.draft(fewSpans)}
 		r.waiting.push(h)
 	}
 	before := len(h.spans)

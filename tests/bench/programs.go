@@ -18,8 +18,8 @@ import (
 // programs are the paths of the executables; empty: not needed, or not found.
 type programs struct {
 	clntrace, before, floor, forwarder, otelcol, sender, sink string
-	python, reader                                    string // the interpreter and its program
-	lightningd, fakechain                             string
+	python, reader                                            string // the interpreter and its program
+	lightningd, fakechain                                     string
 }
 
 // build builds or finds the programs that the configuration asks for. What depends

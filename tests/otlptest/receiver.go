@@ -30,6 +30,8 @@ import (
 // Request is one export request.
 type Request struct {
 	Spans []Span
+	// Traces is the same as it came. Only an Answer gets it.
+	Traces ptrace.Traces
 	// Metadata are the request's headers.
 	Metadata client.Metadata
 }
@@ -74,8 +76,8 @@ func Start(t testing.TB) *Receiver {
 func Reserve(t testing.TB) *Receiver {
 	t.Helper()
 	r := &Receiver{
-		grpcAddress: freeAddress(t),
-		httpAddress: freeAddress(t),
+		grpcAddress: FreeAddress(t),
+		httpAddress: FreeAddress(t),
 		network:     confignet.TransportTypeTCP,
 		changed:     make(chan struct{}),
 	}
@@ -220,12 +222,13 @@ func (r *Receiver) consume(ctx, running context.Context, td ptrace.Traces) error
 	defer cancel()
 	defer context.AfterFunc(running, cancel)()
 
-	request := Request{Spans: flatten(td), Metadata: client.FromContext(ctx).Metadata}
+	request := Request{Spans: SpansOf(td), Metadata: client.FromContext(ctx).Metadata}
 	r.mu.Lock()
 	answer := r.answer
 	r.requests = append(r.requests, request)
 	r.announce()
 	r.mu.Unlock()
+	request.Traces = td
 
 	if answer != nil {
 		if err := answer(ctx, request); err != nil {
@@ -252,21 +255,21 @@ func (r *Receiver) announce() {
 	r.changed = make(chan struct{})
 }
 
-// The ports that freeAddress tries. They are below those that the kernel gives
+// The ports that FreeAddress tries. They are below those that the kernel gives
 // to outgoing connections: a connection would keep a port from being bound
 // that was free a moment ago.
 const firstPort, ports = 20_000, 12_000
 
-// nextPort is where freeAddress goes on. Test processes that run at the same
+// nextPort is where FreeAddress goes on. Test processes that run at the same
 // time begin at different places.
 var nextPort atomic.Uint32
 
 func init() { nextPort.Store(uint32(os.Getpid()*97) % ports) }
 
-// freeAddress is a loopback address on which nobody listens, and which it
+// FreeAddress is a loopback address on which nobody listens, and which it
 // returns once only. The receiver does not tell which port it got if it is
 // asked for any, so one is picked beforehand.
-func freeAddress(t testing.TB) string {
+func FreeAddress(t testing.TB) string {
 	t.Helper()
 	for range 100 {
 		address := fmt.Sprintf("127.0.0.1:%d", firstPort+nextPort.Add(1)%ports)

@@ -30,7 +30,8 @@ type Link struct {
 	Attributes      map[string]any
 }
 
-func flatten(td ptrace.Traces) []Span {
+// SpansOf returns the spans that td holds.
+func SpansOf(td ptrace.Traces) []Span {
 	var spans []Span
 	for _, rs := range td.ResourceSpans().All() {
 		resource := rs.Resource().Attributes().AsRaw()
