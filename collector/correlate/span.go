@@ -20,11 +20,6 @@ type Span struct {
 	// SentTraceID and SentID are the sender's ids, if grouping gave the span others.
 	SentTraceID trace.TraceID
 	SentID      trace.SpanID
-	// Incomplete says that the root was added although something of the request was
-	// known to be open.
-	Incomplete bool
-	// Synthetic says that the span was added here, as the root of a request.
-	Synthetic bool
 	// Request is the first component of the request's id: what a user or timer
 	// asked for. Empty for spans that are not requests.
 	Request string
@@ -34,11 +29,10 @@ type Span struct {
 	// none. A cut span gets it.
 	Relative trace.TraceID
 
-	// Paired says that lightningd's work on this request of a plugin is known: Wait is
-	// the time from the request's start until lightningd began to work on it, and Work
-	// is how long that took. The rest is the answer's way back, and for methods that
-	// lightningd does not answer at once the time until it could.
-	Paired     bool
+	// Wait and Work are known if the span is Paired: the time from the start of this
+	// request of a plugin until lightningd began to work on it, and how long that took.
+	// The rest is the answer's way back, and for methods that lightningd does not answer
+	// at once the time until it could.
 	Wait, Work time.Duration
 
 	// Payment is what lightningd's notifications say of the payment, the part of one, or
@@ -46,6 +40,14 @@ type Span struct {
 	Payment *payments.Facts
 	// Height is that of the block that an extend_tip has added; 0: not known.
 	Height uint32
+	// Paired says that lightningd's work on this request of a plugin is known. It stands
+	// here with the other small fields, because together they take 8 bytes.
+	Paired bool
+	// Incomplete says that the root was added although something of the request was
+	// known to be open.
+	Incomplete bool
+	// Synthetic says that the span was added here, as the root of a request.
+	Synthetic bool
 }
 
 // Relation says why two spans are linked.
