@@ -156,7 +156,8 @@ func (s *Summary) matches(part string) bool {
 		return true
 	}
 	part = strings.ToLower(part)
-	return slices.ContainsFunc([]string{s.Process, s.Span, s.Detail, s.ErrorType, s.PaymentHash, s.WaitsFor}, func(field string) bool {
+	shown := s.Process + " " + s.what() // in a list
+	return slices.ContainsFunc([]string{shown, s.Process, s.Span, s.Detail, s.ErrorType, s.PaymentHash, s.WaitsFor}, func(field string) bool {
 		return strings.Contains(strings.ToLower(field), part)
 	})
 }

@@ -453,6 +453,8 @@ func TestSortAndMatch(t *testing.T) {
 		{Query{Sort: SortOpen}, nil},
 		{Query{Match: "No_Route"}, []string{lost}},
 		{Query{Match: "lightningd"}, []string{slow, lost, last}},
+		{Query{Match: "lightningd sl"}, []string{slow}}, // as the list shows it
+		{Query{Match: "lightningd x"}, nil},
 		{Query{Match: "other"}, nil},
 	} {
 		if got := f.ids(tc.q); !slices.Equal(got, tc.want) {
