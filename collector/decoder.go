@@ -251,7 +251,7 @@ func (d *decoder) count(counts stats.Counts, observations []stats.Observation, n
 
 // leave is the end of the street, for spans that wait for nothing any more.
 func (d *decoder) leave(ready []*correlate.Span, now time.Time) {
-	d.settlePayments(now, false)
+	d.expirePayments(now, false)
 	ready = d.afterPayments(ready, now)
 	d.safely(func() { d.record(ready, now) })
 	var counts stats.Counts
@@ -411,7 +411,7 @@ func (d *decoder) finish(now time.Time) {
 		d.noticed()
 		d.correlator.Flush(now) // before payments are, so that their requests are known to be open
 		ready := d.correlator.Ready()
-		d.settlePayments(now, true)
+		d.expirePayments(now, true)
 		d.leave(ready, now)
 	}
 	if r := d.recorder.Load(); r != nil {

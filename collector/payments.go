@@ -82,9 +82,9 @@ func (d *decoder) noticed() {
 	}
 }
 
-// settlePayments ends waits for notifications that are over, all of them if the end has
+// expirePayments ends waits for notifications that are over, all of them if the end has
 // come, and takes what has been found out.
-func (d *decoder) settlePayments(now time.Time, end bool) {
+func (d *decoder) expirePayments(now time.Time, end bool) {
 	d.noticed()
 	d.payments.mu.Lock()
 	t := d.payments.tracker

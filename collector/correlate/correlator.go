@@ -74,7 +74,7 @@ type Correlator struct {
 	nodes       *nodes
 	nesting     nesting
 	pairings    []pairing // oldest first
-	settled     time.Time // when they were looked at
+	pairedAt    time.Time // when they were looked at
 	inner       inner
 	requests    *requests
 	payments    Payments                                          // may be nil
@@ -117,8 +117,8 @@ func (c *Correlator) Correlate(spans []*Span, now time.Time) (ready []*Span) {
 
 // Add correlates s. Unless its trace id is missing, it is Ready at once.
 func (c *Correlator) Add(s *Span, now time.Time) {
-	if len(c.pairings) > 0 && now.Sub(c.settled) >= settleEvery {
-		c.settle(now)
+	if len(c.pairings) > 0 && now.Sub(c.pairedAt) >= pairEvery {
+		c.pairAll(now)
 	}
 	c.expireNesting(now)
 	if s.TraceID.IsValid() {
@@ -156,7 +156,7 @@ func (c *Correlator) Expire(now time.Time) {
 			c.orphan(s, now)
 		}
 	}
-	c.settle(now)
+	c.pairAll(now)
 	c.expireNesting(now)
 	for _, n := range c.nodes.known.Values() {
 		n.commands.expire(now)

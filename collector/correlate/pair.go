@@ -11,12 +11,12 @@ import (
 )
 
 const (
-	// settleWait is how long after a request others are awaited that may have been
+	// pairAfter is how long after a request others are awaited that may have been
 	// served by the same command: those that were sent together are answered within
 	// milliseconds.
-	settleWait = 100 * time.Millisecond
-	// settleEvery is how often it is tried.
-	settleEvery = 20 * time.Millisecond
+	pairAfter = 100 * time.Millisecond
+	// pairEvery is how often it is tried.
+	pairEvery = 20 * time.Millisecond
 	// pairWait is how long a request that several commands may have served waits for
 	// others to rule some of them out.
 	pairWait = 800 * time.Millisecond
@@ -89,10 +89,10 @@ func (c *Correlator) resolve(n *node, t *stream, i int, now time.Time) {
 	}
 }
 
-// attempt pairs the request at i if it has been known for settleWait and only one
+// attempt pairs the request at i if it has been known for pairAfter and only one
 // command is left for it.
 func (c *Correlator) attempt(n *node, t *stream, i int, now time.Time) bool {
-	if i >= len(t.entries) || t.entries[i].span == nil || now.Sub(t.entries[i].noticed) < settleWait {
+	if i >= len(t.entries) || t.entries[i].span == nil || now.Sub(t.entries[i].noticed) < pairAfter {
 		return false
 	}
 	in := t.bounds(i)
@@ -252,12 +252,12 @@ func (n *node) forget(w pairing) {
 	}
 }
 
-// settle pairs the requests that can be paired now, and lets those go that have
+// pairAll pairs the requests that can be paired now, and lets those go that have
 // waited for long enough.
-func (c *Correlator) settle(now time.Time) {
-	c.settled = now
+func (c *Correlator) pairAll(now time.Time) {
+	c.pairedAt = now
 	for _, w := range c.pairings {
-		if now.Sub(w.came) < settleWait {
+		if now.Sub(w.came) < pairAfter {
 			break
 		}
 		if w.entry.span == nil || w.entry.tried && now.Sub(w.came) < pairWait {

@@ -46,7 +46,7 @@ type entry struct {
 	start, end int64 // µs
 	known      bool  // false: a gap
 	span       *Span // waits to be paired; nil: it does not
-	tried      bool  // when it had been known for settleWait
+	tried      bool  // when it had been known for pairAfter
 	command    *command
 	noticed    time.Time
 }

@@ -39,11 +39,11 @@ type ledger interface {
 // neither taken nor refused for good goes to the spool. If there is no usable spool, the
 // batch waits in memory and is tried again.
 type delivery struct {
-	ledger  ledger
-	log     *slog.Logger
-	crowded func() bool                        // memory is filling up
-	connect func(otlp.Config) (*client, error) // nil client: off
-	stop    context.Context                    // canceled: no further attempts
+	ledger      ledger
+	log         *slog.Logger
+	memoryShort func() bool                        // memory is filling up
+	connect     func(otlp.Config) (*client, error) // nil client: off
+	stop        context.Context                    // canceled: no further attempts
 
 	endpoint *endpointHealth
 
@@ -54,9 +54,9 @@ type delivery struct {
 	left    atomic.Int64   // spans given up when the time at shutdown was over
 }
 
-func newDelivery(stop context.Context, l ledger, log *slog.Logger, v voice.Voice, crowded func() bool) *delivery {
+func newDelivery(stop context.Context, l ledger, log *slog.Logger, v voice.Voice, memoryShort func() bool) *delivery {
 	return &delivery{
-		ledger: l, log: log, crowded: crowded, connect: connect, stop: stop,
+		ledger: l, log: log, memoryShort: memoryShort, connect: connect, stop: stop,
 		endpoint: newEndpointHealth(v), backlog: newDraining(stop), slot: make(chan struct{}, 1),
 	}
 }
@@ -111,7 +111,7 @@ func (d *delivery) takeSlot(batch []*tracepb.ResourceSpans, spans int64) (kept b
 			return false
 		default:
 		}
-		if (d.crowded() || d.stop.Err() != nil) && d.keep(batch, spans) {
+		if (d.memoryShort() || d.stop.Err() != nil) && d.keep(batch, spans) {
 			return true
 		}
 		select {
@@ -133,7 +133,7 @@ func (d *delivery) await(ended <-chan struct{}) {
 			return
 		case <-ticker.C:
 		}
-		if s := d.spool.Load(); s != nil && s.Status().Problem == nil && d.crowded() {
+		if s := d.spool.Load(); s != nil && s.Status().Problem == nil && d.memoryShort() {
 			return
 		}
 	}

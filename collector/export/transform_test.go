@@ -163,7 +163,7 @@ func TestRequestIsNotUsedAgainWhileItIsSent(t *testing.T) {
 		answer := make(chan struct{})
 		f := &fakeClient{answer: func(context.Context, []string) error { <-answer; return nil }}
 		p := startSpooling(t, spooling(t, t.TempDir()), f)
-		p.delivery.crowded = func() bool { return true } // so that nobody waits for the answer
+		p.delivery.memoryShort = func() bool { return true } // so that nobody waits for the answer
 		var done atomic.Int64
 		batch := transform([]sdktrace.ReadOnlySpan{newOutgoing(newSpan(1, "a"))}).batch
 		p.ledger.Book(stats.Counts{Received: 2, Accepted: 2, Pending: 2}, time.Now())

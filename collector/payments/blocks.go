@@ -13,9 +13,9 @@ import (
 type tip struct {
 	end int64 // µs
 	ref any
-	// crowded says that another one ended soon before or after it, so that the
+	// ambiguous says that another one ended soon before or after it, so that the
 	// notification of each may be that of the other.
-	crowded bool
+	ambiguous bool
 }
 
 // block is a block_added.
@@ -53,14 +53,14 @@ func (t *Tracker) tipExtended(s *zipkin.Span, ref any, now time.Time) (waits boo
 
 func (t *Tracker) tip(e *tip, now time.Time) {
 	if last := t.lastTip; last != nil && e.end-last.end < maxBlockLag.Microseconds() {
-		last.crowded, e.crowded = true, true
+		last.ambiguous, e.ambiguous = true, true
 	}
 	t.lastTip = e
 	t.blocks.Span(e, now)
 }
 
 func matchBlock(s *tip, b *block) bool {
-	return within(since(s.end, b.at), -clockSlack, maxBlockLag) && (b.height != 0 || s.crowded)
+	return within(since(s.end, b.at), -clockSlack, maxBlockLag) && (b.height != 0 || s.ambiguous)
 }
 
 func (t *Tracker) blockAdded(e cln.BlockAdded, at time.Time) {
@@ -75,7 +75,7 @@ func (t *Tracker) blockAdded(e cln.BlockAdded, at time.Time) {
 	t.blocks.Notification(&block{height: e.Height, at: at}, at)
 }
 
-func (t *Tracker) settleBlocks(now time.Time, all bool) {
+func (t *Tracker) joinBlocks(now time.Time, all bool) {
 	r := t.blocks.Look(now, all)
 	for _, pair := range r.Pairs {
 		t.joined(Joined{Ref: pair.Span.ref, Height: pair.Notification.height})

@@ -170,7 +170,7 @@ func (t *Tracker) missed(f *forward, at time.Time) {
 	t.lastNumber, t.lastOffer, t.lastNew = number, f, at
 }
 
-func (t *Tracker) settleForwards(now time.Time, all bool) {
+func (t *Tracker) joinForwards(now time.Time, all bool) {
 	r := t.changes.Look(now, all)
 	for _, pair := range r.Pairs {
 		f, start := pair.Notification.forward, time.UnixMicro(pair.Span.start)

@@ -116,7 +116,7 @@ func (t *Tracker) runs(from Sender, now time.Time) {
 		return
 	}
 	if t.sender.StartTime != 0 {
-		t.settle(now, true)
+		t.join(now, true)
 		t.abandonParts(now)
 		t.reserves.ends = t.reserves.ends[:0]
 		t.asks = t.asks[:0]
@@ -150,7 +150,7 @@ func matchStart(r *reserve, p *part) bool {
 	return len(p.start.Hops) > 0 && within(since(r.end, p.at), -clockSlack, maxLag)
 }
 
-func (t *Tracker) settleStarts(now time.Time, all bool) {
+func (t *Tracker) joinStarts(now time.Time, all bool) {
 	r := t.starts.Look(now, all)
 	for _, pair := range r.Pairs {
 		p := pair.Notification
@@ -269,7 +269,7 @@ func (t *Tracker) openLike(s *partSpan, limit int) (list []*part) {
 	return list
 }
 
-func (t *Tracker) settleEnds(now time.Time, all bool) {
+func (t *Tracker) joinEnds(now time.Time, all bool) {
 	r := t.ends.Look(now, all)
 	for _, pair := range r.Pairs {
 		s, e := pair.Span, pair.Notification

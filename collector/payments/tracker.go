@@ -210,26 +210,26 @@ func (t *Tracker) observeNode(s *zipkin.Span, ref any, now time.Time) (waits boo
 
 // Advance ends waits that are over at the time now.
 func (t *Tracker) Advance(now time.Time) {
-	t.settle(now, false)
+	t.join(now, false)
 	t.closeForwards(now, false)
 	t.closePayments(now, false)
 }
 
 // Flush ends all waits, and gives what is open as incomplete: clntrace ends.
 func (t *Tracker) Flush(now time.Time) {
-	t.settle(now, true)
+	t.join(now, true)
 	t.abandonForwards(now)
 	t.closeForwards(now, true)
 	t.abandonParts(now)
 	t.closePayments(now, true)
 }
 
-func (t *Tracker) settle(now time.Time, all bool) {
+func (t *Tracker) join(now time.Time, all bool) {
 	t.suspected = nil
-	t.settleStarts(now, all) // before the ends, which use what it finds
-	t.settleEnds(now, all)
-	t.settleForwards(now, all)
-	t.settleBlocks(now, all)
+	t.joinStarts(now, all) // before the ends, which use what it finds
+	t.joinEnds(now, all)
+	t.joinForwards(now, all)
+	t.joinBlocks(now, all)
 }
 
 // Take returns and removes what has been found out.

@@ -10,10 +10,10 @@ import (
 )
 
 const (
-	// settle is how long after its root and its last span a trace is decided on. Of
+	// quietTime is how long after its root and its last span a trace is decided on. Of
 	// what precedes the recorder, spans that were cut wait longest, 2 s, for their
 	// relatives.
-	settle = 2 * time.Second
+	quietTime = 2 * time.Second
 	// rootWait is how long a trace may be quiet before its root comes. A root comes
 	// when it ends, so this is how long its last part may take without a child: as
 	// long as an open request is waited for.
@@ -102,7 +102,7 @@ func (q *queue) remove(h *held) {
 
 func (r *Recorder) queueOf(h *held) *queue {
 	if h.state == settledState {
-		return &r.settled
+		return &r.rooted
 	}
 	return &r.waiting
 }
@@ -344,7 +344,7 @@ func (r *Recorder) giveUp(id trace.TraceID) {
 func (r *Recorder) Tick(now time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for h := r.settled.first; h != nil && now.Sub(h.last) >= settle; h = r.settled.first {
+	for h := r.rooted.first; h != nil && now.Sub(h.last) >= quietTime; h = r.rooted.first {
 		r.decide(h, now)
 	}
 	if late := r.unasked(now); len(late) > 0 {
@@ -363,8 +363,8 @@ func (r *Recorder) Tick(now time.Time) {
 func (r *Recorder) Flush(now time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for r.settled.first != nil {
-		r.decide(r.settled.first, now)
+	for r.rooted.first != nil {
+		r.decide(r.rooted.first, now)
 	}
 	if r.bytes > r.limit {
 		r.makeRoom(now)
@@ -395,7 +395,7 @@ func compareIDs(h *held, id trace.TraceID) int { return bytes.Compare(h.id[:], i
 // unasked returns the traces without a root, quiet for a while, that have not been
 // looked for among the traces of one span. It marks them.
 func (r *Recorder) unasked(now time.Time) (late []*held) {
-	for h := r.waiting.first; h != nil && now.Sub(h.last) >= settle; h = h.next {
+	for h := r.waiting.first; h != nil && now.Sub(h.last) >= quietTime; h = h.next {
 		if !h.asked && !h.shared {
 			late = append(late, h)
 		}

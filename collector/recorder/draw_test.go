@@ -201,7 +201,7 @@ func FuzzText(f *testing.F) {
 			feed.Add(&c, feed.now)
 		}
 		feed.Add(&in, feed.now)
-		feed.wait(settle)
+		feed.wait(quietTime)
 		list := feed.List(Query{Limit: 10}, nil, feed.now)
 		shown(t, func(b *strings.Builder) error { return list.WriteTable(b) })
 		tr := feed.find(t, id.String())
@@ -240,7 +240,7 @@ func TestConcurrently(t *testing.T) {
 		f.root(fmt.Sprint("kind ", i%300), time.Second, failed("reason"))
 		f.span(Span{TraceID: id, ID: spanID(1), Name: "outer"})
 		if i%50 == 0 {
-			f.wait(settle)
+			f.wait(quietTime)
 		}
 	}
 	close(stop)

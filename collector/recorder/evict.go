@@ -125,7 +125,7 @@ const mostInteresting = 4
 // made up by somebody, cost the failed and the slowest of the others nothing.
 func (r *Recorder) makeRoom(now time.Time) {
 	for r.waits > r.limit/waitingShare {
-		if h := r.settled.first; h != nil {
+		if h := r.rooted.first; h != nil {
 			r.decide(h, now) // what it might still get can join it later
 		} else if !r.forgetOldest() {
 			break
@@ -194,7 +194,7 @@ func (r *Recorder) evict(k *kind, interest int, enough int64) bool {
 func (r *Recorder) forgetOldest() bool {
 	h := r.waiting.first
 	if h == nil {
-		h = r.settled.first
+		h = r.rooted.first
 	}
 	if h != nil {
 		r.forget(h)

@@ -132,7 +132,7 @@ func TestSums(t *testing.T) {
 			t.Fatalf("a trace is in %d lists, not %d; indexed: %v", lists, h.refs, h.indexed)
 		}
 	}
-	for _, q := range []queue{f.waiting, f.settled} {
+	for _, q := range []queue{f.waiting, f.rooted} {
 		for h := q.first; h != nil; h = h.next {
 			waits += h.bytes()
 		}
@@ -183,7 +183,7 @@ func TestFlood(t *testing.T) {
 	id := f.traceID()
 	f.span(child(id, 2, 1, "inner", time.Second))
 	f.span(Span{TraceID: id, ID: spanID(1), Name: "xpay", Duration: 9e6})
-	f.wait(settle)
+	f.wait(quietTime)
 	honest = append(honest, id.String())
 	wide := tags{attribute.String("x", strings.Repeat("x", 2000))}
 	for i := range 20_000 {

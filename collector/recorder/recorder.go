@@ -19,7 +19,7 @@ type Recorder struct {
 	byID    map[trace.TraceID]*held // being assembled, or kept and of several spans
 	byName  map[spanName]*held      // being assembled, of those that share their id
 	waiting queue                   // for their root
-	settled queue                   // their root has come
+	rooted  queue                   // their root has come
 	kinds   map[kindKey]*kind
 	order   []*kind                                 // all of kinds, and other
 	other   *kind                                   // of all kinds for which there is no room; nil: none yet
@@ -58,7 +58,7 @@ func (r *Recorder) Clear() {
 	defer r.mu.Unlock()
 	fresh := New(r.limit)
 	r.byID, r.byName, r.kinds, r.order, r.other = fresh.byID, fresh.byName, fresh.kinds, nil, nil
-	r.waiting, r.settled, r.spares, r.drafts, r.gone = queue{}, queue{}, nil, drafts{}, fresh.gone
+	r.waiting, r.rooted, r.spares, r.drafts, r.gone = queue{}, queue{}, nil, drafts{}, fresh.gone
 	r.evicted += int64(r.kept)
 	r.bytes, r.waits, r.kept, r.spans = 0, 0, 0, 0
 }

@@ -135,7 +135,7 @@ func TestAssembly(t *testing.T) {
 	f.wait(time.Minute) // its parent still runs
 	f.span(child(id, 3, 1, "inner", time.Millisecond), failed("lost"))
 	f.span(Span{TraceID: id, ID: spanID(1), Name: "outer", Duration: time.Hour.Microseconds()})
-	f.wait(settle - time.Nanosecond)
+	f.wait(quietTime - time.Nanosecond)
 	if got := f.ids(Query{}); len(got) != 0 {
 		t.Errorf("%v are shown before they are decided on", got)
 	}
@@ -165,7 +165,7 @@ func TestLateSpanJoinsTraceOfOne(t *testing.T) {
 	id := f.traceID()
 	f.span(Span{TraceID: id, ID: spanID(1), Name: "outer"})
 	f.span(child(id, 2, 1, "late", time.Millisecond), failed(""))
-	f.wait(settle)
+	f.wait(quietTime)
 	f.span(child(id, 3, 1, "later", time.Millisecond))
 	tr := f.find(t, id.String())
 	if len(tr.Spans) != 3 || tr.Summary.Spans != 3 || tr.Errors != 1 {
@@ -332,7 +332,7 @@ func TestLargeTrace(t *testing.T) {
 				f.span(child(id, 10+g, 1, "group", 2*time.Second))
 			}
 			f.span(Span{TraceID: id, ID: spanID(1), Name: "root", Duration: 1e8, Added: added})
-			f.wait(settle)
+			f.wait(quietTime)
 			tr := f.find(t, id.String())
 			const sent = groups*(each+1) + 1
 			if len(tr.Spans) != maxSpans || tr.Summary.Spans != sent || tr.SpansLeftOut != sent-maxSpans {
@@ -367,7 +367,7 @@ func TestRunsAreMerged(t *testing.T) {
 	statement(6, "UPDATE vars")
 	statement(7, "UPDATE vars", failed("busy"))
 	f.span(Span{TraceID: id, ID: spanID(1), Name: "root"})
-	f.wait(settle)
+	f.wait(quietTime)
 	var got []string
 	tr := f.find(t, id.String())
 	for _, s := range tr.Spans {
@@ -422,7 +422,7 @@ func TestSlowest(t *testing.T) {
 	inner.Detail = "x"
 	f.span(inner)
 	f.span(Span{TraceID: id, ID: spanID(1), Name: "outer", Duration: 2e6})
-	f.wait(settle)
+	f.wait(quietTime)
 	f.root("inner", 5*time.Second)
 	f.root("inner", 2*time.Second, func(s *Span) { s.Detail = "x" })
 	fast := f.root("outer", time.Second)
@@ -493,7 +493,7 @@ func TestClear(t *testing.T) {
 		t.Errorf("after Clear: %+v", s)
 	}
 	f.root("pay", time.Second)
-	f.wait(settle)
+	f.wait(quietTime)
 	if _, _, err := f.Find(id, f.now); err != ErrNone {
 		t.Errorf("the trace is still there: %v", err)
 	}
@@ -531,10 +531,10 @@ func TestWholeOrAbsent(t *testing.T) {
 	f.span(child(lost, 2, 1, "inner", time.Millisecond), wide)
 	f.wait(rootWait - time.Second)
 	f.span(Span{TraceID: id, ID: spanID(1), Name: "outer", Duration: 1e6}, wide)
-	f.wait(settle)
+	f.wait(quietTime)
 	f.span(child(lost, 3, 1, "inner", time.Millisecond), wide)
 	f.span(Span{TraceID: lost, ID: spanID(1), Name: "outer", Duration: 1e6}, wide)
-	f.wait(settle)
+	f.wait(quietTime)
 	tr := f.find(t, id.String())
 	if len(tr.Spans) < 30 || len(tr.Spans)+tr.SpansLeftOut != 401 || tr.Span != "outer" {
 		t.Errorf("%d spans, %d left out", len(tr.Spans), tr.SpansLeftOut)

@@ -103,7 +103,7 @@ func play(r *Recorder, spans []came) (now time.Time) {
 		r.Add(&in, s.at)
 		now = s.at
 	}
-	now = now.Add(settle)
+	now = now.Add(quietTime)
 	r.Tick(now)
 	return now
 }

@@ -102,7 +102,7 @@ func (r *Recorder) merge(a, b *held) *held {
 	if b.state == settledState {
 		r.queueOf(a).remove(a)
 		a.state = settledState
-		r.settled.push(a)
+		r.rooted.push(a)
 	}
 	r.putDraft(b.body)
 	return a

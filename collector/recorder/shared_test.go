@@ -23,14 +23,14 @@ func TestSharedID(t *testing.T) {
 	shared(13, 10, "first/other")
 	f.span(child(id, 12, 10, "elsewhere", time.Hour), func(s *Span) { s.Shared, s.PID, s.Parent = true, 8, trace.SpanID{} })
 	shared(21, 0, "second")
-	f.wait(settle)
+	f.wait(quietTime)
 	if got := f.ids(Query{}); len(got) != 2 {
 		t.Errorf("%d traces have their root, want 2", len(got))
 	}
 	shared(10, 0, "first")
-	f.wait(settle - 1)
+	f.wait(quietTime - 1)
 	shared(14, 11, "first/late")
-	f.wait(settle)
+	f.wait(quietTime)
 	_, several, err := f.Find(id.String()[:8], f.now)
 	if err != nil || len(several) != 3 {
 		t.Fatalf("the id of all finds %d, %v", len(several), err)
@@ -68,12 +68,12 @@ func TestSharedIDIsWholeOrAbsent(t *testing.T) {
 	shared(2, 1, "middle")
 	shared(5, 1, "middle")
 	shared(1, 0, "root")
-	f.wait(settle)
+	f.wait(quietTime)
 	if got := f.ids(Query{}); len(got) != 0 {
 		t.Error("a trace is shown without its first span")
 	}
 	shared(6, 0, "another")
-	f.wait(settle)
+	f.wait(quietTime)
 	if got := f.ids(Query{}); len(got) != 1 {
 		t.Errorf("%d others are shown, want 1", len(got))
 	}

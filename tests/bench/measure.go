@@ -109,7 +109,7 @@ func probe(path string) error {
 // finish waits until the receiver is done, ends it and completes the sample.
 func (s *sample) finish(ctx context.Context, p peer, processes []*process, sink *sink) error {
 	if sink != nil {
-		if err := sink.settle(ctx, s.Sent); err != nil {
+		if err := sink.awaitEnd(ctx, s.Sent); err != nil {
 			return err
 		}
 	}
@@ -176,9 +176,9 @@ func (s *sink) ask(ctx context.Context) (a arrivals, err error) {
 	return a, nil
 }
 
-// settle waits until that many spans have arrived, or nothing more arrives. sent is
+// awaitEnd waits until that many spans have arrived, or nothing more arrives. sent is
 // 0 for a real node, of which nobody knows.
-func (s *sink) settle(ctx context.Context, sent int64) error {
+func (s *sink) awaitEnd(ctx context.Context, sent int64) error {
 	var last arrivals
 	for since := time.Now(); time.Since(since) < quiet; {
 		now, err := s.ask(ctx)

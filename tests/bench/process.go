@@ -77,7 +77,7 @@ func (b *bench) start(ctx context.Context, env []string, program string, args ..
 		return nil, fmt.Errorf("starting %s: %w", p.name, err)
 	}
 	go p.watch(stdout)
-	go p.weigh()
+	go p.recordPeak()
 	return p, nil
 }
 
@@ -92,8 +92,8 @@ func (p *process) watch(stdout io.Reader) {
 	close(p.exited)
 }
 
-// weigh records the peak of the memory while the process runs.
-func (p *process) weigh() {
+// recordPeak records the peak of the memory while the process runs.
+func (p *process) recordPeak() {
 	ticker := time.NewTicker(memoryInterval)
 	defer ticker.Stop()
 	for {
