@@ -10,16 +10,21 @@ import (
 	"log/slog"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"clntrace/collector/cln"
 	"clntrace/collector/text"
 )
 
-// maxInFlight is how many requests may wait for their answers at once. Further
-// ones stay in lightningd's pipe, so that a lightningd that does not read answers
-// cannot make us pile up its requests.
+// maxInFlight is how many requests may wait for their answers at once, so that a
+// lightningd that does not read answers cannot make us pile up its requests.
 const maxInFlight = 64
+
+// maxHold is how long lightningd's pipe is not read because maxInFlight requests wait
+// for their answers. A lightningd that reads none for so long hangs. It gets none to
+// further requests, but its notifications are heard, shutdown above all.
+const maxHold = 5 * time.Second
 
 // maxTurn is how long the next request waits for the answer to the one before. Ours
 // take far less, and lightningd waits 120 s for the ones that matter most.
@@ -47,6 +52,8 @@ type wire struct {
 	slot chan struct{} // one token for each request in flight
 	next chan turn     // requests that wait for their turn; has room for every slot
 	gone chan struct{} // closed when lightningd has closed its end of our output
+	// hung says that maxInFlight requests have waited for maxHold.
+	hung atomic.Bool
 
 	// notices gets the notifications that are for the collector; nil: there are none.
 	notices notices
@@ -314,11 +321,9 @@ func (w *wire) send(message []byte) {
 
 // take waits until there is a free slot, records a request's raw id and returns its
 // alias, and a channel that is closed when it has been answered. The alias is empty if
-// lightningd can no longer read answers.
+// lightningd can no longer read answers, or does not.
 func (w *wire) take(id []byte) (alias string, answered <-chan struct{}) {
-	select {
-	case w.slot <- struct{}{}:
-	case <-w.gone:
+	if !w.awaitSlot() {
 		return "", nil
 	}
 	w.mu.Lock()
@@ -330,8 +335,32 @@ func (w *wire) take(id []byte) (alias string, answered <-chan struct{}) {
 	return alias, r.answered
 }
 
+// awaitSlot reports whether there is a free slot now, or within maxHold.
+func (w *wire) awaitSlot() bool {
+	select {
+	case w.slot <- struct{}{}:
+		return true
+	default:
+	}
+	if w.hung.Load() {
+		return false
+	}
+	hold := time.NewTimer(maxHold)
+	defer hold.Stop()
+	select {
+	case w.slot <- struct{}{}:
+		return true
+	case <-w.gone:
+	case <-hold.C:
+		w.hung.Store(true)
+		w.log.Warn(fmt.Sprintf("lightningd has not read the answers to %d requests for %v: further ones are dropped until it does", maxInFlight, maxHold))
+	}
+	return false
+}
+
 // release forgets a request that has been answered.
 func (w *wire) release(alias string) {
+	w.hung.Store(false)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	close(w.pending[alias].answered)

@@ -41,6 +41,22 @@ func TestWireHoldsBackBeyondMaxInFlight(t *testing.T) {
 	}
 }
 
+// A lightningd that hangs reads no answers, but it is heard when it ends us.
+func TestWireHearsANotificationBehindUnansweredRequests(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWire(io.Discard, slog.New(slog.DiscardHandler))
+		in := strings.Repeat(`{"jsonrpc":"2.0","id":"x","method":"tracestats","params":{}}`+"\n\n", 3*maxInFlight) + `{"method":"shutdown"}`
+		var passed strings.Builder
+		if err := w.inbound(strings.NewReader(in), &passed); err != io.EOF {
+			t.Errorf("got %v, want the end of input", err)
+		}
+		if !strings.Contains(passed.String(), "shutdown") {
+			t.Error("the notification did not get through")
+		}
+		close(w.gone) // ends what waits for an answer
+	})
+}
+
 func TestWireKeepsReadingWhenNobodyCanReadAnswers(t *testing.T) {
 	w := newWire(closedWriter{}, slog.New(slog.DiscardHandler))
 	w.notify("info", "this shows that nobody reads")

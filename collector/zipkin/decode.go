@@ -3,6 +3,7 @@ package zipkin
 import (
 	"bytes"
 	"encoding/hex"
+	"strconv"
 )
 
 // The fixed parts of a datagram, in the order in which trace_emit of
@@ -69,7 +70,7 @@ func (d *Decoder) decodeTrace(datagram []byte, s *Span) bool {
 	if b, ok = bytes.CutPrefix(b, []byte(beforeDuration)); !ok {
 		return false
 	}
-	if s.Duration, b, ok = cutNumber(b); !ok {
+	if s.Duration, b, ok = cutDuration(b); !ok {
 		return false
 	}
 	// From here on even a datagram that was cut is a span.
@@ -146,6 +147,18 @@ func decodeHex(dst, digits []byte) bool {
 		return false
 	}
 	return true
+}
+
+// cutDuration takes the duration at the start of b. lightningd prints the difference of
+// two clock readings as a number without a sign: if the clock was set back in between,
+// that is above 2^63, and the span counts as one without a duration.
+func cutDuration(b []byte) (n int64, rest []byte, ok bool) {
+	if n, rest, ok = cutNumber(b); ok {
+		return n, rest, true
+	}
+	digits := b[:len(b)-len(bytes.TrimLeft(b, "0123456789"))]
+	u, err := strconv.ParseUint(string(digits), 10, 64)
+	return max(int64(u), 0), b[len(digits):], err == nil //nolint:gosec // what overflows is what becomes 0
 }
 
 // cutNumber takes the decimal number at the start of b. It refuses numbers that

@@ -22,7 +22,7 @@ func (d *Decoder) decodeJSON(datagram []byte, s *Span) error {
 		ParentID      string            `json:"parentId"`
 		Name          string            `json:"name"`
 		Timestamp     int64             `json:"timestamp"`
-		Duration      int64             `json:"duration"`
+		Duration      json.Number       `json:"duration"`
 		Tags          map[string]string `json:"tags"`
 		LocalEndpoint struct {
 			ServiceName string `json:"serviceName"`
@@ -37,7 +37,10 @@ func (d *Decoder) decodeJSON(datagram []byte, s *Span) error {
 		return ErrID
 	}
 	s.Name, s.ServiceName = text.Clean(in.Name), text.Clean(in.LocalEndpoint.ServiceName)
-	s.Timestamp, s.Duration = in.Timestamp, in.Duration
+	s.Timestamp = in.Timestamp
+	if !parseDuration(&s.Duration, in.Duration) {
+		return ErrForm
+	}
 	for key, value := range in.Tags {
 		s.Tags = append(s.Tags, Tag{text.Clean(key), text.Clean(value)})
 	}
@@ -46,6 +49,17 @@ func (d *Decoder) decodeJSON(datagram []byte, s *Span) error {
 		s.Tags = slices.Clone(s.Tags[:maxTags])
 	}
 	return nil
+}
+
+// parseDuration reads a whole number of µs.
+func parseDuration(us *int64, number json.Number) bool {
+	if n, rest, ok := cutDuration([]byte(number)); ok {
+		*us = n
+		return len(rest) == 0
+	}
+	n, err := number.Int64() // a negative one
+	*us = n
+	return err == nil || number == ""
 }
 
 // parseID reads an id of 16 hex digits, or of 32 where dst has room for them:

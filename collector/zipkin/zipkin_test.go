@@ -196,7 +196,7 @@ func TestMalformed(t *testing.T) {
 		{"the year 1970", replace("1795324398371053", "1000000"), ErrTime},
 		{"the year 2300", replace("1795324398371053", "10413792000000000"), ErrTime},
 		{"ends after 2262", replace(":501", ":999999999999999999"), ErrTime},
-		{"more digits than any time", replace(":501", ":9999999999999999999"), ErrForm},
+		{"more digits than any time", replace(":501", ":99999999999999999999"), ErrForm},
 		{"negative duration", replace(":501", ":-1"), ErrTime},
 	} {
 		t.Run(tc.what, func(t *testing.T) {
@@ -205,6 +205,24 @@ func TestMalformed(t *testing.T) {
 				t.Errorf("got %v, want %v for %s", err, tc.want, tc.datagram)
 			}
 		})
+	}
+}
+
+// A span during which the clock was set back has a duration above 2^63, for lightningd
+// prints the difference without a sign. It is a span all the same.
+func TestClockSetBack(t *testing.T) {
+	valid := head + `"tags":{}` + after
+	for what, datagram := range map[string]string{
+		"whole":             valid,
+		"cut by lightningd": head + `"tags":{"query":"SELECT` + "\x00",
+		"other JSON":        strings.Replace(valid, `"name"`, ` "name"`, 1),
+	} {
+		for _, duration := range []string{"18446744073709551615", "18446744073709550616", "9223372036854775808"} {
+			var s Span
+			if err := new(Decoder).Decode([]byte(strings.Replace(datagram, "501", duration, 1)), &s); err != nil || s.Duration != 0 || s.Name != "jsonrpc" {
+				t.Errorf("%s: %s: got %+v, %v", what, duration, s, err)
+			}
+		}
 	}
 }
 
