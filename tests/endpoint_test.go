@@ -324,3 +324,30 @@ func TestPlaintextToAnotherHostIsTold(t *testing.T) {
 		})
 	}
 }
+
+// The options beat the environment, and the secrets in it are written nowhere.
+func TestSecretsOfTheEnvironmentAreNotShown(t *testing.T) {
+	for _, protocol := range []string{"grpc", "http/protobuf"} {
+		t.Run(protocol, func(t *testing.T) {
+			t.Parallel()
+			r := otlptest.Start(t)
+			cfg := config(r, map[string]string{
+				"clntrace-otlp-protocol": protocol, "clntrace-otlp-headers": "a=b", "clntrace-metrics": "true",
+			})
+			if protocol != "grpc" {
+				cfg.Options["clntrace-otlp-endpoint"] = r.HTTPEndpoint()
+			}
+			cfg.Env = []string{"OTEL_EXPORTER_OTLP_HEADERS=hunter2", "OTEL_EXPORTER_OTLP_METRICS_HEADERS=authorization=hunter2%zz"}
+			n := launch(t, cfg)
+			n.Senders(sender).Replay(load(t, recording.Xpay))
+			r.WaitSpans(t, 156)
+			endCleanly(t, n)
+			if said := n.Stderr(); said != "" {
+				t.Errorf("standard error: %s", said)
+			}
+			if lines := logged(n, "", mentions("hunter2")); len(lines) > 0 {
+				t.Errorf("logged: %q", lines)
+			}
+		})
+	}
+}

@@ -8,6 +8,8 @@ import (
 	"net/url"
 	"time"
 
+	"github.com/go-logr/logr"
+	"go.opentelemetry.io/otel"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/credentials"
@@ -18,6 +20,10 @@ import (
 // maxReconnectDelay bounds gRPC's own back-off. It would go up to two minutes, for
 // which nobody would notice that the backend is back.
 const maxReconnectDelay = 5 * time.Second
+
+// The SDK's clients read the environment, though only our options count, and log what
+// they do not understand to standard error: headers, too, which are secrets.
+func init() { otel.SetLogger(logr.Discard()) }
 
 // Connection is what a client of the SDK sends over. Requests over it fail with a
 // Failure, in so far as it is the connection or the endpoint that they fail for.
