@@ -96,6 +96,9 @@ func (t transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	t.open.ended(err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded))
 	if err != nil {
+		if errors.Is(err, context.Cause(ctx)) {
+			err = ctx.Err() // the SDK words the time limit of metrics otherwise
+		}
 		f := heard(t.cfg, t.signal, "", err.Error())
 		f.Reached = reached
 		return nil, f

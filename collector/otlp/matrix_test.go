@@ -216,6 +216,7 @@ func (r row) check(t *testing.T, caFile string) {
 					t.Errorf("the spans are lost: %+v", f)
 				}
 			}
+			t.Log(got)
 			if !regexp.MustCompile("^(" + cell.want + ")").MatchString(got) {
 				t.Errorf("got  %s\nwant %s", got, cell.want)
 			}

@@ -3,6 +3,7 @@ package otlp
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"net/http"
 	"regexp"
 	"strings"
@@ -237,5 +238,26 @@ func TestNoProxyLeadsToThisHost(t *testing.T) {
 	}
 	if got := heard(Config{Endpoint: local}, Spans, "", "connection refused").Explain(voice.Plugin); strings.Contains(got, "proxy") {
 		t.Errorf("no proxy leads to this host: %s", got)
+	}
+}
+
+// The SDK has words of its own for the time limit of metrics.
+func TestTimeLimitOfTheCallerIsExplained(t *testing.T) {
+	for _, protocol := range []Protocol{ProtocolGRPC, ProtocolHTTP} {
+		t.Run(string(protocol), func(t *testing.T) {
+			t.Parallel()
+			cfg := Config{Endpoint: mustParse(t, "http://"+otlptest.Listen(t).Addr().String()), Protocol: protocol, Timeout: time.Minute}
+			c, err := Connect(cfg, Metrics)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer c.Close()
+			ctx, cancel := context.WithTimeoutCause(t.Context(), time.Second, errors.New("reader export timeout"))
+			defer cancel()
+			got := FailureOf(send(ctx, c, cfg, Metrics)).Explain(voice.Plugin)
+			if want := "it did not answer within clntrace-otlp-timeout"; !strings.HasPrefix(got, want) {
+				t.Errorf("got  %s\nwant %s", got, want)
+			}
+		})
 	}
 }
