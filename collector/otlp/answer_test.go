@@ -207,7 +207,9 @@ func TestKinds(t *testing.T) {
 		{"Unknown", "unexpected HTTP status code received from server: 500 (Internal Server Error)", Refusing},
 		{"NotFound", "no such project", Refusing},
 		{"ResourceExhausted", "TRACE_TOO_LARGE: max size of trace (5000000) exceeded while adding 4231 bytes to trace 1 for tenant x", Rejected}, // Tempo
-		{"ResourceExhausted", "Received message larger than max (5000000 vs. 4194304)", TooLarge},                                                // C
+		{"ResourceExhausted", "LIVE_TRACES_EXCEEDED: max live traces exceeded for tenant x: limit of 5 bytes exceeded, bytes 6", Rejected},
+		{"HTTP 400", "reading the traces of tenant x: http: request body too large", TooLarge},
+		{"ResourceExhausted", "Received message larger than max (5000000 vs. 4194304)", TooLarge}, // C
 		{"HTTP 409", "", Rejected},
 		{"HTTP 402", "", Refusing}, {"HTTP 406", "", Refusing}, {"HTTP 411", "", Refusing}, {"HTTP 414", "", Refusing}, {"HTTP 417", "", Refusing},
 		{"HTTP 431", "", Refusing}, {"HTTP 451", "", Refusing}, {"HTTP 494", "", Refusing}, {"HTTP 505", "", Refusing}, {"HTTP 101", "", Refusing},

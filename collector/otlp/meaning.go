@@ -171,7 +171,7 @@ var answers = []meaning{
 var size = regexp.MustCompile(`(?i)\b(message|request|body|payload|batch)\b.*(larger|too (large|big|long)|exceed|maximum|limit)` +
 	`|(larger|exceed|too (large|big|long)).*\b(message|request|body|payload|batch|bytes)\b`)
 
-var otherLimit = regexp.MustCompile(`(?i)\b(rate|quota|per (second|minute)|traces?|tenant)\b|/s\b`)
+var otherLimit = regexp.MustCompile(`(?i)\b(rate|quota|per (second|minute)|size of (a |the )?trace|live traces)\b|/s\b`)
 
 // aboutSize reports whether the endpoint complains about the size of the request. It
 // does not if it complains about a rate, though that may be one of bytes, or about what
