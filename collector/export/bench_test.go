@@ -60,6 +60,7 @@ func BenchmarkBatch(b *testing.B) {
 			b.Fatalf("%d spans fit into a request", n)
 		}
 		e.export(batch)
+		e.forget()
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/size, "ns/span")
 	p.Shutdown(context.Background())

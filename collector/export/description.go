@@ -44,6 +44,7 @@ type descriptions struct {
 	// next one; what is encoded may wait longer.
 	list    []attribute.KeyValue
 	encoded []byte
+	usual   int // size of what is encoded, bytes
 }
 
 func newDescriptions(database attribute.KeyValue) *descriptions {
@@ -56,8 +57,14 @@ func (d *descriptions) begin(p *policy.Policy) {
 		d.policy = p
 		d.forget()
 	}
-	d.list = d.list[:0]
-	d.encoded = make([]byte, 0, len(d.encoded)+len(d.encoded)/8) // requests are alike
+	d.encoded = make([]byte, 0, d.usual+d.usual/8) // requests are alike
+}
+
+// end lets go of what the request that has begun refers to.
+func (d *descriptions) end() {
+	clear(d.list)
+	d.usual = len(d.encoded)
+	d.list, d.encoded = d.list[:0], nil
 }
 
 func (d *descriptions) forget() {

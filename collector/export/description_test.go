@@ -90,5 +90,6 @@ func TestNewPolicyIsSeenAtOnce(t *testing.T) {
 		if got := s.Name() == s.in.Name; got != (i%4 == 1 || i%4 == 2) {
 			t.Errorf("policy %d: the name is %q", i, s.Name())
 		}
+		d.end()
 	}
 }

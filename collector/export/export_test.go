@@ -662,6 +662,48 @@ func TestPlaintextToAnotherHostIsLoggedOnce(t *testing.T) {
 	}
 }
 
+// What a request needed is not kept until the next one: after a flood of large spans
+// there may be none for hours.
+func TestNothingOfARequestStays(t *testing.T) {
+	p := newTestPipeline(t)
+	cfg := config(otlp.OffEndpoint)
+	p.policy = policyOf(cfg)
+	if err := p.Start(cfg); err != nil {
+		t.Fatal(err)
+	}
+	e, heap := p.exporter, func() int64 {
+		runtime.GC()
+		runtime.GC() // what is in pools outlives the first
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return int64(m.HeapAlloc)
+	}
+	export := func(spans, size int) {
+		batch := make([]sdktrace.ReadOnlySpan, spans)
+		for i := range batch {
+			s := newSpan(uint64(i), "jsonrpc")
+			for range 16 {
+				s.Tags = append(s.Tags, zipkin.Tag{Key: "id", Value: strings.Repeat("x", size)})
+			}
+			p.room.Take(s)
+			p.ledger.Book(stats.Counts{Received: 1, Accepted: 1, Pending: 1}, time.Now())
+			batch[i] = newOutgoing(s)
+		}
+		if err := e.ExportSpans(t.Context(), batch); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p.SetNode(Node{})
+	export(1000, 1) // what is used again is there
+	before := heap()
+	export(1000, 100)
+	if kept := heap() - before; kept > 200_000 {
+		t.Errorf("%d bytes stay of 1,000 spans with 1.6 kB of tags each", kept)
+	} else {
+		t.Logf("%d bytes stay", kept)
+	}
+}
+
 func BenchmarkExport(b *testing.B) {
 	p := NewPipeline(Options{
 		Ledger: new(stats.Ledger), Room: memory.NewRoom(DefaultQueueSize, SpanOverhead), Policy: func() *policy.Policy { return nil },
@@ -676,6 +718,7 @@ func BenchmarkExport(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		e.prepare(spans)
+		e.forget()
 	}
 	p.Shutdown(context.Background())
 }

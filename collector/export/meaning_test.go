@@ -57,6 +57,7 @@ func BenchmarkMeaning(b *testing.B) {
 				for _, s := range c.Ready() {
 					descriptions.describe(s, new(outgoing))
 				}
+				descriptions.end()
 			}
 		}
 	})

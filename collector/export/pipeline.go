@@ -220,6 +220,7 @@ func (e *exporter) ExportSpans(_ context.Context, spans []sdktrace.ReadOnlySpan)
 		began := time.Now()
 		n := e.prepare(spans)
 		e.export(spans[:n])
+		e.forget()
 		for _, s := range spans[:n] {
 			e.pipeline.options.Room.Release(s.(*readOnlySpan).in) // Submit queues no other type
 		}
@@ -263,6 +264,15 @@ func (e *exporter) prepare(spans []sdktrace.ReadOnlySpan) (n int) {
 		n++
 	}
 	return n
+}
+
+// forget lets go of what the spans of a request had only while it was exported. If it is
+// sent later, it has what it needs in wire form.
+func (e *exporter) forget() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	clear(e.outgoing)
+	e.descriptions.end()
 }
 
 // fillIn fills in one span. If that panics, the span is exported as it is. The

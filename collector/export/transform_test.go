@@ -119,6 +119,7 @@ func TestTransformSendsWhatTheSDKWould(t *testing.T) {
 			}
 			t.Fatalf("resource %d differs", i)
 		}
+		d.end()
 	}
 }
 

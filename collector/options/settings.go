@@ -94,7 +94,7 @@ func (s Settings) lookup(o Option) (from source, found bool) {
 	}
 	for _, v := range o.env {
 		raw := s.Getenv(v.name)
-		if raw == "" {
+		if strings.TrimSpace(raw) == "" {
 			continue
 		}
 		if v.read == nil {

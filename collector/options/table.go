@@ -49,7 +49,7 @@ var table = []Option{
 		doc: "Where spans go: `http://host:port` (plaintext), `https://host:port` (TLS), `unix:///path`, `host:port` (TLS unless the host is loopback), or `off` to count and export nothing. " +
 			"With `grpc` it has no path; with `http/protobuf` it may have one, below which spans go to `/v1/traces`. `" + tracesEndpoint + "` is used as it is",
 		parser: parser{set: func(c *Config, s string) (err error) { c.Endpoint, err = parseEndpoint(s); return err }}},
-	{Name: protocolOption, Kind: String, Default: string(otlp.ProtocolGRPC), env: otlpVariables("PROTOCOL"),
+	{Name: protocolOption, Kind: String, Default: string(otlp.ProtocolGRPC), env: inAnyCase(otlpVariables("PROTOCOL")...),
 		doc:    "`grpc`, or `http/protobuf`, whose default endpoint is `http://localhost:4318`",
 		parser: protocol},
 	{Name: "otlp-headers", Kind: Conceal, env: otlpVariables("HEADERS"), Dynamic: true,
@@ -64,7 +64,7 @@ var table = []Option{
 	{Name: "otlp-timeout", Kind: String, Default: "10s", env: inMilliseconds(otlpVariables("TIMEOUT")...),
 		doc:    "How long one export attempt may take",
 		parser: durationTo(maxTimeout, func(c *Config) *time.Duration { return &c.Timeout })},
-	{Name: "otlp-compression", Kind: String, Default: string(otlp.CompressionNone), env: otlpVariables("COMPRESSION"),
+	{Name: "otlp-compression", Kind: String, Default: string(otlp.CompressionNone), env: inAnyCase(otlpVariables("COMPRESSION")...),
 		doc:    "`none` or `gzip`",
 		parser: compression},
 	{Name: "otlp-ca-file", Kind: String, env: otlpVariables("CERTIFICATE"), defNote: always("the system's CAs"),

@@ -17,7 +17,8 @@ type variable struct {
 	name string
 	// read translates the variable's value into one of the option; heard is false if
 	// the value says nothing about it. If read is nil, the value is the option's.
-	read func(value string, getenv func(string) string) (translated string, heard bool, err error)
+	read         func(value string, getenv func(string) string) (translated string, heard bool, err error)
+	milliseconds bool // its value is a number of them
 	// about says what the variable does, if it has another form than the option. Such
 	// variables are not listed among the option's defaults.
 	about string
@@ -41,7 +42,7 @@ func otlpVariables(property string) []variable {
 // writes it.
 func inMilliseconds(vars ...variable) []variable {
 	for i := range vars {
-		vars[i].read = milliseconds
+		vars[i].read, vars[i].milliseconds = milliseconds, true
 	}
 	return vars
 }
@@ -53,17 +54,29 @@ func milliseconds(value string, _ func(string) string) (string, bool, error) {
 	return value + "ms", true, nil
 }
 
+// inAnyCase are variables with a word of a few, which the OpenTelemetry specification has
+// in any case.
+func inAnyCase(vars ...variable) []variable {
+	for i := range vars {
+		vars[i].read = func(value string, _ func(string) string) (string, bool, error) {
+			return strings.ToLower(value), true, nil
+		}
+	}
+	return vars
+}
+
 // switchedOff are the variables that turn spans off.
 var switchedOff = []variable{
-	{name: "OTEL_SDK_DISABLED", about: "`off` if `true`", read: func(value string, _ func(string) string) (string, bool, error) {
+	{name: sdkDisabled, about: "`off` if `true`", read: func(value string, _ func(string) string) (string, bool, error) {
 		return "off", strings.EqualFold(value, "true"), nil
 	}},
 	{name: tracesExporter, about: "`off` if `none`; with metrics, all traces are sampled out instead", read: func(value string, _ func(string) string) (string, bool, error) {
-		return "off", value == "none", nil
+		return "off", strings.EqualFold(value, "none"), nil
 	}},
 }
 
 const (
+	sdkDisabled     = "OTEL_SDK_DISABLED"
 	tracesExporter  = "OTEL_TRACES_EXPORTER"
 	metricsExporter = "OTEL_METRICS_EXPORTER"
 	prometheusHost  = "OTEL_EXPORTER_PROMETHEUS_HOST"
@@ -74,7 +87,18 @@ const (
 
 // insecure are the variables that say whether an endpoint without a scheme is one
 // without TLS.
-var insecure = otlpVariables("INSECURE")
+var insecure = truths(otlpVariables("INSECURE")...)
+
+// truths are variables that are true or false. What is neither counts as false.
+func truths(vars ...variable) []variable {
+	for i := range vars {
+		vars[i].read = func(value string, _ func(string) string) (string, bool, error) {
+			value = strings.ToLower(value)
+			return value, value == "true" || value == "false", nil
+		}
+	}
+	return vars
+}
 
 // samplers are the variables for the share of traces. All spans come without a
 // sampling decision of a parent, so that samplers based on one do what their root
@@ -89,7 +113,9 @@ var samplers = []variable{
 	}},
 }
 
-func rootSampler(value string) string { return strings.TrimPrefix(value, "parentbased_") }
+func rootSampler(value string) string {
+	return strings.TrimPrefix(strings.ToLower(strings.TrimSpace(value)), "parentbased_")
+}
 
 // metricsSwitch is the variable that turns metrics on.
 var metricsSwitch = []variable{
@@ -97,7 +123,7 @@ var metricsSwitch = []variable{
 		if lists(value, "otlp") {
 			return "true", true, nil
 		}
-		return "false", value == "none", nil
+		return "false", strings.EqualFold(value, "none"), nil
 	}},
 }
 
@@ -114,7 +140,7 @@ func scrape(_ string, getenv func(string) string) (string, bool, error) {
 }
 
 func lists(value, entry string) bool {
-	return slices.ContainsFunc(strings.Split(value, ","), func(e string) bool { return strings.TrimSpace(e) == entry })
+	return slices.ContainsFunc(strings.Split(value, ","), func(e string) bool { return strings.EqualFold(strings.TrimSpace(e), entry) })
 }
 
 // deaf says of variables why they are not honoured. The first that fits counts: a name,
@@ -171,12 +197,16 @@ func deafTo(name, value string, getenv func(string) string) string {
 // otherValues says what is to be said of a value that is of no consequence.
 func otherValues(name, value string) string {
 	switch name {
+	case sdkDisabled, insecure[0].name, insecure[1].name:
+		if !strings.EqualFold(value, "false") {
+			return "neither true nor false, so it counts as false"
+		}
 	case prometheusHost, prometheusPort:
 		return metricsExporter + " does not list prometheus"
 	case tracesExporter, metricsExporter:
 		others := slices.DeleteFunc(strings.Split(value, ","), func(e string) bool {
-			e = strings.TrimSpace(e)
-			return e == "otlp" || e == "none"
+			e = strings.ToLower(strings.TrimSpace(e))
+			return e == "otlp" || e == "none" || e == ""
 		})
 		if len(others) > 0 {
 			return "spans go over OTLP only, metrics over OTLP and to Prometheus"
@@ -204,7 +234,8 @@ func allVariables() []variable {
 func Deaf(environ []string) string {
 	set := make(map[string]string)
 	for _, entry := range environ {
-		if name, value, _ := strings.Cut(entry, "="); strings.HasPrefix(name, "OTEL_") && value != "" {
+		name, value, _ := strings.Cut(entry, "=")
+		if value = strings.TrimSpace(value); strings.HasPrefix(name, "OTEL_") && value != "" {
 			set[name] = value
 		}
 	}
@@ -267,7 +298,7 @@ func honoured(v voice.Voice) (rows []variableRow) {
 			switch {
 			case e.about != "":
 				meaning += " (" + e.about + ")"
-			case e.read != nil:
+			case e.milliseconds:
 				meaning += " (in milliseconds)"
 			}
 			rows = grouped(rows, e.name, meaning)

@@ -22,6 +22,15 @@ func TestVariables(t *testing.T) {
 			func(c Config) bool { return c.Timeout == time.Millisecond }},
 		{"compression", map[string]string{"OTEL_EXPORTER_OTLP_COMPRESSION": "gzip"}, nil,
 			func(c Config) bool { return c.Compression == otlp.CompressionGzip }},
+		{"in any case", map[string]string{"OTEL_EXPORTER_OTLP_COMPRESSION": "GZIP", "OTEL_EXPORTER_OTLP_PROTOCOL": " HTTP/Protobuf ", "OTEL_TRACES_SAMPLER": "ParentBased_TraceIDRatio", "OTEL_TRACES_SAMPLER_ARG": "0.25", "OTEL_METRICS_EXPORTER": "OTLP, Prometheus"}, nil,
+			func(c Config) bool {
+				return c.Compression == otlp.CompressionGzip && c.Protocol == otlp.ProtocolHTTP && c.SampleRatio == 0.25 && c.Metrics && c.PrometheusListen != ""
+			}},
+		{"no traces in any case", map[string]string{"OTEL_TRACES_EXPORTER": "None"}, nil, func(c Config) bool { return c.Endpoint.Off() }},
+		{"spaces alone are nothing", map[string]string{"OTEL_SERVICE_NAME": " ", "OTEL_EXPORTER_OTLP_ENDPOINT": " "}, nil,
+			func(c Config) bool {
+				return c.ServiceName == "" && c.Endpoint == otlp.DefaultEndpoint(otlp.ProtocolGRPC)
+			}},
 		{"service name", map[string]string{"OTEL_SERVICE_NAME": "node"}, nil, func(c Config) bool { return c.ServiceName == "node" }},
 		{"keys are percent-encoded too", map[string]string{"OTEL_RESOURCE_ATTRIBUTES": "a%20b%3D=c%2Cd"}, nil,
 			func(c Config) bool { return maps.Equal(c.ResourceAttributes, map[string]string{"a b=": "c,d"}) }},
@@ -141,6 +150,8 @@ func TestDeaf(t *testing.T) {
 		{"OTEL_METRICS_EXPORTER=prometheus OTEL_EXPORTER_PROMETHEUS_HOST=::1", ""},
 		{"OTEL_EXPORTER_PROMETHEUS_HOST=::1", "OTEL_EXPORTER_PROMETHEUS_HOST (OTEL_METRICS_EXPORTER does not list prometheus)"},
 		{"OTEL_TRACES_SAMPLER_ARG=0.5", "OTEL_TRACES_SAMPLER_ARG (the sampler takes none)"},
+		{"OTEL_TRACES_EXPORTER=OTLP OTEL_METRICS_EXPORTER=Otlp OTEL_TRACES_SAMPLER=Always_On OTEL_EXPORTER_OTLP_INSECURE=FALSE", ""},
+		{"OTEL_SDK_DISABLED=1 OTEL_EXPORTER_OTLP_INSECURE=yes", "OTEL_EXPORTER_OTLP_INSECURE, OTEL_SDK_DISABLED (neither true nor false, so it counts as false)"},
 		{"OTEL_PYTHON_\x1b[2J=1", "OTEL_PYTHON_?[2J (clntrace does not know it)"},
 	} {
 		got := strings.TrimPrefix(Deaf(strings.Fields(tt.environ)), "variables of the environment that are not honoured: ")

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"mime"
 	"net/http"
 	"net/http/httptrace"
@@ -93,6 +94,9 @@ func (t transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	if err == nil {
 		body, err = io.ReadAll(io.LimitReader(response.Body, maxResponse))
 		_ = response.Body.Close() // it has been read
+		if response.StatusCode/100 != 2 {
+			err = nil // the status says enough, and the body may have no end
+		}
 	}
 	t.open.ended(err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded))
 	if err != nil {
@@ -151,10 +155,11 @@ func (t transport) judge(response *http.Response, body []byte) error {
 	return f.because(reason)
 }
 
-// answer reads an acknowledgement. An empty or odd one rejects nothing.
+// answer reads an acknowledgement, which may be JSON under any content type. An empty or
+// odd one rejects nothing.
 func (t transport) answer(mediaType string, body []byte) proto.Message {
 	answer := t.signal.answer()
-	if mediaType == "application/json" {
+	if mediaType == "application/json" || bytes.HasPrefix(bytes.TrimSpace(body), []byte("{")) {
 		_ = protojson.UnmarshalOptions{DiscardUnknown: true}.Unmarshal(body, answer) // as above
 	} else {
 		_ = proto.Unmarshal(body, answer) // as above
@@ -174,8 +179,10 @@ func target(response *http.Response) string {
 
 // retryAfter reads a Retry-After header: seconds or a date; 0 for anything else.
 func retryAfter(value string, now time.Time) time.Duration {
-	if seconds, err := strconv.Atoi(value); err == nil {
-		return time.Duration(max(seconds, 0)) * time.Second
+	const longest = int64(math.MaxInt64 / time.Second)
+	seconds, err := strconv.ParseInt(value, 10, 64)
+	if err == nil || errors.Is(err, strconv.ErrRange) { // then it is the nearest number
+		return time.Duration(min(max(seconds, 0), longest)) * time.Second
 	}
 	if at, err := http.ParseTime(value); err == nil {
 		return max(at.Sub(now), 0)

@@ -2,7 +2,10 @@ package otlp
 
 import (
 	"fmt"
+	"io"
+	"math"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -124,8 +127,44 @@ func TestPartialSuccessInJSON(t *testing.T) {
 			t.Errorf("%s: got %+v", s.noun, f)
 		}
 	}
-	if f := post(t, Spans, otlptest.Answer{Header: "Content-Type: application/json", Body: []byte("{}")}); f != nil {
+	for _, body := range []string{"{}", `{"partialSuccess":{}}`, `{"partialSuccess":{"rejectedSpans":"-1"}}`, `{"partialSuccess":3}`, "[]", "{", ""} {
+		if f := post(t, Spans, otlptest.Answer{Header: "Content-Type: application/json", Body: []byte(body)}); f != nil {
+			t.Errorf("%s: got %+v", body, f)
+		}
+	}
+	f := post(t, Spans, otlptest.Answer{Header: "Content-Type: text/plain", Body: []byte(`{"partial_success":{"rejected_spans":3}}`)})
+	if f == nil || f.Rejected != 3 {
+		t.Errorf("under another content type: got %+v", f)
+	}
+}
+
+// A refusal counts though its text does not end.
+func TestRefusalWhoseBodyDoesNotEnd(t *testing.T) {
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "text/plain")
+		w.WriteHeader(http.StatusUnauthorized)
+		_, _ = io.WriteString(w, "no such token")
+		w.(http.Flusher).Flush()
+		<-r.Context().Done()
+	}))
+	defer s.Close()
+	f := attempt(t, Config{Endpoint: mustParse(t, s.URL), Protocol: ProtocolHTTP, Timeout: time.Second}, Spans)
+	if f == nil || f.Kind != Refusing || f.Reason != "HTTP 401 Unauthorized: no such token" {
 		t.Errorf("got %+v", f)
+	}
+}
+
+func TestRetryAfter(t *testing.T) {
+	now := time.Date(2026, 11, 26, 3, 0, 0, 0, time.UTC)
+	for value, want := range map[string]time.Duration{
+		"": 0, "soon": 0, "1.5": 0, "0": 0, "-5": 0, "30": 30 * time.Second, "9223372036": 9223372036 * time.Second,
+		"9223372037": 9223372036 * time.Second, "99999999999999999999": 9223372036 * time.Second, "-99999999999999999999": 0,
+		"Thu, 26 Nov 2026 03:00:10 GMT": 10 * time.Second, "Thu, 26 Nov 2026 02:00:00 GMT": 0,
+		"Fri, 31 Dec 9999 23:59:59 GMT": math.MaxInt64,
+	} {
+		if got := retryAfter(value, now); got != want {
+			t.Errorf("%q: got %v, want %v", value, got, want)
+		}
 	}
 }
 
@@ -159,6 +198,23 @@ func TestKinds(t *testing.T) {
 		{"Unavailable", "", Unavailable},
 		{"DataLoss", "", Unavailable},
 		{"Internal", "", Rejected},
+		{"Internal", "stream terminated by RST_STREAM with error code: INTERNAL_ERROR", Unavailable},
+		{"PermissionDenied", "stream terminated by RST_STREAM with error code: INADEQUATE_SECURITY", Unavailable},
+		{"ResourceExhausted", "stream terminated by RST_STREAM with error code: ENHANCE_YOUR_CALM", Unavailable},
+		{"Internal", "server closed the stream without sending trailers", Unavailable},
+		{"Unavailable", `unexpected HTTP status code received from server: 503 (Service Unavailable); transport: received unexpected content-type "text/html"`, Unavailable},
+		{"Unavailable", "unexpected HTTP status code received from server: 429 (Too Many Requests)", Unavailable},
+		{"Unknown", "unexpected HTTP status code received from server: 500 (Internal Server Error)", Refusing},
+		{"NotFound", "no such project", Refusing},
+		{"ResourceExhausted", "TRACE_TOO_LARGE: max size of trace (5000000) exceeded while adding 4231 bytes to trace 1 for tenant x", Rejected}, // Tempo
+		{"ResourceExhausted", "LIVE_TRACES_EXCEEDED: max live traces exceeded for tenant x: limit of 5 bytes exceeded, bytes 6", Rejected},
+		{"HTTP 400", "reading the traces of tenant x: http: request body too large", TooLarge},
+		{"ResourceExhausted", "Received message larger than max (5000000 vs. 4194304)", TooLarge}, // C
+		{"HTTP 409", "", Rejected},
+		{"HTTP 402", "", Refusing}, {"HTTP 406", "", Refusing}, {"HTTP 411", "", Refusing}, {"HTTP 414", "", Refusing}, {"HTTP 417", "", Refusing},
+		{"HTTP 431", "", Refusing}, {"HTTP 451", "", Refusing}, {"HTTP 494", "", Refusing}, {"HTTP 505", "", Refusing}, {"HTTP 101", "", Refusing},
+		{"HTTP 408", "", Unavailable}, {"HTTP 425", "", Unavailable}, {"HTTP 502", "", Unavailable}, {"HTTP 504", "", Unavailable},
+		{"HTTP 507", "", Unavailable}, {"HTTP 509", "", Unavailable}, {"HTTP 511", "", Unavailable}, {"HTTP 521", "", Unavailable}, {"HTTP 599", "", Unavailable},
 	} {
 		cfg := Config{Endpoint: mustParse(t, "http://localhost:4317"), Protocol: ProtocolGRPC}
 		if strings.HasPrefix(tc.code, "HTTP") {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"strings"
 	"testing"
@@ -14,6 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/keepalive"
 )
 
 func TestAddressWithAZone(t *testing.T) {
@@ -32,6 +34,44 @@ func TestAddressWithAZone(t *testing.T) {
 	r.ServeGRPC(t, l)
 	if f := attempt(t, Config{Endpoint: mustParse(t, "http://[::1%25lo]:"+port), Protocol: ProtocolGRPC, Timeout: time.Minute}, Spans); f != nil || len(r.Traces()) != 1 {
 		t.Errorf("got %+v", f)
+	}
+	s := httptest.NewUnstartedServer(r)
+	s.Listener.Close()
+	if s.Listener, err = net.Listen("tcp", "[::1]:0"); err != nil {
+		t.Fatal(err)
+	}
+	s.Start()
+	defer s.Close()
+	_, port, _ = net.SplitHostPort(s.Listener.Addr().String())
+	if f := attempt(t, Config{Endpoint: mustParse(t, "http://[::1%25lo]:"+port), Protocol: ProtocolHTTP, Timeout: time.Minute}, Spans); f != nil || len(r.Traces()) != 2 {
+		t.Errorf("over HTTP: got %+v", f)
+	}
+}
+
+// Some endpoints, and load balancers before them, end connections after a few requests.
+func TestEndpointsThatEndConnections(t *testing.T) {
+	l := otlptest.Listen(t)
+	r := new(otlptest.Receiver)
+	r.ServeGRPC(t, l, grpc.KeepaliveParams(keepalive.ServerParameters{MaxConnectionAge: 20 * time.Millisecond}))
+	s := httptest.NewUnstartedServer(r)
+	s.Config.SetKeepAlivesEnabled(false)
+	s.Start()
+	defer s.Close()
+	for url, protocol := range map[string]Protocol{"http://" + l.Addr().String(): ProtocolGRPC, s.URL: ProtocolHTTP} {
+		cfg := Config{Endpoint: mustParse(t, url), Protocol: protocol, Timeout: time.Minute}
+		c, err := Connect(cfg, Spans)
+		if err != nil {
+			t.Fatal(err)
+		}
+		before := len(r.Traces())
+		for begin := time.Now(); time.Since(begin) < 200*time.Millisecond; {
+			if err := send(t.Context(), c, cfg, Spans); err != nil {
+				t.Errorf("%s: %v", protocol, err)
+				break
+			}
+		}
+		c.Close()
+		t.Logf("%s: %d requests", protocol, len(r.Traces())-before)
 	}
 }
 

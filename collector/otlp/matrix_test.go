@@ -12,6 +12,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"text/tabwriter"
 	"time"
 
 	"google.golang.org/grpc"
@@ -109,6 +110,8 @@ type row struct {
 	change                       func(*Config)
 }
 
+// TestMatrix tries each client at each server. Run it with -v to see a table of what is
+// said.
 func TestMatrix(t *testing.T) {
 	ca, other := otlptest.NewAuthority(t), otlptest.NewAuthority(t)
 	soon, past := time.Now().Add(time.Hour), time.Now().Add(-time.Hour)
@@ -181,14 +184,23 @@ func TestMatrix(t *testing.T) {
 				row{"HTTP, " + version + ", client certificate: " + tc.client, overHTTP, asTLS, ofGRPC, wantsTLS, tc.want, tc.change})
 		}
 	}
-	for _, r := range rows {
-		r.check(t, ca.File)
+	said := make([]string, 4*len(rows))
+	t.Cleanup(func() { // when all have ended
+		var table strings.Builder
+		w := tabwriter.NewWriter(&table, 0, 0, 2, ' ', 0)
+		fmt.Fprint(w, strings.Join(said, ""))
+		w.Flush()
+		t.Logf("\n\n%s", &table)
+	})
+	for i, r := range rows {
+		r.check(t, ca.File, said[4*i:])
 	}
 }
 
-// check holds what is heard against what the row says.
-func (r row) check(t *testing.T, caFile string) {
-	for _, cell := range []struct {
+// check holds what is heard against what the row says, and fills in said, which has a
+// line for each client.
+func (r row) check(t *testing.T, caFile string, said []string) {
+	for i, cell := range []struct {
 		scheme   string
 		protocol Protocol
 		want     string
@@ -208,6 +220,10 @@ func (r row) check(t *testing.T, caFile string) {
 				r.change(&cfg)
 			}
 			got := taken
+			defer func() {
+				got, _, _ = strings.Cut(got, ". The error: ")
+				said[i] = fmt.Sprintf("%s\t%s, %s://\t%s\n", r.server, cell.protocol, cell.scheme, got)
+			}()
 			if f := attempt(t, cfg, Spans); f != nil {
 				got = f.Explain(voice.Plugin)
 				if f.Kind == Refusing {

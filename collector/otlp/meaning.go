@@ -4,6 +4,7 @@ import (
 	"net/url"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"clntrace/collector/voice"
@@ -95,6 +96,7 @@ var unreached = []meaning{
 
 // unsafe is what is heard where TLS fails, or would be needed.
 var unsafe = []meaning{
+	{noAnswer, []string{cannotBeRead}, nil, Unavailable, "a file with certificates cannot be read any more. [Correct {otlp-ca-file}, {otlp-cert-file} or {otlp-key-file}, or the rights of what it names|Correct it]"},
 	{noAnswer, []string{"first record does not look like a TLS handshake"}, nil, Unavailable, "it does not speak TLS. Write http://host:port in {otlp-endpoint} if you trust the network in between, or turn TLS on there"},
 	{noAnswer, []string{"no application protocol", "missing selected ALPN"}, nil, Unavailable, "its TLS offers no HTTP/2, which gRPC needs. [Set {otlp-protocol}=http/protobuf if that is what it speaks, or correct|Correct] the port in {otlp-endpoint}, or let it, or the proxy before it, offer h2 (ALPN)"},
 	{noAnswer, []string{"protocol version not supported"}, nil, Unavailable, "its TLS is older than version 1.2, or newer than 1.3. Update it"},
@@ -115,6 +117,7 @@ var brokenConnections = []meaning{
 		"it ends the connection at once, as a port for TLS does. Write https:// in {otlp-endpoint}, or correct the port"},
 	{noAnswer, []string{`\x00\x00\x06\x04\x00`}, nil, Unavailable, // HTTP/2's SETTINGS
 		"it speaks gRPC. [Set {otlp-protocol}=grpc, or name|Name] the port for HTTP, usually 4318"},
+	{noAnswer, []string{"stream error: stream ID", "server sent GOAWAY"}, nil, Unavailable, brokeRequest},
 	{noAnswer, brokenOff, func(f *Failure) bool { return f.to.Protocol == ProtocolHTTP && plaintext(f) }, Unavailable,
 		"it broke the connection off, as a port for gRPC or TLS does. [For gRPC, usually at port 4317, set {otlp-protocol}=grpc; for|For] TLS write https:// in {otlp-endpoint}; else look at its log if this lasts"},
 	{noAnswer, brokenOff, withCertificate, Unavailable,
@@ -133,6 +136,10 @@ var answers = []meaning{
 	{[]string{"HTTP 413"}, nil, nil, TooLarge, large},
 	{[]string{"Unknown"}, []string{"413 (Request Entity Too Large)"}, nil, TooLarge, large},
 	{[]string{"ResourceExhausted", "OutOfRange", "HTTP 400"}, nil, aboutSize, TooLarge, large},
+	// gRPC has codes for how a stream was broken off, which sound like answers.
+	{nil, []string{"stream terminated by RST_STREAM", "server closed the stream without sending trailers"}, overGRPC, Unavailable, brokeRequest},
+	{nil, []string{"code received from server: 502", "code received from server: 503", "code received from server: 504"}, overGRPC, Unavailable, notReady},
+	{nil, []string{"code received from server: 429"}, overGRPC, Unavailable, limited},
 
 	{nil, []string{"grpc-encoding", "ontent-encoding", "ontent-Encoding", "ontent encoding", "ecompressor is not installed"}, compressed, Refusing, "it does not understand the compression. [Set {otlp-compression}=none|Look at its log]"},
 	{[]string{"HTTP 415"}, nil, compressed, Refusing, "it does not take such requests. [Set {otlp-compression}=none if it does not understand the compression, or correct|Correct] the port in {otlp-endpoint}"},
@@ -148,13 +155,15 @@ var answers = []meaning{
 	{[]string{"HTTP 404", "HTTP 405", "HTTP 410", "HTTP 421", "HTTP 501"}, nil, forTracesAlone, Refusing, "it takes no %SPANS% at that path. OTEL_EXPORTER_OTLP_TRACES_ENDPOINT is used as it is: correct its port (usually 4318) and path (usually /v1/traces)"},
 	{[]string{"HTTP 404", "HTTP 405", "HTTP 410", "HTTP 421", "HTTP 501"}, nil, nil, Refusing, "it takes no %SPANS% at that path. They go to {otlp-endpoint} with %PATH% added: correct its port (usually 4318) and path"},
 	{[]string{"HTTP 400"}, []string{"HTTPS", "SSL-enabled"}, plaintext, Refusing, "it wants TLS. Write https:// in {otlp-endpoint}"},
-	{[]string{"HTTP 411", "HTTP 426", "HTTP 431", "HTTP 451", "HTTP 505"}, nil, nil, Refusing, "it, or a proxy before it, takes no such requests. Look at its log, or correct {otlp-endpoint}"},
+	{[]string{"NotFound"}, nil, nil, Refusing, "it does not know where the %SPANS% belong. Look at its log, or correct {otlp-endpoint}[ or {otlp-headers}|]"},
 	{[]string{"HTTP 400"}, nil, plaintext, Rejected, "it did not understand the request. If it wants TLS write https:// in {otlp-endpoint}, else look at its log"},
 
 	{[]string{"ResourceExhausted"}, nil, func(f *Failure) bool { return f.comesBack }, Unavailable, limited},
 	{[]string{"ResourceExhausted"}, nil, nil, Rejected, limited},
 	{[]string{"HTTP 429"}, nil, nil, Unavailable, limited},
-	{[]string{"HTTP 502", "HTTP 503", "HTTP 504"}, nil, nil, Unavailable, "it, or a proxy before it, is not ready. Look at its log if this lasts"},
+	{[]string{"HTTP 408", "HTTP 425"}, nil, nil, Unavailable, notReady},
+	{nil, nil, otherRefusal, Refusing, "it, or a proxy before it, takes no such requests. Look at its log, or correct {otlp-endpoint}"},
+	{nil, nil, otherOutage, Unavailable, notReady},
 	{[]string{"Internal", "Unknown", "HTTP 500"}, nil, nil, Rejected, "it reports an error of its own. Look at its log"},
 	{[]string{"", "Canceled", "DeadlineExceeded", "Aborted", "OutOfRange", "Unavailable", "DataLoss"}, nil, nil, Unavailable, ""},
 }
@@ -162,11 +171,32 @@ var answers = []meaning{
 var size = regexp.MustCompile(`(?i)\b(message|request|body|payload|batch)\b.*(larger|too (large|big|long)|exceed|maximum|limit)` +
 	`|(larger|exceed|too (large|big|long)).*\b(message|request|body|payload|batch|bytes)\b`)
 
-var rate = regexp.MustCompile(`(?i)\b(rate|quota|per (second|minute))\b|/s\b`)
+var otherLimit = regexp.MustCompile(`(?i)\b(rate|quota|per (second|minute)|size of (a |the )?trace|live traces)\b|/s\b`)
 
 // aboutSize reports whether the endpoint complains about the size of the request. It
-// does not if it complains about a rate, though that may be one of bytes.
-func aboutSize(f *Failure) bool { return size.MatchString(f.Reason) && !rate.MatchString(f.Reason) }
+// does not if it complains about a rate, though that may be one of bytes, or about what
+// it has stored.
+func aboutSize(f *Failure) bool {
+	return size.MatchString(f.Reason) && !otherLimit.MatchString(f.Reason)
+}
+
+// otherRefusal reports whether an HTTP status says that the request as such is not
+// taken, whatever is in it.
+func otherRefusal(f *Failure) bool {
+	status := f.status()
+	return status/100 == 4 && !slices.Contains([]int{400, 409, 422, 429}, status) || status == 505 || status/100 == 1
+}
+
+// otherOutage reports whether an HTTP status says that the endpoint cannot do now what it
+// is asked for, as 503 and those of its kind that proxies have invented, 52x.
+func otherOutage(f *Failure) bool { return f.status()/100 == 5 && f.status() != 500 }
+
+// status is that of an answer over HTTP; 0: there was none.
+func (f *Failure) status() int {
+	status, _ := strings.CutPrefix(f.code, "HTTP ")
+	n, _ := strconv.Atoi(status) // 0 for the codes of gRPC
+	return n
+}
 
 // silence is also the advice if gRPC says that the connection was closed: clntrace
 // has closed it, after the timeout.
@@ -176,6 +206,8 @@ const (
 	deadProxy        = "the proxy %PROXY% (HTTPS_PROXY or HTTP_PROXY in the environment) cannot be reached. Correct the variable, or name the endpoint's host in NO_PROXY"
 	proxyCredentials = "the proxy %PROXY% (HTTPS_PROXY or HTTP_PROXY in the environment) wants credentials, or other ones. Write them into the variable, as in http://USER:PASSWORD@HOST:PORT, or name the endpoint's host in NO_PROXY"
 	wantsCertificate = "it wants a client certificate that it trusts. [Set {otlp-cert-file} and {otlp-key-file}|Name another port in {otlp-endpoint}, for this command has none]"
+	brokeRequest     = "it, or a proxy before it, broke the request off. Look at its log if this lasts"
+	notReady         = "it, or a proxy before it, is not ready. Look at its log if this lasts"
 	large            = "the batch is too large for it. [Lower {batch-size}, or raise|Raise] its limit"
 	limited          = "a limit of it is reached. [Send less ({sample-ratio}, {drop-spans}), or raise|Raise] the limit"
 )

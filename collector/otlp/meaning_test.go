@@ -174,6 +174,9 @@ func TestReasonsAreExplained(t *testing.T) {
 		{"unix:///run/otel.sock", "dial unix /run/otel.sock: connect: permission denied", "may not write to that socket"},
 		{"http://localhost:4317", "ResourceExhausted: grpc: received message larger than max (5000000 vs. 4194304)", "Lower clntrace-batch-size"},
 		{"https://collector.example", "proxyconnect tcp: dial tcp 127.0.0.1:9: connect: connection refused", "cannot be reached. Correct the variable"},
+		{"https://collector.example", "tls: failed to verify certificate: x509: certificate signed by unknown authority, and the CA's certificate cannot be read any more: open /ca.pem: permission denied", "Correct clntrace-otlp-ca-file"},
+		{"https://collector.example", "http2: server sent GOAWAY and closed the connection; LastStreamID=1, ErrCode=NO_ERROR", "broke the request off"},
+		{"https://collector.example", "stream error: stream ID 1; INTERNAL_ERROR; received from peer", "broke the request off"},
 		{"http://localhost:4317", "what nobody foresaw", "what nobody foresaw. Start the endpoint or correct clntrace-otlp-endpoint"},
 	} {
 		endpoint, err := ParseEndpoint(tc.endpoint)

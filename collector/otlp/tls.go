@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"sync"
+	"time"
 )
 
 // loadTLS reads the PEM files that cfg names. All of them are read again for each
@@ -57,24 +58,31 @@ func (a *authorities) read() error {
 }
 
 // pool returns the CAs for a new connection. If the file cannot be used, as when it is
-// being written, they are those from before.
-func (a *authorities) pool() *x509.CertPool {
+// being written, they are those from before, and unread says why.
+func (a *authorities) pool() (pool *x509.CertPool, unread error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	_ = a.read()
-	return a.latest
+	unread = a.read()
+	return a.latest, unread
 }
+
+// cannotBeRead is in the errors of files that could be read once.
+const cannotBeRead = "cannot be read any more"
 
 // verify checks the server's certificate: its chain, its time and its name.
 func (a *authorities) verify(c tls.ConnectionState) error {
 	if len(c.PeerCertificates) == 0 {
 		return errors.New("the server shows no certificate")
 	}
-	o := x509.VerifyOptions{Roots: a.pool(), DNSName: a.host, Intermediates: x509.NewCertPool()}
+	pool, unread := a.pool()
+	o := x509.VerifyOptions{Roots: pool, DNSName: a.host, Intermediates: x509.NewCertPool()}
 	for _, cert := range c.PeerCertificates[1:] {
 		o.Intermediates.AddCert(cert)
 	}
 	if _, err := c.PeerCertificates[0].Verify(o); err != nil {
+		if _, unknown := errors.AsType[x509.UnknownAuthorityError](err); unknown && unread != nil {
+			err = fmt.Errorf("%w, and the CA's certificate %s: %w", err, cannotBeRead, unread)
+		}
 		return &tls.CertificateVerificationError{UnverifiedCertificates: c.PeerCertificates, Err: err}
 	}
 	return nil
@@ -99,10 +107,13 @@ func (c *clientCertificate) read() error {
 }
 
 // get returns the certificate for a new connection. If the files cannot be used, as
-// when only one of them has been replaced yet, it is the one from before.
+// when only one of them has been replaced yet, it is the one from before, unless that is
+// out of date.
 func (c *clientCertificate) get(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	_ = c.read()
+	if unread := c.read(); unread != nil && time.Now().After(c.latest.Leaf.NotAfter) {
+		return nil, fmt.Errorf("the client's certificate is out of date, and %s: %w", cannotBeRead, unread)
+	}
 	return c.latest, nil
 }

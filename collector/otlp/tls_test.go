@@ -2,6 +2,7 @@ package otlp
 
 import (
 	"crypto/tls"
+	"crypto/x509"
 	"math/big"
 	"net"
 	"os"
@@ -48,6 +49,10 @@ func TestClientCertificateIsRenewed(t *testing.T) {
 		t.Fatal(err)
 	}
 	expect("without files", 8)
+	lapsed := &clientCertificate{certFile: cfg.CertFile, keyFile: cfg.KeyFile, latest: &tls.Certificate{Leaf: &x509.Certificate{NotAfter: time.Now().Add(-time.Second)}}}
+	if _, err := lapsed.get(nil); err == nil || !strings.Contains(err.Error(), cannotBeRead) {
+		t.Errorf("out of date and without files: %v", err)
+	}
 	if _, err := loadTLS(cfg); err == nil {
 		t.Error("a start without the files is no error")
 	}
@@ -108,6 +113,12 @@ func TestAuthoritiesAreRenewed(t *testing.T) {
 	expect("half a renewal", second.Serving(t, "localhost", soon), "")
 	expect("another name", second.Serving(t, "collector.example", soon), "certificate is valid for collector.example, not localhost")
 	expect("out of date", second.Serving(t, "localhost", time.Now().Add(-time.Hour)), "has expired")
+	if err := os.Remove(file); err != nil {
+		t.Fatal(err)
+	}
+	expect("without the file", second.Serving(t, "localhost", soon), "")
+	expect("another CA without the file", first.Serving(t, "localhost", soon), ", and the CA's certificate "+cannotBeRead+": open "+file)
+	otlptest.WriteFile(t, file, []byte("half"))
 	if _, err := loadTLS(Config{CAFile: file}); err == nil {
 		t.Error("a start without a certificate is no error")
 	}

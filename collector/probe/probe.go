@@ -5,10 +5,10 @@ package probe
 
 import (
 	"bytes"
-	"context"
+	"errors"
 	"os"
-	"os/exec"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -52,15 +52,21 @@ func filtered() bool {
 	return err != nil || !bytes.Contains(status, []byte("\nSeccomp:\t0\n"))
 }
 
-// survives reports whether a child process that makes the call ends well.
+// survives reports whether a child process that makes the call ends well. Package os/exec
+// would try pidfd_open first, for which a filter may end us.
 func survives(name string) bool {
 	self, err := os.Executable()
 	if err != nil {
 		return false
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	defer cancel()
-	child := exec.CommandContext(ctx, self)
-	child.Env = []string{variable + "=" + name}
-	return child.Run() == nil
+	child, err := syscall.ForkExec(self, []string{self}, &syscall.ProcAttr{Env: []string{variable + "=" + name}})
+	if err != nil {
+		return false
+	}
+	defer time.AfterFunc(patience, func() { _ = syscall.Kill(child, syscall.SIGKILL) }).Stop()
+	var status syscall.WaitStatus
+	for err = syscall.EINTR; errors.Is(err, syscall.EINTR); {
+		_, err = syscall.Wait4(child, &status, 0, nil)
+	}
+	return err == nil && status.Exited() && status.ExitStatus() == 0
 }

@@ -88,31 +88,37 @@ func join(records []record) []byte {
 // record leaves the queue.
 func (s *Spool) read(f *file) []record {
 	data, err := s.dir.read(f.name())
-	var records []record
-	damaged := 0
+	var c contents
 	if err == nil {
 		f.size = int64(len(data))
-		records, damaged = scan(data)
-	}
-	var whole int64
-	for _, r := range records {
-		whole += r.spans
+		c = scan(data)
 	}
 	before := f.spans
-	f.spans = whole
-	if whole != before {
-		s.count(Change{Found: max(whole-before, 0), Dropped: max(before-whole, 0)})
-	}
+	s.recount(f, c)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		s.drop(f)
 		s.log.Warn(fmt.Sprintf("the spool file %s in %s was removed by somebody else, with %s", f.name(), s.cfg.Dir, text.Number(before, "span", "spans")))
-	case len(records) == 0:
-		s.setAside(f, err)
-	case damaged > 0:
-		s.mend(f, records, damaged)
+	case len(c.records) == 0:
+		s.setAside(f, c, err)
+	case c.damaged > 0:
+		s.mend(f, c)
 	}
-	return records
+	return c.records
+}
+
+// recount makes the counts those of what is in a file.
+func (s *Spool) recount(f *file, c contents) {
+	var whole int64
+	for _, r := range c.records {
+		whole += r.spans
+	}
+	lost := max(c.lost-f.lost, 0)
+	before := f.spans
+	f.spans, f.lost = whole, c.lost
+	if found := max(whole+lost-before, 0); found > 0 || whole != before {
+		s.count(Change{Found: found, Dropped: before + found - whole})
+	}
 }
 
 // drop takes a file out of the queue, and reports whether it was there.
@@ -124,12 +130,15 @@ func (s *Spool) drop(f *file) bool {
 	return at >= 0
 }
 
-// setAside takes a file in which nothing is whole out of the queue.
-func (s *Spool) setAside(f *file, err error) {
+// setAside takes a file in which nothing is of use out of the queue.
+func (s *Spool) setAside(f *file, c contents, err error) {
 	s.drop(f)
 	what := "nothing in it is whole"
 	if err != nil {
 		what = err.Error()
+	}
+	if c.lost > 0 {
+		what = text.Number(c.lost, "span in it is", "spans in it are") + " lost"
 	}
 	if f.size == 0 {
 		err = s.dir.remove(f.name())
@@ -141,13 +150,21 @@ func (s *Spool) setAside(f *file, err error) {
 	if err != nil {
 		what += fmt.Sprintf("; it could not be set aside: %v", err)
 	}
-	s.log.Warn(fmt.Sprintf("the spool file %s in %s is damaged: %s", f.name(), s.cfg.Dir, what))
+	s.log.Warn(fmt.Sprintf("the spool file %s in %s is %s: %s", f.name(), s.cfg.Dir, c.fault(), what))
+}
+
+// fault says why a file, or a part of it, is of no use.
+func (c contents) fault() string {
+	if c.foreign {
+		return "of another version of clntrace"
+	}
+	return "damaged"
 }
 
 // mend sets the whole file aside, and leaves in its place only what is whole.
-func (s *Spool) mend(f *file, records []record, damaged int) {
+func (s *Spool) mend(f *file, c contents) {
 	var b []byte
-	for _, r := range records {
+	for _, r := range c.records {
 		b = append(b, r.whole...)
 	}
 	what := "set aside as " + f.name() + damagedSuffix
@@ -158,8 +175,8 @@ func (s *Spool) mend(f *file, records []record, damaged int) {
 		s.addDamaged(&file{number: f.number, size: f.size})
 		f.size = int64(len(b))
 	}
-	s.log.Warn(fmt.Sprintf("the spool file %s in %s is damaged: %s whole and will be sent, %s not: %s",
-		f.name(), s.cfg.Dir, text.Number(f.spans, "span in it is", "spans in it are"), text.Number(damaged, "byte is", "bytes are"), what))
+	s.log.Warn(fmt.Sprintf("the spool file %s in %s is %s: %s whole and will be sent, %s not: %s",
+		f.name(), s.cfg.Dir, c.fault(), text.Number(f.spans, "span in it is", "spans in it are"), text.Number(c.damaged, "byte is", "bytes are"), what))
 }
 
 func (s *Spool) addDamaged(f *file) {
@@ -214,7 +231,7 @@ func (s *Spool) Spoil(b *Batch, reason error) {
 	s.taken = nil
 	s.count(Change{Dropped: b.Spans})
 	if s.dir != nil && slices.Contains(s.files, b.file) {
-		s.setAside(b.file, reason)
+		s.setAside(b.file, contents{}, reason)
 	}
 	s.publish()
 }

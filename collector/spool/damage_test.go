@@ -2,8 +2,10 @@ package spool
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"os"
 	"path/filepath"
 	"slices"
@@ -66,9 +68,9 @@ func TestDamageOfEveryByteCostsOneRecord(t *testing.T) {
 		}
 		damaged := bytes.Clone(data)
 		damaged[n] ^= 0x40
-		records, lost := scan(damaged)
+		c := scan(damaged)
 		var got []string
-		for _, r := range records {
+		for _, r := range c.records {
 			got = append(got, string(r.body))
 		}
 		want := slices.Delete(slices.Clone(bodies), hit, hit+1)
@@ -76,10 +78,76 @@ func TestDamageOfEveryByteCostsOneRecord(t *testing.T) {
 		if hit > 0 {
 			size = ends[hit] - ends[hit-1]
 		}
-		if !slices.Equal(got, want) || lost != size {
-			t.Errorf("byte %d: got %q and %d bytes damaged, want %q and %d", n, got, lost, want, size)
+		if !slices.Equal(got, want) || c.damaged != size || c.lost > 1 {
+			t.Errorf("byte %d: got %q, %d bytes damaged and %d spans lost, want %q and %d", n, got, c.damaged, c.lost, want, size)
 		}
 	}
+}
+
+// recordOf is a record of any version, whose body has the wrong checksum on demand.
+func recordOf(version byte, spans int64, damaged bool) []byte {
+	b := appendRecord(nil, spans, []byte("body"))
+	b[len(magic)] = version
+	if damaged {
+		b[12]++
+	}
+	binary.LittleEndian.PutUint32(b[16:], crc32.Checksum(b[:16], castagnoli))
+	return b
+}
+
+// What is in the spool and cannot be sent is counted: what another version of clntrace
+// has written, and what is damaged. It stays for whoever looks, and counts once.
+func TestWhatIsOfNoUseIsCounted(t *testing.T) {
+	ours, theirs, damaged := recordOf(version, 3, false), recordOf(version+1, 5, false), recordOf(version, 7, true)
+	for _, tc := range []struct {
+		what string
+		data []byte
+		want Change
+		log  string
+	}{
+		{"of another version", theirs, Change{Found: 5, Dropped: 5}, "is of another version of clntrace: 5 spans in it are lost; it was set aside"},
+		{"of both", slices.Concat(theirs, ours), Change{Found: 8, Dropped: 5}, "is of another version of clntrace: 3 spans in it are whole"},
+		{"damaged", damaged, Change{Found: 7, Dropped: 7}, "is damaged: 7 spans in it are lost"},
+		{"cut", theirs[:len(theirs)-1], Change{}, "is damaged: nothing in it is whole"},
+	} {
+		t.Run(tc.what, func(t *testing.T) {
+			cfg := roomy(newDir(t))
+			name := filepath.Join(cfg.Dir, fileName(1))
+			if err := errors.Join(os.Mkdir(cfg.Dir, 0o700), os.WriteFile(name, tc.data, 0o600)); err != nil {
+				t.Fatal(err)
+			}
+			s := opened(t, cfg)
+			s.drain()
+			s.want(tc.want)
+			if s.logged(tc.log) != 1 {
+				t.Errorf("log %q, want %q", s.log.String(), tc.log)
+			}
+			if b, err := os.ReadFile(name + damagedSuffix); !bytes.Equal(b, tc.data) {
+				t.Errorf("what was set aside is not what was there: %v", err)
+			}
+			s.Close()
+			opened(t, cfg).want(Change{})
+		})
+	}
+}
+
+// If the repair fails, what is of no use still counts once.
+func TestRepairThatFails(t *testing.T) {
+	cfg := roomy(newDir(t))
+	name := filepath.Join(cfg.Dir, fileName(1))
+	data := slices.Concat(recordOf(version, 3, false), recordOf(version+1, 5, false))
+	if err := errors.Join(os.Mkdir(cfg.Dir, 0o700), os.WriteFile(name, data, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	s := newSpool(t, cfg)
+	if err := errors.Join(s.Open(), os.Mkdir(name+tempSuffix, 0o700)); err != nil { // in the way
+		t.Fatal(err)
+	}
+	s.LookInto()
+	for range 3 {
+		s.Release(s.Next(0), true)
+	}
+	s.want(Change{Found: 8, Dropped: 5})
 }
 
 // A repair can be killed between any two of its steps.
@@ -124,11 +192,11 @@ func FuzzScan(f *testing.F) {
 	f.Add(bytes.Repeat(magic, 100))
 	f.Add(append(data[:30:30], data...))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		records, damaged := scan(bytes.Clone(b))
-		n := damaged
-		for _, r := range records {
+		c := scan(bytes.Clone(b))
+		n := c.damaged
+		for _, r := range c.records {
 			n += len(r.whole)
-			if again, rest := scan(r.whole); len(again) != 1 || rest != 0 {
+			if again := scan(r.whole); len(again.records) != 1 || again.damaged != 0 {
 				t.Errorf("a record is not one")
 			}
 		}

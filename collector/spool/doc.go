@@ -23,8 +23,9 @@
 //   - A kill in the middle of a write leaves a record that is cut. The records
 //     before it are whole, and are sent.
 //   - A kill between the endpoint's answer and the removal repeats one request.
-//   - What is damaged is set aside under another name and logged. The whole
-//     records of the same file, and all other files, are sent.
+//   - What is damaged, or of another version of the format, is set aside under another
+//     name, logged, and counted as far as headers tell. The whole records of the same
+//     file, and all other files, are sent.
 //   - Files with names of another form are left alone.
 //
 // The page cache survives a kill, so a write counts before it has reached the

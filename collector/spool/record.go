@@ -6,9 +6,11 @@ import (
 	"hash/crc32"
 )
 
-// A record's header, in little endian:
+// A record's header, in little endian and the same in every version of the format, so
+// that each can count what another one has written:
 //
-//	0  magic, the last byte being the format's version
+//	0  magic
+//	3  version of the body's format
 //	4  spans in the body
 //	8  bytes of the body
 //	12 CRC-32C of the body
@@ -18,7 +20,9 @@ import (
 // damaged body costs only one record, not all that follow.
 const headerSize = 20
 
-var magic = []byte("cln\x01")
+var magic = []byte("cln")
+
+const version = 1
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
@@ -31,7 +35,7 @@ type record struct {
 
 func appendRecord(b []byte, spans int64, body []byte) []byte {
 	at := len(b)
-	b = append(b, magic...)
+	b = append(append(b, magic...), version)
 	b = binary.LittleEndian.AppendUint32(b, uint32(spans))     //nolint:gosec // checked by put
 	b = binary.LittleEndian.AppendUint32(b, uint32(len(body))) //nolint:gosec // checked by put
 	b = binary.LittleEndian.AppendUint32(b, crc32.Checksum(body, castagnoli))
@@ -39,38 +43,61 @@ func appendRecord(b []byte, spans int64, body []byte) []byte {
 	return append(b, body...)
 }
 
-// scan finds the whole records in the data of a file; they refer to data. damaged is
-// the number of bytes that belong to none. Whatever the data, scan takes linear
-// time.
-func scan(data []byte) (records []record, damaged int) {
+// contents is what is in a file.
+type contents struct {
+	records []record // that are whole
+	damaged int      // bytes that belong to none of these
+	// lost is how many spans are in records that have a header and no body of use. One
+	// that is cut is not among them: its spans were never said to be stored.
+	lost    int64
+	foreign bool // some of these are of another version
+}
+
+// scan finds the records in the data of a file; they refer to data. Whatever the data,
+// scan takes linear time.
+func scan(data []byte) (c contents) {
 	for len(data) > 0 {
-		spans, length, sum, ok := parseHeader(data)
+		h, ok := parseHeader(data)
 		if !ok {
 			skip := nextMagic(data)
-			damaged += skip
+			c.damaged += skip
 			data = data[skip:]
 			continue
 		}
-		if length > len(data)-headerSize {
-			return records, damaged + len(data) // cut
+		if h.length > len(data)-headerSize {
+			c.damaged += len(data) // cut
+			return c
 		}
-		end := headerSize + length
-		if body := data[headerSize:end]; crc32.Checksum(body, castagnoli) == sum {
-			records = append(records, record{spans: spans, body: body, whole: data[:end]})
-		} else {
-			damaged += end
+		end := headerSize + h.length
+		switch body := data[headerSize:end]; {
+		case h.version == version && crc32.Checksum(body, castagnoli) == h.sum:
+			c.records = append(c.records, record{spans: h.spans, body: body, whole: data[:end]})
+		default:
+			c.damaged += end
+			c.lost += h.spans
+			c.foreign = c.foreign || h.version != version
 		}
 		data = data[end:]
 	}
-	return records, damaged
+	return c
 }
 
-func parseHeader(b []byte) (spans int64, length int, sum uint32, ok bool) {
+type header struct {
+	version byte
+	spans   int64
+	length  int // of the body, bytes
+	sum     uint32
+}
+
+func parseHeader(b []byte) (h header, ok bool) {
 	if len(b) < headerSize || !bytes.HasPrefix(b, magic) ||
 		crc32.Checksum(b[:16], castagnoli) != binary.LittleEndian.Uint32(b[16:]) {
-		return 0, 0, 0, false
+		return header{}, false
 	}
-	return int64(binary.LittleEndian.Uint32(b[4:])), int(binary.LittleEndian.Uint32(b[8:])), binary.LittleEndian.Uint32(b[12:]), true
+	return header{
+		version: b[len(magic)], spans: int64(binary.LittleEndian.Uint32(b[4:])),
+		length: int(binary.LittleEndian.Uint32(b[8:])), sum: binary.LittleEndian.Uint32(b[12:]),
+	}, true
 }
 
 // nextMagic is where in b, after its first byte, the next record may begin; len(b)

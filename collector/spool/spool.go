@@ -46,7 +46,7 @@ type Config struct {
 type Change struct {
 	Stored  int64 // put into the spool
 	Found   int64 // left there by an earlier run
-	Dropped int64 // lost: the oldest if it was full, or what others removed or damaged
+	Dropped int64 // lost: the oldest if it was full, or what others removed, damaged, or wrote in another format
 }
 
 // Status is the state of a Spool.
@@ -63,8 +63,9 @@ type file struct {
 	number   uint64
 	size     int64 // bytes
 	spans    int64
-	attempts int  // to deliver it, in vain
-	sealed   bool // nothing may be appended
+	lost     int64 // spans in it that are of no use, and counted as dropped
+	attempts int   // to deliver it, in vain
+	sealed   bool  // nothing may be appended
 }
 
 func (f *file) name() string { return fileName(f.number) }
