@@ -189,6 +189,7 @@ func (s *boundSocket) read(queue *ring, pressure *pressure) {
 
 // close reads what is left and closes the socket.
 func (s *boundSocket) close() {
+	refuse(s.fd) // or more would come between the last reading and the closing
 	s.stopped.Store(true)
 	_ = s.wakeWrite.Close() // which the reading thread notices
 	<-s.done

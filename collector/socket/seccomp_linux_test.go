@@ -14,7 +14,7 @@ import (
 // lack some, and filters of systemd and of container engines forbid some.
 var optional = map[string]uintptr{
 	"statx": unix.SYS_STATX, "recvmmsg": unix.SYS_RECVMMSG, "ppoll": unix.SYS_PPOLL, "socketpair": unix.SYS_SOCKETPAIR,
-	"setpriority": unix.SYS_SETPRIORITY, "getpriority": unix.SYS_GETPRIORITY,
+	"setpriority": unix.SYS_SETPRIORITY, "getpriority": unix.SYS_GETPRIORITY, "shutdown": unix.SYS_SHUTDOWN,
 }
 
 func init() { probetest.Obey(optional) }

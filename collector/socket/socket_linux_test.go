@@ -291,3 +291,31 @@ func TestDozeLeavesTheOnlyProcessorToOthers(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// What a connected sender could send before it was refused has been read, and counted.
+func TestCloseReadsAllOfAFlood(t *testing.T) {
+	path := filepath.Join(tempDir(t), "t")
+	r, _ := openListening(t, path)
+	fd, err := connect(path)
+	must(t, err)
+	must(t, unix.SetNonblock(fd, false))
+	sent, started, ended := uint64(0), make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		for payload := make([]byte, 100); ; sent++ {
+			if _, err := unix.Write(fd, payload); err != nil {
+				return
+			}
+			if sent == 100 {
+				close(started)
+			}
+		}
+	}()
+	<-started
+	r.Close()
+	<-ended // it is refused
+	must(t, unix.Close(fd))
+	if got := uint64(len(receive(t, r, -1))) + r.Status().Dropped; got != sent {
+		t.Errorf("%d datagrams were sent, %d came", sent, got)
+	}
+}
