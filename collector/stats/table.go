@@ -118,9 +118,12 @@ func (r Report) socketLine() string {
 	}
 	line += fmt.Sprintf("; %s, %s", text.Number(d.Received, "datagram", "datagrams"), bytes(d.Bytes))
 	line += nonZero(", ", counter{d.Refused, "refused"}, counter{d.Malformed, "malformed"})
-	if r.Socket.QueueLimit > 0 {
+	switch {
+	case r.Socket.QueueLimit > 0:
 		line += fmt.Sprintf("; the kernel's queue holds %d, one more than net.unix.max_dgram_qlen; it or a sender's buffer was %s",
 			r.Socket.QueueLimit+1, Full(r.Socket.QueueFullEvents))
+	case r.Socket.State == "listening":
+		line += "; how many the kernel's queue holds is not known here, so what is lost in it cannot be seen"
 	}
 	return line
 }
