@@ -40,6 +40,7 @@ func (d *decoder) record(spans []*correlate.Span, now time.Time) {
 		if shown.HidesMore(d.recorded) {
 			r.Clear() // of what was added since Reconfigure did that
 		}
+		r.Reform()
 		d.judged, d.recorded = p, shown
 	}
 	shown := shownSpan{policy: d.recorded, above: d.above}
@@ -77,7 +78,19 @@ func (w *shownSpan) of(s *correlate.Span) recorder.Span {
 	if s.Truncated || in.Shared && in.Parent == w.above.span { // nobody knows its parent
 		in.Parent = trace.SpanID{}
 	}
+	if !in.Parent.IsValid() && export.Recurs(s) {
+		in.Form = formOf(s)
+	}
 	return in
+}
+
+// formOf is the form of s, which is one of many that are alike.
+func formOf(s *correlate.Span) (f recorder.Form) {
+	f.Process, f.Name = recorder.PlaceOf(s.Process.Name), recorder.PlaceOf(s.Name)
+	for i := range s.Tags {
+		f.Tags[i] = [2]recorder.Place{recorder.PlaceOf(s.Tags[i].Key), recorder.PlaceOf(s.Tags[i].Value)}
+	}
+	return f
 }
 
 // failed reports whether the span failed. That of a request that pays did so if no part

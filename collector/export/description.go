@@ -114,21 +114,36 @@ func (d *descriptions) appendAbout(list []attribute.KeyValue, s *correlate.Span)
 // of returns the description of the operation of s. It is nil if s tells of something
 // that does not recur.
 func (d *descriptions) of(s *correlate.Span) *description {
-	if s.Synthetic || s.WasCut() || len(s.Tags) > maxTags {
+	if !recurs(s) {
 		return nil
 	}
 	o := operation{name: s.Name, detail: s.Detail}
-	for i, t := range s.Tags {
-		if !cln.Recurs(t.Key) {
-			return nil
-		}
-		o.tags[i] = t
-	}
+	copy(o.tags[:], s.Tags)
 	about := d.known[o]
 	if about == nil {
 		about = d.remember(o, s)
 	}
 	return about
+}
+
+// recurs reports whether s tells only of what recurs, its relations aside.
+func recurs(s *correlate.Span) bool {
+	if s.Synthetic || s.WasCut() || len(s.Tags) > maxTags {
+		return false
+	}
+	for i := range s.Tags {
+		if !cln.Recurs(s.Tags[i].Key) {
+			return false
+		}
+	}
+	return true
+}
+
+// Recurs reports whether AppendAttributes appends the same for all spans that have the
+// name and the tags of s (two at most), and no relations either.
+func Recurs(s *correlate.Span) bool {
+	return s.Request == "" && !s.Paired && s.Height == 0 && s.Payment == nil && !s.Incomplete && !s.SentTraceID.IsValid() &&
+		!s.SentID.IsValid() && !s.Truncated && recurs(s)
 }
 
 // remember describes the operation of s.

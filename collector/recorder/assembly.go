@@ -61,6 +61,7 @@ type held struct {
 
 	// Once it is kept.
 	kind      *kind
+	form      *form // that gives it texts and attributes; nil: they are its own
 	decided   time.Time
 	indexed   bool // byID has it
 	failed    bool
@@ -299,7 +300,7 @@ func (r *Recorder) decide(h *held, now time.Time) {
 		r.putDraft(draft)
 	}
 	h.sum()
-	r.keep(h, now)
+	r.keep(h, r.kindOf(h, now), now)
 }
 
 // storeAnew stores h anew if that saves something. With most traces it is never done, for
@@ -409,6 +410,7 @@ func (r *Recorder) unite(h, late *held, now time.Time) {
 	r.waiting.remove(late)
 	r.bytes -= late.charged
 	r.waits -= late.charged
+	r.own(h)
 	before := len(h.spans)
 	keep := r.all(late)
 	h.take(&late.body, keep, r.words)

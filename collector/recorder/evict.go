@@ -28,6 +28,9 @@ const (
 	// memory that waits for it.
 	maxDraft   = 128 << 10 // bytes
 	draftShare = 32
+	// formShare is the part of the memory that may take what is known of forms. A node
+	// has some 700 of them, which take half a MiB.
+	formShare = 8
 	// draftText is room for the texts of a span, of a trace of several ones.
 	draftText = 128 // bytes
 )
@@ -42,6 +45,8 @@ const (
 	nameSize = indexSize + int64(unsafe.Sizeof(spanName{}))
 	// goneSize is a trace that was given up: an entry of a map and of a list.
 	goneSize = 112
+	// formSize is a form, and an entry of forms.known.
+	formSize = int64(unsafe.Sizeof(form{})) + int64(unsafe.Sizeof(Form{})) + 2*indexSize
 	listSize = 64 // that of 8 pointers
 	kindSize = (int64(unsafe.Sizeof(kind{}))+63)/64*64 + (2+int64(periods))*listSize +
 		int64(unsafe.Sizeof(kindKey{})) + 2*indexSize
@@ -50,7 +55,12 @@ const (
 
 // bytes is how many bytes h takes in memory.
 func (h *held) bytes() int64 {
-	n := heldSize + h.size() + int64(len(h.errorType)+len(h.payment))
+	n := heldSize + int64(len(h.errorType)+len(h.payment))
+	if h.form == nil {
+		n += h.size()
+	} else {
+		n += int64(cap(h.spans)) * int64(unsafe.Sizeof(stored{}))
+	}
 	if h.indexed {
 		n += indexSize
 	}
@@ -131,6 +141,7 @@ func (r *Recorder) makeRoom(now time.Time) {
 			break
 		}
 	}
+	r.forgetForms(func(f *form) bool { return f.refs == 1 }) // that no trace has
 	r.compactNewest()
 	if r.bytes <= r.limit {
 		return

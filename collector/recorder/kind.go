@@ -153,14 +153,14 @@ func (r *Recorder) dropKind(now time.Time) bool {
 }
 
 func (r *Recorder) removeKind(k *kind) {
+	r.forgetForms(func(f *form) bool { return f.kind == k })
 	delete(r.kinds, k.key)
 	r.bytes -= k.fixed()
 	r.order = slices.DeleteFunc(r.order, func(o *kind) bool { return o == k })
 }
 
-// keep keeps h, whose sums are known, in the lists of its kind.
-func (r *Recorder) keep(h *held, now time.Time) {
-	k := r.kindOf(h, now)
+// keep keeps h, whose sums are known, in the lists of its kind k.
+func (r *Recorder) keep(h *held, k *kind, now time.Time) {
 	h.kind, h.state, h.decided = k, keptState, now
 	h.refs = 1 // ours, until we are done
 	r.kept++

@@ -32,7 +32,9 @@ type Recorder struct {
 	gone    *simplelru.LRU[trace.TraceID, struct{}] // that were given up before their root came
 	noDrop  time.Time                               // until then no kind is old enough to make room
 
+	forms  forms
 	spares []*held // of one span each, to be used again
+	formed []*held // of one span that had a form, to be used again
 	drafts drafts  // of traces of several spans, to be used again
 	// Of no meaning between calls:
 	attributes []attribute.KeyValue
@@ -47,7 +49,8 @@ func New(limit int64) *Recorder {
 		panic(err) // only for a size below 1
 	}
 	return &Recorder{
-		limit: limit, byID: make(map[trace.TraceID]*held), byName: make(map[spanName]*held), kinds: make(map[kindKey]*kind), gone: gone, words: make(map[string]word),
+		limit: limit, byID: make(map[trace.TraceID]*held), byName: make(map[spanName]*held), kinds: make(map[kindKey]*kind), gone: gone,
+		forms: forms{known: make(map[Form]*form)}, words: make(map[string]word),
 	}
 }
 
@@ -58,7 +61,8 @@ func (r *Recorder) Clear() {
 	defer r.mu.Unlock()
 	fresh := New(r.limit)
 	r.byID, r.byName, r.kinds, r.order, r.other = fresh.byID, fresh.byName, fresh.kinds, nil, nil
-	r.waiting, r.rooted, r.spares, r.drafts, r.gone = queue{}, queue{}, nil, drafts{}, fresh.gone
+	r.waiting, r.rooted, r.forms, r.gone = queue{}, queue{}, fresh.forms, fresh.gone
+	r.spares, r.formed, r.drafts = nil, nil, drafts{}
 	r.evicted += int64(r.kept)
 	r.bytes, r.waits, r.kept, r.spans = 0, 0, 0, 0
 }
@@ -128,22 +132,26 @@ func (r *Recorder) describe(s *Span) []attribute.KeyValue {
 
 // single keeps a trace of one span, as most are.
 func (r *Recorder) single(s *Span, now time.Time) {
-	h := r.spare()
+	if f := r.formOf(s, now); f != nil {
+		r.singleOf(f, s, now)
+		return
+	}
+	h := r.spare(&r.spares)
 	h.id = s.TraceID
 	h.add(s, r.describe(s))
 	h.seen = 1
 	h.sum()
-	r.keep(h, now)
+	r.keep(h, r.kindOf(h, now), now)
 }
 
 // spare returns an empty trace, with memory of one that is gone if there is any.
-func (r *Recorder) spare() *held {
-	last := len(r.spares) - 1
+func (r *Recorder) spare(spares *[]*held) *held {
+	last := len(*spares) - 1
 	if last < 0 {
 		return new(held)
 	}
-	h := r.spares[last]
-	r.spares = r.spares[:last]
+	h := (*spares)[last]
+	*spares = (*spares)[:last]
 	r.bytes -= h.charged
 	*h = held{body: h.body}
 	h.reset()
@@ -152,8 +160,14 @@ func (r *Recorder) spare() *held {
 
 // putSpare keeps the memory of h, which is gone.
 func (r *Recorder) putSpare(h *held) {
-	if len(r.spares) < maxSpares && h.charged <= maxSpare {
-		r.spares = append(r.spares, h)
+	spares := &r.spares
+	if f := h.form; f != nil {
+		h.attrs, h.text, h.form = nil, nil, nil
+		r.releaseForm(f)
+		spares = &r.formed
+	}
+	if len(*spares) < maxSpares && h.charged <= maxSpare {
+		*spares = append(*spares, h)
 		r.bytes += h.charged
 	}
 }

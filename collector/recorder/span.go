@@ -24,6 +24,8 @@ type Span struct {
 	// Added says that the span is a root that clntrace added when the request had
 	// been quiet for a while: nothing more is to be expected.
 	Added bool
+	// Form is what s looks like, if many look so.
+	Form Form
 	// Attributes may be nil.
 	Attributes Attributes
 }
