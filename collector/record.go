@@ -43,9 +43,9 @@ func (d *decoder) record(spans []*correlate.Span, now time.Time) {
 		r.Reform()
 		d.judged, d.recorded = p, shown
 	}
-	shown := shownSpan{policy: d.recorded, above: d.above}
+	shown, in := shownSpan{policy: d.recorded, above: d.above}, recorder.Span{}
 	for _, s := range spans {
-		in := shown.of(s)
+		shown.describe(s, &in)
 		r.Add(&in, now)
 	}
 }
@@ -64,10 +64,10 @@ type above struct {
 	span  trace.SpanID
 }
 
-// of returns s for the recorder, valid until the next call.
-func (w *shownSpan) of(s *correlate.Span) recorder.Span {
+// describe makes in s for the recorder, valid until the next call.
+func (w *shownSpan) describe(s *correlate.Span, in *recorder.Span) {
 	w.Span = s
-	in := recorder.Span{
+	*in = recorder.Span{
 		TraceID: s.TraceID, ID: s.ID, Parent: s.ParentID, Process: s.Process.Name, PID: s.Process.PID,
 		Name: s.Name, Detail: w.policy.Detail(s), Start: s.Timestamp, Duration: s.Duration,
 		Failed: w.failed(), Shared: s.TraceID.IsValid() && s.TraceID == w.above.trace, Attributes: w,
@@ -81,7 +81,6 @@ func (w *shownSpan) of(s *correlate.Span) recorder.Span {
 	if !in.Parent.IsValid() && export.Recurs(s) {
 		in.Form = formOf(s)
 	}
-	return in
 }
 
 // formOf is the form of s, which is one of many that are alike.

@@ -276,8 +276,9 @@ func TestRequestThatPaidIsNoFailure(t *testing.T) {
 		}
 		s.Payment = &payments.Facts{Paid: tc.paid, Unpaid: tc.unpaid}
 		shown := shownSpan{policy: policy.New(policy.Config{SampleRatio: 1, Payments: tc.mode}).OnNode()}
-		if got := shown.of(s).Failed; got != tc.want {
-			t.Errorf("%+v: it failed: %v", tc, got)
+		var got recorder.Span
+		if shown.describe(s, &got); got.Failed != tc.want {
+			t.Errorf("%+v: it failed: %v", tc, got.Failed)
 		}
 	}
 }

@@ -3,6 +3,7 @@ package recorder
 import (
 	"bytes"
 	"cmp"
+	"encoding/binary"
 	"slices"
 	"time"
 
@@ -372,11 +373,25 @@ func (r *Recorder) Flush(now time.Time) {
 	}
 }
 
+// singles counts the kept traces that have no entry in byID by the last bits of their
+// ids.
+type singles []uint16 // a count cannot be higher than that of all traces that are kept
+
+// manySingles is several times the number of traces that a node keeps.
+const manySingles = 1 << 14
+
+func (s singles) of(id trace.TraceID) *uint16 {
+	return &s[binary.BigEndian.Uint16(id[14:])%manySingles]
+}
+
 // adopt lets spans that came after the root of their trace join it. A trace of one
 // span, as most are, is decided on at once and has no entry in byID, which would cost
-// more than all the rest; so it is looked for here.
+// more than all the rest; so it is looked for here, if there can be one.
 func (r *Recorder) adopt(late []*held, now time.Time) {
-	// There are thousands of traces and few that are late, so this is quicker than byID.
+	late = slices.DeleteFunc(late, func(h *held) bool { return *r.singles.of(h.id) == 0 })
+	if len(late) == 0 {
+		return
+	}
 	slices.SortFunc(late, func(a, b *held) int { return compareIDs(a, b.id) })
 	for _, k := range r.order {
 		for h := range k.traces() {
@@ -421,6 +436,7 @@ func (r *Recorder) unite(h, late *held, now time.Time) {
 	}
 	h.seen += late.seen
 	r.byID[h.id], h.indexed = h, true
+	*r.singles.of(h.id)--
 	h.last = now
 	if len(h.spans) > maxSpans {
 		r.shorten(h, maxSpans)

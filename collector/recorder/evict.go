@@ -46,9 +46,10 @@ const (
 	// goneSize is a trace that was given up: an entry of a map and of a list.
 	goneSize = 112
 	// formSize is a form, and an entry of forms.known.
-	formSize = int64(unsafe.Sizeof(form{})) + int64(unsafe.Sizeof(Form{})) + 2*indexSize
-	listSize = 64 // that of 8 pointers
-	kindSize = (int64(unsafe.Sizeof(kind{}))+63)/64*64 + (2+int64(periods))*listSize +
+	formSize    = int64(unsafe.Sizeof(form{})) + int64(unsafe.Sizeof(Form{})) + 2*indexSize
+	singlesSize = 2 * manySingles
+	listSize    = 64 // that of 8 pointers
+	kindSize    = (int64(unsafe.Sizeof(kind{}))+63)/64*64 + (2+int64(periods))*listSize +
 		int64(unsafe.Sizeof(kindKey{})) + 2*indexSize
 	failedSize = int64(unsafe.Sizeof(failedOfType{})) + listSize + maxErrorType
 )

@@ -25,6 +25,15 @@ type Place struct {
 // PlaceOf returns the place of s.
 func PlaceOf(s string) Place { return Place{unsafe.StringData(s), len(s)} }
 
+// pinned is how many bytes f keeps in memory.
+func (f *Form) pinned() int64 {
+	n := f.Process.length + f.Name.length
+	for _, tag := range f.Tags {
+		n += tag[0].length + tag[1].length
+	}
+	return int64(n)
+}
+
 // form is what is stored for a Form: the one span of body gives texts and attributes to
 // those that have the form.
 type form struct {
@@ -58,7 +67,7 @@ func (r *Recorder) formOf(s *Span, now time.Time) *form {
 	}
 	b.spans, b.attrs, b.text = slices.Clip(b.spans), slices.Clip(b.attrs), slices.Clip(b.text)
 	f := &form{body: b, kind: k, refs: 1}
-	f.bytes = formSize + f.size()
+	f.bytes = formSize + f.size() + s.Form.pinned()
 	if r.forms.bytes+f.bytes > r.limit/formShare {
 		r.forgetForms(func(*form) bool { return true }) // only somebody who makes up forms gets here
 	}

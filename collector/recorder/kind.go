@@ -163,6 +163,9 @@ func (r *Recorder) removeKind(k *kind) {
 func (r *Recorder) keep(h *held, k *kind, now time.Time) {
 	h.kind, h.state, h.decided = k, keptState, now
 	h.refs = 1 // ours, until we are done
+	if !h.indexed {
+		*r.singles.of(h.id)++
+	}
 	r.kept++
 	r.spans += int64(len(h.spans))
 	r.charge(h)
@@ -246,6 +249,8 @@ func (r *Recorder) release(h *held) {
 	h.kind.bytes -= h.charged
 	if h.indexed {
 		delete(r.byID, h.id)
+	} else {
+		*r.singles.of(h.id)--
 	}
 	if len(h.spans) == 1 {
 		r.putSpare(h)

@@ -97,6 +97,10 @@ func TestMemory(t *testing.T) {
 // change them.
 func TestSums(t *testing.T) {
 	f := newFeed(1 << 20)
+	queries := make([]string, 500) // more than there is room for
+	for i := range queries {
+		queries[i] = fmt.Sprint("SELECT ", i)
+	}
 	for i := range 20_000 {
 		id := f.traceID()
 		if i%7 == 0 {
@@ -105,6 +109,13 @@ func TestSums(t *testing.T) {
 		for n := range i % 5 {
 			f.span(child(id, 2+n, 1, fmt.Sprint("inner ", n), time.Duration(n)*time.Millisecond))
 		}
+		if i%5 == 0 {
+			one := f.traceID()
+			f.span(Span{TraceID: one, ID: spanID(1), Name: "of a form", Duration: int64(i % 1000)}, ofForm(queries[i/5%len(queries)]))
+			if i%10 == 0 {
+				f.span(child(one, 2, 1, "late", time.Millisecond))
+			}
+		}
 		if i%3 > 0 {
 			f.span(Span{TraceID: id, ID: spanID(1), Name: fmt.Sprint("kind ", i%300), Duration: int64(i % 1000), Failed: i%11 == 0, Added: i%13 == 0})
 		}
@@ -112,11 +123,24 @@ func TestSums(t *testing.T) {
 			f.wait(time.Duration(i%400) * time.Second)
 		}
 	}
-	var bytes, waits, spans int64
-	kept := make(map[*held]int)
+	bytes, waits, spans := int64(singlesSize), int64(0), int64(0)
+	kept, forms := make(map[*held]int), make(map[*form]int)
+	for _, known := range f.forms.known {
+		forms[known]++
+	}
 	for _, k := range f.order {
 		sum := k.fixed()
+		for _, known := range f.forms.known {
+			if known.kind == k {
+				sum += known.bytes
+			}
+		}
 		for h := range k.traces() {
+			if h.form != nil && kept[h] == 0 {
+				if forms[h.form]++; forms[h.form] == 1 { // forms.known does not have it any more
+					sum += h.form.bytes
+				}
+			}
 			if kept[h]++; kept[h] == 1 {
 				sum += h.bytes()
 				spans += int64(len(h.spans))
@@ -132,12 +156,17 @@ func TestSums(t *testing.T) {
 			t.Fatalf("a trace is in %d lists, not %d; indexed: %v", lists, h.refs, h.indexed)
 		}
 	}
+	for known, refs := range forms {
+		if known.refs != refs {
+			t.Fatalf("a form has %d references, not %d", refs, known.refs)
+		}
+	}
 	for _, q := range []queue{f.waiting, f.rooted} {
 		for h := q.first; h != nil; h = h.next {
 			waits += h.bytes()
 		}
 	}
-	for _, h := range f.spares {
+	for _, h := range slices.Concat(f.spares, f.formed) {
 		bytes += h.bytes()
 	}
 	for _, b := range slices.Concat(f.drafts.class[:]...) {

@@ -20,6 +20,7 @@ type Recorder struct {
 	byName  map[spanName]*held      // being assembled, of those that share their id
 	waiting queue                   // for their root
 	rooted  queue                   // their root has come
+	singles singles
 	kinds   map[kindKey]*kind
 	order   []*kind                                 // all of kinds, and other
 	other   *kind                                   // of all kinds for which there is no room; nil: none yet
@@ -50,7 +51,7 @@ func New(limit int64) *Recorder {
 	}
 	return &Recorder{
 		limit: limit, byID: make(map[trace.TraceID]*held), byName: make(map[spanName]*held), kinds: make(map[kindKey]*kind), gone: gone,
-		forms: forms{known: make(map[Form]*form)}, words: make(map[string]word),
+		singles: make(singles, manySingles), bytes: singlesSize, forms: forms{known: make(map[Form]*form)}, words: make(map[string]word),
 	}
 }
 
@@ -62,9 +63,9 @@ func (r *Recorder) Clear() {
 	fresh := New(r.limit)
 	r.byID, r.byName, r.kinds, r.order, r.other = fresh.byID, fresh.byName, fresh.kinds, nil, nil
 	r.waiting, r.rooted, r.forms, r.gone = queue{}, queue{}, fresh.forms, fresh.gone
-	r.spares, r.formed, r.drafts = nil, nil, drafts{}
+	r.singles, r.spares, r.formed, r.drafts = fresh.singles, nil, nil, drafts{}
 	r.evicted += int64(r.kept)
-	r.bytes, r.waits, r.kept, r.spans = 0, 0, 0, 0
+	r.bytes, r.waits, r.kept, r.spans = fresh.bytes, 0, 0, 0
 }
 
 // Retain deletes from ids the traces of which nothing is held.

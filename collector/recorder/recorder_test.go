@@ -72,6 +72,15 @@ func failed(reason string) func(*Span) {
 	}
 }
 
+// ofForm makes spans that are alike share what is said of them.
+func ofForm(query string) func(*Span) {
+	return func(s *Span) {
+		s.Attributes = tags{attribute.String("query", query)}
+		s.Form = Form{Process: PlaceOf(s.Process), Name: PlaceOf(s.Name)}
+		s.Form.Tags[0] = [2]Place{PlaceOf("query"), PlaceOf(query)}
+	}
+}
+
 // ids are the traces that answer q.
 func (f *feed) ids(q Query) (ids []string) {
 	if q.Limit == 0 {
@@ -169,6 +178,49 @@ func TestLateSpanJoinsTraceOfOne(t *testing.T) {
 	f.span(child(id, 3, 1, "later", time.Millisecond))
 	tr := f.find(t, id.String())
 	if len(tr.Spans) != 3 || tr.Summary.Spans != 3 || tr.Errors != 1 {
+		t.Errorf("got %+v", tr)
+	}
+}
+
+func TestForms(t *testing.T) {
+	f := newFeed(1 << 20)
+	add := func(query string, change ...func(*Span)) trace.TraceID {
+		id := f.traceID()
+		f.span(Span{TraceID: id, ID: spanID(1), Name: "db_query_prepared", Detail: "SELECT", Duration: int64(f.last)},
+			append([]func(*Span){ofForm(query)}, change...)...)
+		return id
+	}
+	shows := func(id trace.TraceID, query string) {
+		t.Helper()
+		tr := f.find(t, id.String())
+		s := tr.Spans[0]
+		if s.Attributes["query"] != query || s.Process != "lightningd" || s.Span != "db_query_prepared" || s.Detail != "SELECT" ||
+			s.PID != 7 || s.OffsetUS != 0 || s.Status != tr.Status {
+			t.Errorf("got %+v, want %s", s, query)
+		}
+	}
+	const one, two = "SELECT 1", "SELECT 2"
+	first := add(one)
+	second, third, bad := add(two), add(one), add(one, failed(""))
+	if known := f.forms.known; len(known) != 2 {
+		t.Errorf("there are %d forms", len(known))
+	}
+	f.span(child(third, 2, 1, "late", 0), ofForm("late"))
+	f.wait(quietTime)
+	f.Reform() // the traces that are kept stay as they are
+	fourth := add(one, func(s *Span) { s.Attributes = tags{attribute.String("query", "[redacted]")} })
+	f.forgetForms(func(f *form) bool { return f.refs == 1 })
+	if len(f.forms.known) != 1 {
+		t.Error("a form that a trace has was forgotten")
+	}
+	shows(first, one)
+	shows(second, two)
+	shows(third, one)
+	shows(fourth, "[redacted]")
+	if tr := f.find(t, third.String()); len(tr.Spans) != 2 || tr.Spans[1].Attributes["query"] != "late" {
+		t.Errorf("got %+v", tr)
+	}
+	if tr := f.find(t, bad.String()); tr.Status != StatusFailed {
 		t.Errorf("got %+v", tr)
 	}
 }
@@ -489,7 +541,7 @@ func TestClear(t *testing.T) {
 	id := f.root("pay", time.Second)
 	f.span(child(f.traceID(), 2, 1, "inner", time.Millisecond))
 	f.Clear()
-	if s := f.Status(); s.Traces != 0 || s.Spans != 0 || s.Bytes != 0 || len(f.ids(Query{})) != 0 {
+	if s := f.Status(); s.Traces != 0 || s.Spans != 0 || s.Bytes != singlesSize || len(f.ids(Query{})) != 0 {
 		t.Errorf("after Clear: %+v", s)
 	}
 	f.root("pay", time.Second)

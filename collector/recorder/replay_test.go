@@ -3,6 +3,7 @@ package recorder
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -35,6 +36,12 @@ func narrow(s *correlate.Span, d *described) Span {
 	}
 	if s.Synthetic {
 		out.Name = cln.SpanWhole
+	}
+	if !s.ParentID.IsValid() && len(s.Tags) <= 2 && !slices.ContainsFunc(s.Tags, func(t zipkin.Tag) bool { return !cln.Recurs(t.Key) }) {
+		out.Form.Process, out.Form.Name = PlaceOf(out.Process), PlaceOf(out.Name)
+		for i, t := range s.Tags {
+			out.Form.Tags[i] = [2]Place{PlaceOf(t.Key), PlaceOf(t.Value)}
+		}
 	}
 	return out
 }
