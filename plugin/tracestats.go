@@ -15,8 +15,8 @@ const (
 	// statsUsage is all that lightning-cli help shows of a plugin's command; it is
 	// printed as it is.
 	statsUsage = "[limit] [sort] [match] [reset] [format]\n" + statsAbout + ".\n" + statsHelp
-	statsAbout = "Show what clntrace receives, exports and loses, and where lightningd's time goes"
-	statsHelp  = "  limit   rows of operations, 0 to 100000 (default 20); 0: no rows, only the state\n" +
+	statsAbout = "Show what clntrace gets, exports and loses, and where lightningd's time goes"
+	statsHelp  = "  limit   rows of operations, 0 to 100000 (default 20); 0: none, only the state\n" +
 		"  sort    total (default), count, avg, p99, max or errors, largest first\n" +
 		"  match   only operations whose process, span, detail or WHAT holds this\n" +
 		"  reset   true: the operations start anew after this answer (default false)\n" +

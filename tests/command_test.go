@@ -15,6 +15,7 @@ import (
 	"syscall"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"clntrace/tests/lightningdtest"
 	"clntrace/tests/otlptest"
@@ -81,6 +82,44 @@ func TestByHand(t *testing.T) {
 	}
 }
 
+// fits checks that nothing that is printed is wider than a terminal.
+func fits(t *testing.T, printed string) {
+	t.Helper()
+	for line := range strings.Lines(printed) {
+		if line = strings.TrimSuffix(line, "\n"); utf8.RuneCountInString(line) > 80 {
+			t.Errorf("wider than a terminal: %s", line)
+		}
+	}
+}
+
+// All that there is help on fits a terminal: the topics that the overview names, and
+// each option.
+func TestHelpFits(t *testing.T) {
+	t.Parallel()
+	overview, _, _ := byHand(t, nil, "help")
+	fits(t, overview)
+	_, list, found := strings.Cut(overview, "Help on: ")
+	topics, _, ends := strings.Cut(list, ",\nor the name of an option")
+	if !found || !ends {
+		t.Fatalf("it names no topics:\n%s", overview)
+	}
+	asked := strings.Split(topics, ", ")
+	options, _, _ := byHand(t, nil, "help", "options")
+	for _, o := range regexp.MustCompile(`(?m)^  clntrace-([a-z-]+)`).FindAllStringSubmatch(options, -1) {
+		asked = append(asked, o[1])
+	}
+	if len(asked) < 20 {
+		t.Errorf("there is help on %v only", asked)
+	}
+	for _, a := range asked {
+		page, errs, exit := byHand(t, nil, "help", a)
+		if exit != 0 || page == "" {
+			t.Errorf("help on %s: exit status %d, %s", a, exit, errs)
+		}
+		fits(t, page)
+	}
+}
+
 // A live socket is another's: running clntrace by hand leaves it alone.
 func TestByHandLeavesTheSocketAlone(t *testing.T) {
 	t.Parallel()
@@ -117,6 +156,7 @@ func TestDemo(t *testing.T) {
 				}
 				return
 			}
+			fits(t, stdout)
 			for _, shown := range []string{"lightningd/startup", "plugins/init", "cln-xpay", "cln-askrene", "getroutes"} {
 				if !strings.Contains(stdout, shown) {
 					t.Errorf("does not show %s:\n%s", shown, stdout)

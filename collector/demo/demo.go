@@ -48,7 +48,8 @@ const (
 
 	columns = `In a tree a row is a span: what was done, and in which process if there are
 several; when it began, from the start of the trace; how long it took; and the
-same as a bar. "answer" is how long a request waited after lightningd's work on it.
+same as a bar. "answer" is how long a request waited after lightningd's work on
+it.
 
 `
 )
@@ -116,8 +117,8 @@ func whatNext(o options, kept recorder.List, err error) string {
 	case err != nil:
 		return "Not all went well: what is said of export and in the warnings above tells why.\n"
 	case o.endpoint == nil:
-		return "Next: 'clntrace demo --otlp-endpoint=http://host:4317' shows this in your backend;\n" +
-			"'clntrace help' tells how your own node does.\n"
+		return "Next: 'clntrace demo --otlp-endpoint=http://host:4317' shows this in your\n" +
+			"backend; 'clntrace help' tells how your own node does.\n"
 	}
 	text := "Next, look in your backend for\n"
 	for _, t := range kept.Traces[:min(2, len(kept.Traces))] { // the start and the payment last longest

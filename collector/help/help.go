@@ -55,7 +55,7 @@ func (m Manual) Page(words []string) (string, error) {
 		for _, t := range m {
 			names = append(names, t.Name)
 		}
-		return overview + "Help on: " + strings.Join(names, ", ") + ", or the name of an option.\n", nil
+		return overview + "Help on: " + strings.Join(names, ", ") + ",\nor the name of an option.\n", nil
 	}
 	asked := strings.Join(words, " ")
 	if i := slices.IndexFunc(m, func(t Topic) bool { return t.Name == asked }); i >= 0 {

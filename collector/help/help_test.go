@@ -10,7 +10,7 @@ func TestPage(t *testing.T) {
 	for _, tc := range []struct {
 		words, page, err string // parts
 	}{
-		{"", "Help on: collect, options, or the name of an option", ""},
+		{"", "Help on: collect, options,\nor the name of an option", ""},
 		{"collect", "about collect", ""},
 		{"otlp-endpoint", "  clntrace-otlp-endpoint=string (dynamic)\n", ""},
 		{"clntrace-otlp-endpoint", "With clntrace collect: --otlp-endpoint\n", ""},
