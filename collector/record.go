@@ -2,6 +2,7 @@ package collector
 
 import (
 	"errors"
+	"slices"
 	"time"
 
 	"go.opentelemetry.io/otel/attribute"
@@ -78,7 +79,7 @@ func (w *shownSpan) describe(s *correlate.Span, in *recorder.Span) {
 	if s.Truncated || in.Shared && in.Parent == w.above.span { // nobody knows its parent
 		in.Parent = trace.SpanID{}
 	}
-	if !in.Parent.IsValid() && export.Recurs(s) {
+	if !in.Parent.IsValid() && len(s.Links) == 0 && export.Recurs(s) {
 		in.Form = formOf(s)
 	}
 }
@@ -109,5 +110,17 @@ func (w *shownSpan) failed() bool {
 // Append appends the attributes of the span.
 func (w *shownSpan) Append(list []attribute.KeyValue) []attribute.KeyValue {
 	list, _ = w.policy.AppendFacts(export.AppendAttributes(list, w.Span, w.policy), w.Payment)
+	return appendLinks(list, w.Links)
+}
+
+// appendLinks appends the trace that links lead to: the first one of each relation, and
+// none to the requests inside, of which there can be many.
+func appendLinks(list []attribute.KeyValue, links []correlate.Link) []attribute.KeyValue {
+	for i, l := range links {
+		same := func(other correlate.Link) bool { return other.Relation == l.Relation }
+		if l.Relation != correlate.Encloses && !slices.ContainsFunc(links[:i], same) {
+			list = append(list, attribute.String(recorder.KeyLink+string(l.Relation), l.TraceID.String()))
+		}
+	}
 	return list
 }

@@ -41,20 +41,22 @@ const (
 
 // Summary is a trace without its spans. Empty fields are left out of its JSON.
 type Summary struct {
-	TraceID     string    `json:"trace_id,omitempty"`
-	SpanID      string    `json:"span_id,omitempty"` // of the root, only where all traces have one id
-	StartedAt   time.Time `json:"started_at"`
-	DurationMS  float64   `json:"duration_ms"` // until now, if it is open
-	Process     string    `json:"process,omitempty"`
-	Span        string    `json:"span,omitempty"`
-	Detail      string    `json:"detail,omitempty"`
-	Status      string    `json:"status"`
-	ErrorType   string    `json:"error_type,omitempty"`
-	Spans       int       `json:"spans,omitempty"`  // those that were left out included
-	Errors      int       `json:"errors,omitempty"` // spans that failed
-	PaymentHash string    `json:"payment_hash,omitempty"`
-	Kept        []string  `json:"kept,omitempty"`
-	WaitsFor    string    `json:"waits_for,omitempty"` // only of what is open, where it is known
+	TraceID    string    `json:"trace_id,omitempty"`
+	SpanID     string    `json:"span_id,omitempty"` // of the root, only where all traces have one id
+	StartedAt  time.Time `json:"started_at"`
+	DurationMS float64   `json:"duration_ms"` // until now, if it is open
+	Process    string    `json:"process,omitempty"`
+	Span       string    `json:"span,omitempty"`
+	Detail     string    `json:"detail,omitempty"`
+	Status     string    `json:"status"`
+	ErrorType  string    `json:"error_type,omitempty"`
+	// FailedIn is the request inside that failed, where nothing says why the trace did.
+	FailedIn    string   `json:"failed_in,omitempty"`
+	Spans       int      `json:"spans,omitempty"`  // those that were left out included
+	Errors      int      `json:"errors,omitempty"` // spans that failed
+	PaymentHash string   `json:"payment_hash,omitempty"`
+	Kept        []string `json:"kept,omitempty"`
+	WaitsFor    string   `json:"waits_for,omitempty"` // only of what is open, where it is known
 }
 
 // Answer is what listtraces answers: a List or a Single. Its JSON form is a contract.
@@ -78,6 +80,8 @@ type Trace struct {
 // TraceSpan is a span of a trace, or a run of like database statements. Empty fields
 // are left out of its JSON.
 type TraceSpan struct {
+	// TraceID is set if the span is of another trace: that of what served a request.
+	TraceID    string         `json:"trace_id,omitempty"`
 	SpanID     string         `json:"span_id"`
 	ParentID   string         `json:"parent_id,omitempty"`
 	Process    string         `json:"process,omitempty"`
@@ -97,4 +101,7 @@ type TraceSpan struct {
 	Count     int   `json:"count,omitempty"`
 	BusyUS    int64 `json:"busy_us,omitempty"`
 	LongestUS int64 `json:"longest_us,omitempty"`
+
+	servedBelow bool // the trace that served it is in the tree
+	serves      bool // it is the root of a trace that served its parent
 }

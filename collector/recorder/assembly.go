@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"encoding/binary"
+	"math"
 	"slices"
 	"time"
 
@@ -72,6 +73,7 @@ type held struct {
 	root      int32 // index of its root
 	duration  int64 // µs
 	errorType string
+	failedIn  string // the request inside that failed, where nothing says why h did
 	payment   string // hash, hexadecimal
 }
 
@@ -255,9 +257,25 @@ func (h *held) sum() {
 	if reason := h.textOf(root, keyErrorType); root.failed && len(reason) > 0 {
 		h.errorType = string(reason)
 	}
-	if !h.failed {
+	switch {
+	case !h.failed:
 		h.errorType = ""
+	case h.errorType == "":
+		h.failedIn = h.string(h.lastFailed())
 	}
+}
+
+// lastFailed is what the last request that failed right below the root was about: there
+// the reason is, if nothing says more.
+func (h *held) lastFailed() (detail word) {
+	end := int64(math.MinInt64)
+	for i := range h.spans {
+		n := &h.spans[i]
+		if n.failed && n.parent == h.spans[h.root].id && n.start+n.duration >= end && n.detail != 0 {
+			detail, end = n.detail, n.start+n.duration
+		}
+	}
+	return detail
 }
 
 // note takes from n what is said of the whole trace: the reason of the first failure

@@ -67,8 +67,11 @@ func (t *Trace) head() []string {
 	if t.Process != "" {
 		title += " in " + plain(t.Process)
 	}
-	if t.ErrorType != "" {
+	switch {
+	case t.ErrorType != "":
 		title += ", " + plain(t.ErrorType)
+	case t.FailedIn != "":
+		title += ", " + plain(t.FailedIn) + " failed"
 	}
 	lines := append(wrap(title, tableWidth), wrap(strings.Join(about, ", "), tableWidth)...)
 	if t.WaitsFor != "" {

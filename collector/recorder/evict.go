@@ -56,7 +56,7 @@ const (
 
 // bytes is how many bytes h takes in memory.
 func (h *held) bytes() int64 {
-	n := heldSize + int64(len(h.errorType)+len(h.payment))
+	n := heldSize + int64(len(h.errorType)+len(h.failedIn)+len(h.payment))
 	if h.form == nil {
 		n += h.size()
 	} else {

@@ -1,6 +1,7 @@
 package recorder
 
 import (
+	"cmp"
 	"iter"
 	"slices"
 	"strings"
@@ -176,7 +177,7 @@ func (r *Recorder) keep(h *held, k *kind, now time.Time) {
 	r.rank(&k.hour[r.period%int64(periods)], h)
 	r.rank(&k.ever, h)
 	if h.failed {
-		r.push(r.failures(k, h.errorType), h)
+		r.push(r.failures(k, cmp.Or(h.errorType, h.failedIn)), h)
 	}
 	r.release(h)
 }

@@ -95,6 +95,8 @@ func (s *Summary) what() string {
 	switch {
 	case s.ErrorType != "":
 		what += ": " + s.ErrorType
+	case s.FailedIn != "":
+		what += ": " + s.FailedIn + " failed"
 	case s.WaitsFor != "":
 		what += ", waiting for " + s.WaitsFor
 	}

@@ -131,7 +131,7 @@ func (h *held) summary() Summary {
 	s := Summary{
 		TraceID: h.id.String(), StartedAt: time.UnixMicro(root.start).UTC(), DurationMS: float64(h.duration) / 1000,
 		Process: h.string(root.process), Span: h.string(root.name), Detail: h.string(root.detail),
-		Status: StatusOK, ErrorType: strings.Clone(h.errorType), Spans: int(h.seen), Errors: int(h.errors),
+		Status: StatusOK, ErrorType: strings.Clone(h.errorType), FailedIn: strings.Clone(h.failedIn), Spans: int(h.seen), Errors: int(h.errors),
 		PaymentHash: strings.Clone(h.payment),
 	}
 	if h.failed {
@@ -256,15 +256,54 @@ func (r *Recorder) trace(s Summary) *Trace {
 	if len(t.Spans) == 0 {
 		return nil
 	}
-	slices.SortStableFunc(t.Spans, func(a, b TraceSpan) int {
-		// A parent before a child that began in the same microsecond.
-		return cmp.Or(cmp.Compare(a.OffsetUS, b.OffsetUS), cmp.Compare(b.DurationUS, a.DurationUS))
-	})
+	t.sort()
 	if over := len(t.Spans) - maxSpans; over > 0 { // traces of one span that share an id
 		t.SpansLeftOut += over
 		t.Spans = t.Spans[:maxSpans]
 	}
+	r.addServing(t, begin)
 	return t
+}
+
+// sort orders the spans by their start.
+func (t *Trace) sort() {
+	slices.SortStableFunc(t.Spans, func(a, b TraceSpan) int {
+		// A parent before a child that began in the same microsecond.
+		return cmp.Or(cmp.Compare(a.OffsetUS, b.OffsetUS), cmp.Compare(b.DurationUS, a.DurationUS))
+	})
+}
+
+// addServing adds below the requests of t the traces of the work that served them, if they
+// are kept: they are traces of their own where the request lasted long.
+func (r *Recorder) addServing(t *Trace, begin int64) {
+	served := make(map[string]int) // id of the trace → index of the request
+	for i := range t.Spans {
+		if id := t.Spans[i].text(keyServedBy); id != "" {
+			served[id] = i
+		}
+	}
+	if len(served) == 0 {
+		return
+	}
+	r.eachKind(func(k *kind) {
+		for h := range k.traces() {
+			id := h.id.String()
+			at, found := served[id]
+			if !found || len(t.Spans) >= 2*maxSpans {
+				continue
+			}
+			delete(served, id) // it can be in several lists
+			t.Spans[at].servedBelow = true
+			before := len(t.Spans)
+			t.Spans = h.appendSpans(t.Spans, begin)
+			for i := before; i < len(t.Spans); i++ {
+				s := &t.Spans[i]
+				s.TraceID, s.serves = id, s.ParentID == ""
+				s.ParentID = cmp.Or(s.ParentID, t.Spans[at].SpanID)
+			}
+		}
+	})
+	t.sort()
 }
 
 // add adds the spans of h.

@@ -37,6 +37,10 @@ type Attributes interface {
 	Append([]attribute.KeyValue) []attribute.KeyValue
 }
 
+// KeyLink begins the attributes that are the ids of traces to which a span has a link.
+// The relation follows.
+const KeyLink = "cln.link."
+
 // Attributes that the recorder reads.
 const (
 	keySpanName      = "cln.span.name" // as sent, where the name is another
@@ -57,4 +61,7 @@ const (
 	keyInChannel     = "cln.forward.in_channel"
 	keyOutChannel    = "cln.forward.out_channel"
 	keyInAmount      = "cln.forward.in_msat"
+	keyServedBy      = KeyLink + "served_by"
+	keyByRequest     = KeyLink + "request"
+	keyContinues     = KeyLink + "continues"
 )
