@@ -2,6 +2,8 @@ package recorder
 
 import (
 	"encoding/binary"
+	"fmt"
+	"runtime"
 	"slices"
 	"testing"
 	"time"
@@ -48,17 +50,26 @@ func BenchmarkAdd(b *testing.B) {
 	}
 }
 
-// BenchmarkUniqueRoots is the cost of a root whose name nobody else has, as somebody
-// sends it who wants to fill the memory.
+// BenchmarkUniqueRoots is the cost of a root whose name, or whose tag, nobody else has,
+// as somebody sends it who wants to fill the memory.
 func BenchmarkUniqueRoots(b *testing.B) {
-	f := newFeed(16 << 20)
-	name := []byte("made up 0000000000000000")
-	b.ReportAllocs()
-	for b.Loop() {
-		f.last++
-		binary.LittleEndian.PutUint64(name[8:], f.last)
-		s := Span{TraceID: f.traceID(), ID: spanID(1), Process: "lightningd", Name: string(name), Start: f.now.UnixMicro()}
-		f.Add(&s, f.now)
+	for what, name := range map[string]string{"names": "made up", "tags": "made up and the same"} {
+		b.Run(what, func(b *testing.B) {
+			before := heap()
+			f := newFeed(16 << 20)
+			b.ReportAllocs()
+			for i := 0; b.Loop(); i++ {
+				text := fmt.Sprint("made up ", i)
+				s := Span{TraceID: f.traceID(), ID: spanID(1), Process: "lightningd", Name: name, Start: f.now.UnixMicro()}
+				if what == "names" {
+					s.Name = text
+				}
+				ofForm(text)(&s)
+				f.Add(&s, f.now)
+			}
+			b.ReportMetric(float64(f.Status().Bytes)/(1<<20), "MiB")
+			b.ReportMetric(float64(heap()-before)/(1<<20), "heap-MiB")
+			runtime.KeepAlive(f)
+		})
 	}
-	b.ReportMetric(float64(f.Status().Bytes)/(1<<20), "MiB")
 }

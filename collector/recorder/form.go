@@ -49,6 +49,8 @@ type forms struct {
 	bytes int64
 }
 
+func newForms() forms { return forms{known: make(map[Form]*form)} }
+
 // formOf returns what is stored for the form of s. It is nil if s has none, or if
 // there is no room for a kind of its own.
 func (r *Recorder) formOf(s *Span, now time.Time) *form {
@@ -69,7 +71,7 @@ func (r *Recorder) formOf(s *Span, now time.Time) *form {
 	f := &form{body: b, kind: k, refs: 1}
 	f.bytes = formSize + f.size() + s.Form.pinned()
 	if r.forms.bytes+f.bytes > r.limit/formShare {
-		r.forgetForms(func(*form) bool { return true }) // only somebody who makes up forms gets here
+		r.forgetAllForms() // only somebody who makes up forms gets here
 	}
 	r.forms.known[s.Form] = f
 	r.forms.bytes += f.bytes
@@ -89,6 +91,14 @@ func (r *Recorder) forgetForms(which func(*form) bool) {
 	}
 }
 
+// forgetAllForms also returns the memory of the map, which does not shrink.
+func (r *Recorder) forgetAllForms() {
+	for _, f := range r.forms.known {
+		r.releaseForm(f)
+	}
+	r.forms = newForms()
+}
+
 func (r *Recorder) releaseForm(f *form) {
 	if f.refs--; f.refs == 0 {
 		r.bytes -= f.bytes
@@ -101,7 +111,7 @@ func (r *Recorder) releaseForm(f *form) {
 func (r *Recorder) Reform() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.forgetForms(func(*form) bool { return true })
+	r.forgetAllForms()
 }
 
 // singleOf keeps a trace of one span that has the form f.

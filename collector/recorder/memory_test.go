@@ -219,6 +219,7 @@ func TestFlood(t *testing.T) {
 		f.root(fmt.Sprint("made up ", i), time.Hour, func(s *Span) { s.Attributes = wide })
 		f.span(child(f.traceID(), 2, 1, "made up", time.Hour), func(s *Span) { s.Attributes = wide })
 		f.root(fmt.Sprint("made up ", i%100), time.Duration(i)*time.Second, func(s *Span) { s.Attributes = wide })
+		f.root(fmt.Sprint("made up ", i%100), time.Duration(i)*time.Second, ofForm(fmt.Sprint(wide, i)))
 		if s := f.Status(); s.Bytes > s.LimitBytes {
 			t.Fatalf("it takes %d bytes", s.Bytes)
 		}

@@ -51,7 +51,7 @@ func New(limit int64) *Recorder {
 	}
 	return &Recorder{
 		limit: limit, byID: make(map[trace.TraceID]*held), byName: make(map[spanName]*held), kinds: make(map[kindKey]*kind), gone: gone,
-		singles: make(singles, manySingles), bytes: singlesSize, forms: forms{known: make(map[Form]*form)}, words: make(map[string]word),
+		singles: make(singles, manySingles), bytes: singlesSize, forms: newForms(), words: make(map[string]word),
 	}
 }
 
