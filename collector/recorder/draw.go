@@ -207,8 +207,9 @@ func (d *drawing) write(b *strings.Builder) {
 // line writes a row, and its remarks below.
 func (d *drawing) line(b *strings.Builder, r *row) {
 	name, remarks := r.text(), r.remarks()
-	if waited := r.waited(); waited != "" && !r.brief && r.DurationUS >= (d.end-d.begin)/worthALine {
-		remarks = append([]string{waited}, remarks...)
+	if r.title == "" && r.count == 1 {
+		long := !r.brief && r.DurationUS >= (d.end-d.begin)/worthALine
+		remarks = slices.Concat(r.waited(long), remarks, r.leads(long))
 	}
 	fmt.Fprintf(b, "%-*s %-*s%*s %*s |%s|\n", d.tree, clip(r.prefix+name, d.tree), d.procs, clip(r.process, d.procs-1),
 		timeWidth, span(micros(r.begin())),
@@ -221,13 +222,29 @@ func (d *drawing) line(b *strings.Builder, r *row) {
 	}
 }
 
-// waited says where a request waited.
-func (n *node) waited() string {
-	if n.count > 1 || n.title != "" || n.WaitUS == nil || n.WorkUS == nil {
-		return ""
+// waited says where a request waited, if it was long.
+func (n *node) waited(long bool) []string {
+	if !long || n.WaitUS == nil || n.WorkUS == nil {
+		return nil
 	}
 	us := func(n int64) string { return span(micros(n)) }
-	return fmt.Sprintf("wait %s, work %s, answer %s", us(*n.WaitUS), us(*n.WorkUS), us(max(n.DurationUS-*n.WaitUS-*n.WorkUS, 0)))
+	return []string{fmt.Sprintf("wait %s, work %s, answer %s", us(*n.WaitUS), us(*n.WorkUS), us(max(n.DurationUS-*n.WaitUS-*n.WorkUS, 0)))}
+}
+
+// leads says in which trace more is to be found of n, if n was long.
+func (n *node) leads(long bool) []string {
+	id := func(key string) string { return snip(plain(n.text(key)), idDigits) }
+	switch {
+	case n.serves:
+		return []string{"a trace of its own: " + snip(plain(n.TraceID), idDigits)}
+	case long && n.text(keyServedBy) != "" && !n.servedBelow:
+		return []string{"served by trace " + id(keyServedBy) + ", which is not kept"}
+	case n.text(keyByRequest) != "":
+		return []string{"made by trace " + id(keyByRequest)}
+	case n.text(keyContinues) != "":
+		return []string{"goes on from trace " + id(keyContinues)}
+	}
+	return nil
 }
 
 // draw draws the bar of n.

@@ -280,22 +280,6 @@ func (n *node) name() string {
 	return n.label
 }
 
-// leads says in which trace more is to be found of n.
-func (n *node) leads() string {
-	id := func(key string) string { return snip(plain(n.text(key)), idDigits) }
-	switch {
-	case n.serves:
-		return "a trace of its own: " + snip(plain(n.TraceID), idDigits)
-	case n.text(keyServedBy) != "" && !n.servedBelow:
-		return "served by trace " + id(keyServedBy) + ", which is not kept"
-	case n.text(keyByRequest) != "":
-		return "made by trace " + id(keyByRequest)
-	case n.text(keyContinues) != "":
-		return "goes on from trace " + id(keyContinues)
-	}
-	return ""
-}
-
 // remarks are lines below n: what became of a part of a payment or of a request.
 func (n *node) remarks() []string {
 	if n.title != "" || n.count > 1 {
@@ -304,9 +288,6 @@ func (n *node) remarks() []string {
 	var list []string
 	if part := n.details(); part != "" {
 		list = append(list, part)
-	}
-	if to := n.leads(); to != "" {
-		list = append(list, to)
 	}
 	switch why := n.why(); {
 	case why != "":
