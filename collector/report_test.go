@@ -165,7 +165,7 @@ func TestSilenceIsWarnedAbout(t *testing.T) {
 
 func TestRefusedOptionIsWarnedAbout(t *testing.T) {
 	n := open(t, Options{})
-	n.start(t, "http://127.0.0.1:1", nil, "clntrace-sample-ratio: got '2', must be a decimal number from 0 to 1")
+	n.start(t, "http://127.0.0.1:1", nil, "clntrace-sample-ratio: got '2', must be a number from 0 to 1")
 	n.send(t, extendTip(1))
 	r := n.wait(t, "the span to be filtered", func(r stats.Report) bool { return r.Spans.Filtered == 1 })
 	check(t, r, stats.StatusDegraded, "clntrace-sample-ratio: got '2'", "must be", "Nothing is exported until")

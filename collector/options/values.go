@@ -29,30 +29,27 @@ const (
 // parseDuration reads a Go duration from minDuration to limit.
 func parseDuration(s string, limit time.Duration) (time.Duration, error) {
 	d, err := time.ParseDuration(s)
-	if err != nil || !startsDecimal(s) || d < minDuration || d > limit {
+	if err != nil || d < minDuration || d > limit {
 		return 0, fmt.Errorf("must be a duration from %s to %s, such as 750ms or 10s", inWords(minDuration), inWords(limit))
 	}
 	return d, nil
 }
 
-// startsDecimal reports whether s starts as a decimal number without a sign.
-func startsDecimal(s string) bool { return s != "" && strings.IndexByte("0123456789.", s[0]) >= 0 }
-
-// parseInt reads a whole number from low to high, in decimal digits alone. Where
-// lightningd takes more, what it means by 010 is not what most would read.
+// parseInt reads a whole number from low to high, in any base that strtol(…, 0)
+// takes: that is how lightningd has checked the value before.
 func parseInt(s string, low, high int) (int, error) {
-	n, err := strconv.ParseUint(s, 10, 63)
-	if err != nil || len(s) > 1 && s[0] == '0' || n < uint64(max(low, 0)) || n > uint64(max(high, 0)) { //nolint:gosec // not negative
-		return 0, fmt.Errorf("must be a whole number from %d to %d, in decimal digits", low, high)
+	n, err := strconv.ParseInt(s, 0, 64)
+	if err != nil || n < int64(low) || n > int64(high) {
+		return 0, fmt.Errorf("must be a whole number from %d to %d", low, high)
 	}
-	return int(n), nil //nolint:gosec // at most high
+	return int(n), nil
 }
 
 // parseRatio reads a decimal number from 0 to 1.
 func parseRatio(s string) (float64, error) {
 	f, err := strconv.ParseFloat(s, 64)
-	if err != nil || !startsDecimal(s) || strings.ContainsAny(s, "xX_") || !(f >= 0 && f <= 1) { // not f < 0 || f > 1: that lets NaN pass
-		return 0, errors.New("must be a decimal number from 0 to 1")
+	if err != nil || strings.ContainsAny(s, "xX_") || !(f >= 0 && f <= 1) { // not f < 0 || f > 1: that lets NaN pass
+		return 0, errors.New("must be a number from 0 to 1")
 	}
 	return f, nil
 }
