@@ -4,8 +4,9 @@
 // recipe's own arguments, user, limits and paths, and have its declarations parsed
 // by the same code that will parse them in production, where that can be imported.
 //
-// Two variables enable further tests. CONTAINER_ENGINE is the command of a
+// Variables name what further tests need. CONTAINER_ENGINE is the command of a
 // container engine, such as docker or podman, for the test that starts containers.
-// OTELCOL_CONTRIB names an OpenTelemetry Collector (contrib), for the test that
-// needs components which cannot be built here.
+// TEMPO is a Grafana Tempo, to which the fleet's tests then also send what they keep
+// and ask for it. OTELCOL_CONTRIB is an OpenTelemetry Collector (contrib) for them,
+// instead of the one that is built.
 package deploy

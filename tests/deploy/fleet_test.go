@@ -3,242 +3,196 @@
 package deploy
 
 import (
-	"bytes"
-	"fmt"
 	"maps"
-	"net"
-	"os"
-	"os/exec"
-	"path/filepath"
-	"slices"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
 
-	"go.opentelemetry.io/collector/confmap"
-	"go.opentelemetry.io/collector/exporter/otlpexporter"
-	"go.yaml.in/yaml/v3"
-
-	"clntrace/tests/lightningdtest"
 	"clntrace/tests/otlptest"
-	"clntrace/tests/recording"
 	"clntrace/tests/wait"
 )
 
-// decisionWait is the sampling tier's in the tests: much longer than the 5 s
-// after which a payment's root comes, for a busy machine may delay the root.
-const decisionWait = 20 * time.Second
-
-// otelcol is a Collector that runs.
-type otelcol struct {
-	address string // where it listens
-	// stop ends it, once it has made its decisions and sent what they keep.
-	stop func()
+// seen is what has come of a trace.
+type seen struct {
+	root      string // cln.request.root
+	instances map[any]bool
+	ids       map[string]bool
+	places    map[int]bool // where
+	spans     int          // with those that came twice
 }
 
-// startCollector starts a Collector with a configuration of the fleet. It ends
-// with the test, if not before.
-func startCollector(t *testing.T, program, config string, env ...string) otelcol {
-	t.Helper()
-	address := strings.TrimPrefix(otlptest.Reserve(t).GRPCEndpoint(), "http://")
-	cmd := exec.Command(program, "--config=file:"+config)
-	cmd.Env = append(os.Environ(), "LISTEN="+address, "METRICS_LEVEL=none", "DECISION_WAIT="+decisionWait.String())
-	cmd.Env = append(cmd.Env, env...)
-	log, err := os.Create(filepath.Join(lightningdtest.Dir(t), "log"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd.Stdout, cmd.Stderr = log, log
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	stop := sync.OnceFunc(func() {
-		_ = cmd.Process.Signal(syscall.SIGTERM)
-		if err := cmd.Wait(); err != nil || t.Failed() {
-			text, _ := os.ReadFile(log.Name())
-			t.Errorf("%s: %v: %s", config, err, text)
+// traces are those that have come, by trace id.
+func traces(places []*otlptest.Receiver) map[string]*seen {
+	found := map[string]*seen{}
+	for place, r := range places {
+		for _, s := range r.Spans() {
+			trace := found[s.TraceID]
+			if trace == nil {
+				trace = &seen{instances: map[any]bool{}, ids: map[string]bool{}, places: map[int]bool{}}
+				found[s.TraceID] = trace
+			}
+			if root, ok := s.Attributes["cln.request.root"].(string); ok {
+				trace.root = root
+			}
+			trace.instances[s.Resource["service.instance.id"]], trace.ids[s.ID], trace.places[place] = true, true, true
+			trace.spans++
 		}
-		log.Close()
-	})
-	t.Cleanup(stop)
-	wait.For(t, config+" to listen", func() bool {
-		conn, err := net.Dial("tcp", address)
-		if err == nil {
-			conn.Close()
-		}
-		return err == nil
-	})
-	return otelcol{address, stop}
+	}
+	return found
 }
 
-// payment is a recorded payment as the n-th of a node: other ids, and what
-// change makes of its spans.
-func payment(t *testing.T, n int, change func(*recording.Span)) (datagrams []recording.Datagram) {
-	t.Helper()
-	recorded, err := recording.Load(recording.Xpay)
-	if err != nil {
-		t.Fatal(err)
+// byRoot are the traces of payments.
+func byRoot(found map[string]*seen) map[string]*seen {
+	roots := map[string]*seen{}
+	for _, trace := range found {
+		if trace.root != "" {
+			roots[trace.root] = trace
+		}
 	}
-	const root = "cln:xpay#330"
-	shift := time.Since(recorded[len(recorded)-1].SentAt)
-	for i, d := range recorded {
-		s, err := d.Span()
-		if err != nil || !strings.Contains(s.Tags["id"], root) {
+	return roots
+}
+
+// checkKept waits until all of the payments that must be kept have come, stops what
+// has sent them, and expects that each of payments is whole or absent, and few of those
+// that are not special.
+func checkKept(t *testing.T, places []*otlptest.Receiver, payments, spansEach int, stop func()) map[string]*seen {
+	t.Helper()
+	wait.For(t, "the failing and the slow payments", func() bool {
+		roots := byRoot(traces(places))
+		for n := range payments {
+			if trace := roots[requestRoot(n)]; mustKeep(n) && (trace == nil || len(trace.ids) < spansEach) {
+				return false
+			}
+		}
+		return true
+	})
+	stop()
+	found, kept, twice := traces(places), 0, 0
+	roots := byRoot(found)
+	for n := range payments {
+		trace := roots[requestRoot(n)]
+		if trace == nil {
 			continue
 		}
-		s.Tags["id"] = strings.Replace(s.Tags["id"], root, fmt.Sprintf("cln:xpay#%d", 1000+n), 1)
-		s.ID, s.TraceID = fmt.Sprintf("%08x%08x", n+1, i+1), fmt.Sprintf("%016x%08x%08x", 0xc1, n+1, i+1)
-		s.Start = s.Start.Add(shift)
-		if change != nil {
-			change(&s)
+		kept++
+		twice += trace.spans - len(trace.ids)
+		if len(trace.ids) != spansEach {
+			t.Errorf("of payment %d came %d spans of %d", n, len(trace.ids), spansEach)
 		}
-		d.Payload = recording.New(s)
-		datagrams = append(datagrams, d)
 	}
-	return datagrams
+	t.Logf("%d of %d payments came, of %d spans each; %d spans came twice", kept, payments, spansEach, twice)
+	if kept > 3*payments/4 {
+		t.Errorf("%d of %d payments were kept, of which half must be, and 10 %% of the others", kept, payments)
+	}
+	return found
 }
 
-// Payments of the test, by their number; so many others succeed in 131 ms.
-const (
-	failing  = 7
-	slow     = 11
-	last     = 59 // fails, too: when it has come all have been decided about
-	payments = last + 1
-)
-
-// pay sends all payments through a clntrace beside the node to an endpoint.
-func pay(t *testing.T, endpoint string) (spansEach int) {
-	t.Helper()
-	dir := lightningdtest.Dir(t)
-	socket := filepath.Join(dir, "trace.sock")
-	cmd := exec.Command(clntrace, "collect", "--socket="+socket, "--spool-dir="+filepath.Join(dir, "spool"), "--otlp-endpoint=http://"+endpoint)
-	var log bytes.Buffer
-	cmd.Stderr, cmd.Dir = &log, dir
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
+// One sampling Collector, fed by one clntrace.
+func TestFleetSampling(t *testing.T) {
+	t.Parallel()
+	r := otlptest.Start(t)
+	c := startCollector(t, "fleet/sampling.yaml", "BACKEND="+strings.TrimPrefix(r.GRPCEndpoint(), "http://"))
+	nodes, stop := startNodes(t, 1, c.address)
+	const payments = 60
+	spansEach := 0
+	for n := range payments {
+		spansEach = nodes[0].pay(t, n)
 	}
-	t.Cleanup(func() {
-		_ = cmd.Process.Signal(syscall.SIGTERM)
-		if err := cmd.Wait(); err != nil {
-			t.Errorf("%v: %s", err, log.String())
+	checkKept(t, []*otlptest.Receiver{r}, payments, spansEach, func() { stop(); c.stop() })
+}
+
+// Both tiers behind a hundred nodes. The gateway is killed while the sampling Collectors
+// take nothing, so that whatever it had answered for would be lost with it.
+func TestFleet(t *testing.T) {
+	t.Parallel()
+	f := startFleet(t, 1)
+	nodes, stop := startNodes(t, 100, f.gateway.address)
+	crossing := across(t, f.gateway.address)
+	spansEach := payAll(t, nodes, func() (repair func()) {
+		f.signal(syscall.SIGSTOP)
+		return func() {
+			time.Sleep(onItsWay)
+			f.gateway.kill()
+			f.signal(syscall.SIGCONT)
+			f.gateway.start()
 		}
 	})
-	wait.For(t, "the socket", func() bool { _, err := os.Stat(socket); return err == nil })
-	senders := lightningdtest.SendersTo(t, sender, socket)
-	for n := range payments {
-		datagrams := payment(t, n, func(s *recording.Span) {
-			if !strings.Contains(s.Tags["id"], "injectpaymentonion") {
-				return
+	found := checkKept(t, f.places, rounds*len(nodes), spansEach, func() { stop(); f.stop() })
+	for id, trace := range found {
+		if len(trace.places) != 1 {
+			t.Errorf("trace %s was in %d sampling Collectors", id, len(trace.places))
+		}
+	}
+	for n := range rounds * len(nodes) {
+		trace, node := byRoot(found)[requestRoot(n)], nodes[n%len(nodes)]
+		if trace != nil && (len(trace.instances) != 1 || !trace.instances[node.id]) {
+			t.Errorf("payment %d of node %s has spans of %v", n, node.id, trace.instances)
+		}
+	}
+	if trace := found[crossing]; trace == nil || len(trace.instances) != 3 {
+		t.Errorf("of the payment across three nodes came %+v", trace)
+	}
+	f.checkTempo(t, found)
+}
+
+// With a second pool, a sampling Collector may be killed with what it has not decided
+// about.
+func TestFleetSecondPool(t *testing.T) {
+	t.Parallel()
+	f := startFleet(t, 2)
+	nodes, stop := startNodes(t, 20, f.gateway.address)
+	spansEach := payAll(t, nodes, func() (repair func()) {
+		time.Sleep(onItsWay)
+		f.sampling[0].kill()
+		return f.sampling[0].start
+	})
+	found := checkKept(t, f.places, rounds*len(nodes), spansEach, func() { stop(); f.stop() })
+	f.checkTempo(t, found)
+}
+
+// onItsWay is more than clntrace keeps a span, of which nothing tells: then it is as far
+// as it can come.
+const onItsWay = 3 * time.Second
+
+// rounds is how often each node pays in payAll.
+const rounds = 3
+
+// payAll lets all nodes pay. In the middle of their second payments comes a fault, which
+// is repaired before the third.
+func payAll(t *testing.T, nodes []*simulated, fault func() (repair func())) (spansEach int) {
+	t.Helper()
+	for round := range rounds {
+		repair := func() {}
+		for i, node := range nodes {
+			if round == 1 && i == len(nodes)/2 {
+				repair = fault()
 			}
-			switch n {
-			case failing, last:
-				s.Tags["error"] = "true"
-			case slow:
-				s.Duration += 6 * time.Second
-			}
-		})
-		senders.Replay(datagrams)
-		spansEach = len(datagrams) + 1 // and the root
+			spansEach = node.pay(t, round*len(nodes)+i)
+		}
+		repair()
 	}
 	return spansEach
 }
 
-// checkKept waits until the failing and the slow payments have come, ends the
-// sampling Collectors, and expects that each payment came whole or not at all,
-// and few of those that are not special.
-func checkKept(t *testing.T, r *otlptest.Receiver, spansEach int, tier ...otelcol) {
+// checkTempo expects of Tempo, if there is one, what has been kept.
+func (f *fleet) checkTempo(t *testing.T, found map[string]*seen) {
 	t.Helper()
-	r.Wait(t, "the failing and the slow payments", func(spans []otlptest.Span) bool {
-		failed, lasted := 0, 0
-		for _, s := range spans {
-			if s.Name == "xpay" && s.Status == "Error" {
-				failed++
+	if f.tempo == nil {
+		return
+	}
+	twice := 0
+	for id, trace := range found {
+		wait.For(t, "trace "+id+" in Tempo", func() bool { // it can be asked a moment after it has answered
+			spans, missing := f.tempo.trace(id), maps.Clone(trace.ids)
+			for _, s := range spans {
+				delete(missing, s.ID)
 			}
-			if s.Name == "xpay" && s.Duration > 5*time.Second {
-				lasted++
+			if len(missing) == 0 { // Tempo gives some of those that came twice another id
+				twice += len(spans) - len(trace.ids)
 			}
-		}
-		return failed == 2 && lasted == 1
-	})
-	for _, c := range tier {
-		c.stop()
+			return len(missing) == 0
+		})
 	}
-	kept := map[string]int{}
-	for _, s := range r.Spans() {
-		kept[s.TraceID]++
-	}
-	t.Logf("%d of %d payments came, of %d spans each", len(kept), payments, spansEach)
-	for trace, n := range kept {
-		if n != spansEach {
-			t.Errorf("of trace %s came %d spans of %d", trace, n, spansEach)
-		}
-	}
-	if len(kept) > payments/2 {
-		t.Errorf("%d of %d payments were kept, with 10 %% of those that are not special", len(kept), payments)
-	}
-}
-
-// One sampling Collector with its shipped configuration, fed by clntrace.
-func TestFleetSampling(t *testing.T) {
-	t.Parallel()
-	r := otlptest.Start(t)
-	c := startCollector(t, collector, "fleet/sampling.yaml", "BACKEND="+strings.TrimPrefix(r.GRPCEndpoint(), "http://"))
-	checkKept(t, r, pay(t, c.address), c)
-}
-
-// Both tiers. The load-balancing exporter is in contrib Collectors only.
-func TestFleet(t *testing.T) {
-	t.Parallel()
-	contrib := os.Getenv("OTELCOL_CONTRIB")
-	if contrib == "" {
-		t.Skip("set OTELCOL_CONTRIB to an OpenTelemetry Collector (contrib)")
-	}
-	r := otlptest.Start(t)
-	backend := "BACKEND=" + strings.TrimPrefix(r.GRPCEndpoint(), "http://")
-	var tier []otelcol
-	for range 2 {
-		tier = append(tier, startCollector(t, contrib, "fleet/sampling.yaml", backend))
-	}
-	gateway := startCollector(t, contrib, "fleet/gateway.yaml", fmt.Sprintf("SAMPLING=[%s, %s]", tier[0].address, tier[1].address))
-	checkKept(t, r, pay(t, gateway.address), tier...)
-}
-
-// What of the gateway can be checked without the load-balancing exporter: the
-// settings that it hands to an OTLP exporter are ones, and each part that the
-// pipeline names is there.
-func TestFleetGateway(t *testing.T) {
-	text, err := os.ReadFile("fleet/gateway.yaml")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var raw map[string]any
-	if err := yaml.Unmarshal(text, &raw); err != nil {
-		t.Fatal(err)
-	}
-	conf := confmap.NewFromStringMap(raw)
-	otlp, err := conf.Sub("exporters::loadbalancing::protocol::otlp")
-	if err != nil {
-		t.Fatal(err)
-	}
-	cfg := otlpexporter.NewFactory().CreateDefaultConfig().(*otlpexporter.Config)
-	if err := otlp.Unmarshal(cfg); err != nil {
-		t.Error(err)
-	}
-	if got := conf.Get("exporters::loadbalancing::routing_key"); got != "traceID" {
-		t.Errorf("routing_key is %v", got)
-	}
-	for _, kind := range []string{"receivers", "processors", "exporters"} {
-		declared, err := conf.Sub(kind)
-		if err != nil {
-			t.Fatal(err)
-		}
-		names := slices.Sorted(maps.Keys(declared.ToStringMap()))
-		for _, used := range conf.Get("service::pipelines::traces::" + kind).([]any) {
-			if !slices.Contains(names, used.(string)) {
-				t.Errorf("the pipeline uses %v, %s are %v", used, kind, names)
-			}
-		}
-	}
+	t.Logf("Tempo has %d traces, with %d spans twice", len(found), twice)
 }

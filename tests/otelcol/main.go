@@ -1,7 +1,7 @@
 // Otelcol is an OpenTelemetry Collector with what the tests need of it, as the
 // collector builder would put it together: the zipkin receiver for the comparison in
-// bench, and what the sampling tier of a fleet needs. Most of contrib would take long
-// to build.
+// bench, and what a fleet needs; its gateway only with the build tag "gateway". Most of
+// contrib would take long to build.
 package main
 
 import (
@@ -26,6 +26,8 @@ import (
 	"go.opentelemetry.io/collector/service/telemetry/otelconftelemetry"
 )
 
+var exporters = []exporter.Factory{otlpexporter.NewFactory()}
+
 func factories() (f otelcol.Factories, err error) {
 	f.Telemetry = otelconftelemetry.NewFactory()
 	if f.Receivers, err = otelcol.MakeFactoryMap[receiver.Factory](otlpreceiver.NewFactory(), zipkinreceiver.NewFactory()); err != nil {
@@ -35,7 +37,7 @@ func factories() (f otelcol.Factories, err error) {
 		memorylimiterprocessor.NewFactory(), tailsamplingprocessor.NewFactory(), batchprocessor.NewFactory()); err != nil {
 		return f, err
 	}
-	f.Exporters, err = otelcol.MakeFactoryMap[exporter.Factory](otlpexporter.NewFactory())
+	f.Exporters, err = otelcol.MakeFactoryMap(exporters...)
 	return f, err
 }
 
