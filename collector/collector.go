@@ -60,6 +60,7 @@ type Collector struct {
 	ledger       *stats.Ledger
 	table        *stats.Operations
 	recorder     atomic.Pointer[recorder.Recorder] // nil: no trace is to be kept, or not started
+	recorderSize int64                             // bytes, set before recorder is
 	pipeline     *export.Pipeline
 	metrics      atomic.Pointer[metrics.Metrics] // nil: not wanted, or not started
 	begin        chan struct{}                   // closed by Start
@@ -136,7 +137,8 @@ func (c *Collector) Start(cfg Config, problems []string) {
 	c.room.SetLimit(c.cfg.QueueSize)
 	c.policy.Store(policyOf(c.cfg))
 	if c.cfg.RecorderSize > 0 {
-		c.recorder.Store(recorder.New(int64(c.cfg.RecorderSize) << 20))
+		c.recorderSize = int64(c.cfg.RecorderSize) << 20
+		c.recorder.Store(recorder.New(c.recorderSize))
 	}
 	c.startMetrics()
 	close(c.begin)

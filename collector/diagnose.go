@@ -295,8 +295,8 @@ func (d *diagnosis) disk() {
 			text.Number(d.report.Spans.DroppedSpoolFull, "span is", "spans are"), last, d.voice.Option("spool-size"))
 	}
 	if last, ok := d.recently(damagedFiles); ok {
-		d.warn("%s set aside in %s, %s. Nothing needs them any more: look at them or delete them.",
-			text.Number(s.Damaged, "damaged file was", "damaged files were"), s.Dir, last)
+		d.warn("%s set aside in %s, %s: damaged, or of another version of clntrace; see the log. This one needs them no more: look at them or delete them.",
+			text.Number(s.Damaged, "file was", "files were"), s.Dir, last)
 	}
 }
 

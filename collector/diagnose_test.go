@@ -121,7 +121,7 @@ var diagnoses = []struct {
 		f.grow(spoolDropped)
 	}, stats.StatusOK, []string{"2 spans are lost from the spool, last at 05:12:18 UTC: *Raise OPTION(spool-size); see the log."}},
 	{"damaged files", func(f *facts) { f.spool = spool.Status{Limit: 1 << 20, Damaged: 1, Dir: "/s"}; f.grow(damagedFiles) }, stats.StatusOK,
-		[]string{"1 damaged file was set aside in /s, last at 05:12:18 UTC."}},
+		[]string{"1 file was set aside in /s, last at 05:12:18 UTC: damaged, or of another version of clntrace; see the log."}},
 	{"rejected by the endpoint", func(f *facts) {
 		f.report.Spans.RejectedByBackend, f.report.Export.Rejection, f.report.Export.LastError = 6, "it wants credentials", "an outage since"
 		f.report.Export.RejectedAt, f.rejected = time.Unix(1795324398, 0), time.Minute

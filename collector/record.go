@@ -42,11 +42,23 @@ func (d *decoder) record(spans []*correlate.Span, now time.Time) {
 		}
 		d.judged, d.recorded = p, shown
 	}
+	r.SetLimit(d.roomForTraces(), now)
 	shown := shownSpan{policy: d.recorded, above: d.above}
 	for _, s := range spans {
 		in := shown.of(s)
 		r.Add(&in, now)
 	}
+}
+
+// heldBytes bounds the spans that wait for export and the traces that are kept, both
+// together. It leaves the rest of the 128 MiB to the ring, to requests under way, to
+// statistics and to the garbage collector. A room that is full leaves a quarter of it.
+const heldBytes = 44 << 20
+
+// roomForTraces is how many bytes the traces that are kept may take at the moment: they
+// give way to spans that wait.
+func (c *Collector) roomForTraces() int64 {
+	return min(c.recorderSize, heldBytes-c.room.Bytes())
 }
 
 // shownSpan is a span with what may be shown of it.

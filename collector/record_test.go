@@ -10,6 +10,7 @@ import (
 
 	"clntrace/collector/cln"
 	"clntrace/collector/correlate"
+	"clntrace/collector/memory"
 	"clntrace/collector/payments"
 	"clntrace/collector/policy"
 	"clntrace/collector/process"
@@ -84,6 +85,24 @@ func TestRecorderHidesWhatIsRedacted(t *testing.T) {
 	n.send(t, backend(2, secret))
 	if got := n.recorded(t); strings.Contains(got, secret) || !strings.Contains(got, "[redacted]") {
 		t.Errorf("got %s", got)
+	}
+}
+
+// Traces that are kept give way to spans that wait, except for what is there by default.
+func TestTracesGiveWayToSpansThatWait(t *testing.T) {
+	const mib = 1 << 20
+	for _, tc := range []struct{ size, waiting, want int64 }{
+		{32, 0, 32}, {32, 10, 32}, {32, 20, 24}, {16, 20, 16}, {16, 30, 14}, {4, 30, 4},
+	} {
+		c := &Collector{recorderSize: tc.size * mib, room: memory.NewRoom(1000, 0)}
+		for range tc.waiting {
+			if s := (&correlate.Span{Span: zipkin.Span{Name: strings.Repeat("x", mib)}}); !c.room.Take(s) {
+				break // it is full
+			}
+		}
+		if got := (c.roomForTraces() + mib - 1) / mib; got != tc.want {
+			t.Errorf("of %d MiB with %d MiB of spans that wait there are %d, want %d", tc.size, tc.waiting, got, tc.want)
+		}
 	}
 }
 

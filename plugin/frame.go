@@ -214,10 +214,12 @@ func valueLen(b []byte) int {
 	return 0
 }
 
-// quoteBare puts bare words that are not JSON between quotes. lightningd passes
-// on the value of an int option as the operator wrote it, and its strtol accepts
-// 0x400, 010 and +5. Without this, "clntrace-queue-size":0x400 would make init
-// invalid JSON, and the node would wait for an answer until it gives up.
+// quoteBare puts bare words that are not literals of JSON between quotes, numbers
+// above all: lightning-cli makes a number of an id that has digits alone, and
+// glightning would round it to a float64. lightningd passes on the value of an int
+// option as the operator wrote it, and its strtol accepts 0x400, 010 and +5. Without
+// this, "clntrace-queue-size":0x400 would make init invalid JSON, and the node would
+// wait for an answer until it gives up.
 func quoteBare(text []byte) []byte {
 	var out bytes.Buffer
 	for i := 0; i < len(text); {
@@ -237,11 +239,13 @@ func quoteBare(text []byte) []byte {
 			if n < 0 {
 				n = len(text) - i
 			}
-			word := text[i : i+n]
-			if !json.Valid(word) {
-				word, _ = json.Marshal(string(word))
+			switch word := string(text[i : i+n]); word {
+			case "true", "false", "null":
+				out.WriteString(word)
+			default:
+				quoted, _ := json.Marshal(word) // a string can be
+				out.Write(quoted)
 			}
-			out.Write(word)
 			i += n
 		}
 	}

@@ -112,6 +112,7 @@ func TestSetConfig(t *testing.T) {
 		{"transient", `{"config":"clntrace-redact-tags","val":"id","transient":true}`, ""},
 		{"by position", `["clntrace-sample-ratio","0.1"]`, ""},
 		{"bad ratio", `{"config":"clntrace-sample-ratio","val":"2"}`, "clntrace-sample-ratio: got '2', must be a number from 0 to 1"},
+		{"endpoint without a path", `{"config":"clntrace-otlp-endpoint","val":"unix:///"}`, "clntrace-otlp-endpoint: got 'unix:///', a unix endpoint needs the absolute path of a socket"},
 		{"bad endpoint", `{"config":"clntrace-otlp-endpoint","val":"gopher://x:1"}`, "clntrace-otlp-endpoint: got 'gopher://x:1', unknown scheme 'gopher'"},
 		{"secret", `{"config":"clntrace-otlp-headers","val":"hunter2"}`, "clntrace-otlp-headers: entry 1"},
 		{"secret with line break", `{"config":"clntrace-otlp-headers","val":"a=hunter2\n"}`, "clntrace-otlp-headers: must be text without control characters"},

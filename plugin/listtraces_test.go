@@ -2,6 +2,7 @@ package plugin
 
 import (
 	"encoding/json"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -47,6 +48,33 @@ func TestParseTraces(t *testing.T) {
 		case tt.err != "" && (err == nil || !strings.Contains(err.Error(), tt.err)):
 			t.Errorf("%s: got %v, want %s", tt.params, err, tt.err)
 		}
+	}
+}
+
+// lightning-cli makes numbers of parameters that have only digits, or digits and a dot.
+// They are texts, whatever their value.
+func TestNumbersKeepTheirText(t *testing.T) {
+	n := startNode(t, false)
+	var got recorder.Query
+	n.spans.traces = func(q recorder.Query) (recorder.Answer, error) {
+		got = q
+		return recorder.List{}, nil
+	}
+	for _, number := range []string{"9007199254740993", "12345678901234567890123456789012", "1e45678", "12345678e10", "1.50"} {
+		for _, params := range []string{`{"match":%s}`, `{"id":%s}`, `[%s]`} {
+			_, fail := n.ask("listtraces", fmt.Sprintf(params, number))
+			switch {
+			case strings.Contains(number, "."):
+				if !strings.Contains(params, "match") && !strings.Contains(fail, "got '"+number+"'") {
+					t.Errorf("%s of %s: %q", params, number, fail)
+				}
+			case fail != "" || got.ID+got.Match != number:
+				t.Errorf("%s of %s: got %q, %q, %s", params, number, got.ID, got.Match, fail)
+			}
+		}
+	}
+	if _, fail := n.ask("listtraces", `{"match":1.50,"limit":7}`); fail != "" || got.Match != "1.50" || got.Limit != 7 {
+		t.Errorf("got %+v, %s", got, fail)
 	}
 }
 

@@ -177,10 +177,6 @@ func (w *wire) admit(f frame, to io.Writer) error {
 	}
 	message := rewrap(m, alias)
 	if !json.Valid(message) {
-		m["params"] = quoteBare(m["params"])
-		message = rewrap(m, alias)
-	}
-	if !json.Valid(message) {
 		w.refuse(id, parseError, "the request is not valid JSON")
 		if isRequest {
 			w.release(alias)
@@ -222,7 +218,7 @@ func rewrap(m map[string][]byte, alias string) []byte {
 	}
 	b.WriteString(`"params":{`)
 	if v, ok := m["params"]; ok {
-		fmt.Fprintf(&b, "%q:%s", paramsField, v)
+		fmt.Fprintf(&b, "%q:%s", paramsField, quoteBare(v))
 	}
 	b.WriteString(`}}`)
 	var line bytes.Buffer

@@ -95,16 +95,14 @@ func (a *actor) send(from *lightningdtest.Sender, name string, start time.Time, 
 func (a *actor) pay(path, hash string, succeeds ...bool) {
 	a.t.Helper()
 	for i, success := range succeeds {
-		end := a.part(path, hash, i+1)
-		time.Sleep(30 * time.Millisecond)
-		end(success)
+		a.part(path, hash, i+1)(success)
 	}
 }
 
-// part begins a part of a payment and returns what ends it.
+// part begins a part of a payment, 30 ms ago, and returns what ends it.
 func (a *actor) part(path, hash string, number int) (end func(success bool)) {
 	a.t.Helper()
-	began := now()
+	began := now().Add(-30 * time.Millisecond)
 	call := func(method string, id int, failed bool) object {
 		return object{"id": fmt.Sprintf("%s/cln-xpay:%s#%d", path, method, 10*number+id), "error": fmt.Sprint(failed)}
 	}
@@ -129,22 +127,21 @@ func (a *actor) part(path, hash string, number int) (end func(success bool)) {
 	}
 }
 
-// forward is a forward that is settled.
+// forward is a forward that is settled now, 20 ms after it was offered, which was 20 ms
+// after it was received.
 func (a *actor) forward() {
 	a.t.Helper()
-	received := now()
+	resolved := now()
+	offered := resolved.Add(-20 * time.Millisecond)
+	received := offered.Add(-20 * time.Millisecond)
 	forward := object{
 		"payment_hash": hash, "in_channel": channelIn, "in_htlc_id": 3, "out_channel": channelOut, "in_msat": amountMsat, "out_msat": amountMsat - 3,
 		"fee_msat": 3, "status": "offered", "created_index": 1, "received_time": float64(received.UnixMicro()) / 1e6,
 	}
-	time.Sleep(20 * time.Millisecond)
 	const update = "UPDATE forwards SET  updated_index=?, in_msatoshi=?"
-	offered := now()
 	a.send(a.node, "db_exec_prepared", offered, 50*time.Microsecond, a.id(), "", object{"query": update})
 	a.send(a.node, "db_exec_prepared", offered.Add(100*time.Microsecond), 50*time.Microsecond, a.id(), "", object{"query": "INSERT INTO forwards (  rowid"})
 	a.n.Notify("forward_event", forward)
-	time.Sleep(20 * time.Millisecond)
-	resolved := now()
 	a.send(a.node, "db_exec_prepared", resolved.Add(10*time.Microsecond), 50*time.Microsecond, a.id(), "", object{"query": update})
 	delete(forward, "created_index")
 	forward["updated_index"], forward["status"], forward["preimage"], forward["resolved_time"] = 1, "settled", preimage, float64(resolved.UnixMicro())/1e6
@@ -160,9 +157,8 @@ func (a *actor) receive() {
 // block is a block that lightningd adds.
 func (a *actor) block() {
 	a.t.Helper()
-	tip, id := now(), a.id()
+	tip, id := now().Add(-6*time.Millisecond), a.id()
 	a.send(a.node, "wallet_block_add", tip, time.Millisecond, a.id(), id, object{})
-	time.Sleep(6 * time.Millisecond)
 	a.n.Notify("block_added", object{"hash": hash, "height": 812345})
 	a.send(a.node, "extend_tip", tip, 5*time.Millisecond, id, "", object{})
 }
@@ -443,6 +439,7 @@ func TestPaymentInItsTraces(t *testing.T) {
 // Rows of payments and forwards keep channel and outcome in 80 columns, and what is
 // shown of them is understood by match.
 func TestRowsOfPaymentsAreWhole(t *testing.T) {
+	t.Parallel()
 	n := launch(t, lightningdtest.Config{Plugin: clntrace, Options: map[string]string{"clntrace-otlp-endpoint": "off"}})
 	act(t, n)
 	waitStats(t, n, "the payment and the forward to end", func(r report) bool {

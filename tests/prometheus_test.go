@@ -184,9 +184,9 @@ func TestPrometheusScrapesCollect(t *testing.T) {
 	}
 }
 
-// startPrometheus starts the Prometheus that PROMETHEUS names, with the configuration of
-// deploy/prometheus and the node's address in it, and returns its own.
-func startPrometheus(t *testing.T, node string) string {
+// startPrometheus starts the Prometheus that PROMETHEUS names at an address, with the
+// configuration of deploy/prometheus and the node's address in it.
+func startPrometheus(t *testing.T, address, node string, flags ...string) {
 	t.Helper()
 	program := os.Getenv("PROMETHEUS")
 	if program == "" {
@@ -202,9 +202,8 @@ func startPrometheus(t *testing.T, node string) string {
 	if err := os.WriteFile(file, config, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	address := strings.TrimPrefix(otlptest.Reserve(t).GRPCEndpoint(), "http://")
-	cmd := exec.Command(program, "--config.file="+file, "--storage.tsdb.path="+filepath.Join(dir, "data"),
-		"--web.listen-address="+address, "--enable-feature=exemplar-storage")
+	cmd := exec.Command(program, append(flags, "--config.file="+file, "--storage.tsdb.path="+filepath.Join(dir, "data"),
+		"--web.listen-address="+address, "--enable-feature=exemplar-storage")...)
 	var log lightningdtest.Buffer
 	cmd.Stdout, cmd.Stderr = &log, &log
 	if err := cmd.Start(); err != nil {
@@ -217,7 +216,6 @@ func startPrometheus(t *testing.T, node string) string {
 			t.Log(log.String())
 		}
 	})
-	return address
 }
 
 // ask asks Prometheus, and returns what is under data in its answer.
@@ -236,7 +234,8 @@ func ask(t *testing.T, address, path string, parameters url.Values, data any) bo
 func TestPrometheus(t *testing.T) {
 	t.Parallel()
 	n, r, address := launchScraped(t, map[string]string{"clntrace-payments": "outcomes", "clntrace-group-requests": "true"})
-	at := startPrometheus(t, address)
+	at := strings.TrimPrefix(otlptest.Reserve(t).GRPCEndpoint(), "http://")
+	startPrometheus(t, at, address)
 	var vector struct{ Result []any }
 	query := func(q string) bool {
 		return ask(t, at, "/api/v1/query", url.Values{"query": {q}}, &vector) && len(vector.Result) > 0

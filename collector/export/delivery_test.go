@@ -99,12 +99,10 @@ func TestReasonsOfRefusalsDoNotFillTheLog(t *testing.T) {
 }
 
 func TestRejectionWithoutAWordIsTold(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		cfg := spooling(t, "")
-		cfg.SpoolSize = 0
-		p := startSpooling(t, cfg, &fakeClient{answer: func(context.Context, []string) error {
-			return &otlp.Failure{Kind: otlp.Partial, Rejected: 1}
-		}})
+	withoutSpool(t, func(context.Context, []string) error {
+		return &otlp.Failure{Kind: otlp.Partial, Rejected: 1}
+	}, func(t *testing.T, cfg Config, f *fakeClient) {
+		p := startSpooling(t, cfg, f)
 		p.number(0, 4)
 		time.Sleep(time.Second)
 		p.now("after", stats.Counts{Exported: 3, RejectedByBackend: 1})
@@ -119,12 +117,10 @@ func TestRejectionWithoutAWordIsTold(t *testing.T) {
 }
 
 func TestRemarkIsNoRejection(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		cfg := spooling(t, "")
-		cfg.SpoolSize = 0
-		p := startSpooling(t, cfg, &fakeClient{answer: func(context.Context, []string) error {
-			return &otlp.Failure{Kind: otlp.Partial, Reason: "please upgrade"}
-		}})
+	withoutSpool(t, func(context.Context, []string) error {
+		return &otlp.Failure{Kind: otlp.Partial, Reason: "please upgrade"}
+	}, func(t *testing.T, cfg Config, f *fakeClient) {
+		p := startSpooling(t, cfg, f)
 		p.number(0, 4)
 		time.Sleep(time.Second)
 		p.now("after", stats.Counts{Exported: 4})
@@ -138,10 +134,7 @@ func TestRemarkIsNoRejection(t *testing.T) {
 // A remark of the endpoint's, and a defect that costs nothing, are not why
 // spans were lost before.
 func TestReasonOfLostSpansStays(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		cfg := spooling(t, "")
-		cfg.SpoolSize = 0
-		f := &fakeClient{answer: reject}
+	withoutSpool(t, reject, func(t *testing.T, cfg Config, f *fakeClient) {
 		p := startSpooling(t, cfg, f)
 		p.number(0, 1)
 		time.Sleep(time.Second)
@@ -169,10 +162,8 @@ func TestAttemptIsVoidOnceTheEndpointIsReplaced(t *testing.T) {
 		{Kind: otlp.Unavailable, Reason: "Unavailable: the old one"},
 		{Kind: otlp.Rejected, Reason: "InvalidArgument: the old one"},
 	} {
-		synctest.Test(t, func(t *testing.T) {
-			cfg := spooling(t, "")
-			cfg.SpoolSize = 0
-			p := startSpooling(t, cfg, &fakeClient{answer: acknowledge})
+		withoutSpool(t, acknowledge, func(t *testing.T, cfg Config, f *fakeClient) {
+			p := startSpooling(t, cfg, f)
 			old, _ := p.delivery.endpoint.link.Current()
 			if err := p.Connect(cfg); err != nil {
 				t.Fatal(err)
@@ -232,10 +223,7 @@ func TestDefectsAreCountedAndTold(t *testing.T) {
 	panics := func(context.Context, []string) error { panic("boom") }
 	for _, spooled := range []bool{false, true} {
 		t.Run(fmt.Sprintf("spooled: %v", spooled), func(t *testing.T) {
-			dir := filepath.Join(t.TempDir(), "spool")
-			synctest.Test(t, func(t *testing.T) {
-				f := &fakeClient{answer: unavailable}
-				cfg := spooling(t, dir)
+			withSpool(t, unavailable, func(t *testing.T, cfg Config, f *fakeClient) {
 				if !spooled {
 					cfg.SpoolSize = 0
 					f.set(panics)
@@ -264,10 +252,7 @@ func TestDefectsAreCountedAndTold(t *testing.T) {
 
 // A span that cannot be described goes as it is.
 func TestSpanThatMeetsADefectIsExported(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		cfg := spooling(t, "")
-		cfg.SpoolSize = 0
-		f := &fakeClient{answer: acknowledge}
+	withoutSpool(t, acknowledge, func(t *testing.T, cfg Config, f *fakeClient) {
 		p := startSpooling(t, cfg, f)
 		whole, broken := newSpan(1, "whole"), newSpan(2, "broken")
 		broken.Process = nil
@@ -283,10 +268,7 @@ func TestSpanThatMeetsADefectIsExported(t *testing.T) {
 
 // An error has its time, and is not shown for ever.
 func TestErrorsHaveATime(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		cfg := spooling(t, "")
-		cfg.SpoolSize = 0
-		f := &fakeClient{answer: reject}
+	withoutSpool(t, reject, func(t *testing.T, cfg Config, f *fakeClient) {
 		p := startSpooling(t, cfg, f)
 		p.number(0, 1)
 		time.Sleep(time.Second)

@@ -29,6 +29,9 @@ const (
 	// spoolCheck is how often opening a spool is tried again. Its last owner may
 	// need up to 5 s to end.
 	spoolCheck = 2 * time.Second
+	// maxFileSpans bounds what is combined to one batch of the backlog: read, it takes
+	// up to ten times the memory that it takes on disk.
+	maxFileSpans = 2048
 	// maxInARow is how often one batch is sent in vain, to an endpoint that can be
 	// reached, before others are tried in between: that batch may be the problem.
 	maxInARow = 10
@@ -60,7 +63,7 @@ func (d *delivery) openSpool(cfg Config, v voice.Voice) {
 	const mib = 1 << 20
 	s := spool.New(spool.Config{
 		Dir: dir, Limit: int64(cfg.SpoolSize) * mib,
-		FileSpans: int64(cfg.BatchSize), FileBytes: maxRequestBytes,
+		FileSpans: int64(min(cfg.BatchSize, maxFileSpans)), FileBytes: maxRequestBytes,
 		Voice: v,
 	}, d.log, d.spoolChanged)
 	d.spool.Store(s)

@@ -129,6 +129,24 @@ func startSpooling(t *testing.T, cfg Config, f *fakeClient) *testPipeline {
 	return p
 }
 
+// withSpool runs a test on a fake clock, with an endpoint that answers so at first, and a
+// spool whose directory is not there yet.
+func withSpool(t *testing.T, answer func(context.Context, []string) error, test func(*testing.T, Config, *fakeClient)) {
+	dir := filepath.Join(t.TempDir(), "spool")
+	synctest.Test(t, func(t *testing.T) {
+		test(t, spooling(t, dir), &fakeClient{answer: answer})
+	})
+}
+
+// withoutSpool is withSpool without a spool.
+func withoutSpool(t *testing.T, answer func(context.Context, []string) error, test func(*testing.T, Config, *fakeClient)) {
+	synctest.Test(t, func(t *testing.T) {
+		cfg := spooling(t, "")
+		cfg.SpoolSize = 0
+		test(t, cfg, &fakeClient{answer: answer})
+	})
+}
+
 func (f *fakeClient) arrival(at int) time.Time {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -186,10 +204,8 @@ func spoolFiles(t testing.TB, dir string) (names []string) {
 }
 
 func TestOutageIsSpooledAndSentOldestFirst(t *testing.T) {
-	dir := filepath.Join(t.TempDir(), "spool")
-	synctest.Test(t, func(t *testing.T) {
-		f := &fakeClient{answer: unavailable}
-		p := startSpooling(t, spooling(t, dir), f)
+	withSpool(t, unavailable, func(t *testing.T, cfg Config, f *fakeClient) {
+		p := startSpooling(t, cfg, f)
 		for i := range 50 {
 			p.number(2*i, 2)
 			time.Sleep(time.Second)
@@ -211,7 +227,7 @@ func TestOutageIsSpooledAndSentOldestFirst(t *testing.T) {
 		p.number(100, 1)
 		time.Sleep(time.Second)
 		p.now("after", stats.Counts{Exported: 101})
-		if left := spoolFiles(t, dir); len(left) != 0 || p.Spool().Bytes != 0 {
+		if left := spoolFiles(t, cfg.SpoolDir); len(left) != 0 || p.Spool().Bytes != 0 {
 			t.Errorf("left behind: %q", left)
 		}
 		if n := strings.Count(p.log.String(), "level=WARN"); n != 2 {
@@ -224,10 +240,8 @@ func TestOutageIsSpooledAndSentOldestFirst(t *testing.T) {
 }
 
 func TestNewSpansAreDeliveredWhileTheBacklogDrains(t *testing.T) {
-	dir := filepath.Join(t.TempDir(), "spool")
-	synctest.Test(t, func(t *testing.T) {
-		f := &fakeClient{answer: unavailable}
-		p := startSpooling(t, spooling(t, dir), f)
+	withSpool(t, unavailable, func(t *testing.T, cfg Config, f *fakeClient) {
+		p := startSpooling(t, cfg, f)
 		p.number(0, 400)
 		time.Sleep(10 * time.Second)
 		p.now("away", stats.Counts{Spooled: 400})
@@ -301,10 +315,8 @@ func TestAnswersToTheBacklog(t *testing.T) {
 		{"hangs", hang, stats.Counts{Spooled: 8}},
 	} {
 		t.Run(tc.what, func(t *testing.T) {
-			dir := filepath.Join(t.TempDir(), "spool")
-			synctest.Test(t, func(t *testing.T) {
-				f := &fakeClient{answer: unavailable}
-				p := startSpooling(t, spooling(t, dir), f)
+			withSpool(t, unavailable, func(t *testing.T, cfg Config, f *fakeClient) {
+				p := startSpooling(t, cfg, f)
 				p.number(0, 8)
 				time.Sleep(5 * time.Second)
 				p.now("away", stats.Counts{Spooled: 8})
@@ -367,17 +379,15 @@ func TestBatchThatNeverGetsThrough(t *testing.T) {
 }
 
 func TestNextRunSendsWhatIsSpooled(t *testing.T) {
-	dir := filepath.Join(t.TempDir(), "spool")
-	synctest.Test(t, func(t *testing.T) {
-		f := &fakeClient{answer: unavailable}
-		first := startSpooling(t, spooling(t, dir), f)
+	withSpool(t, unavailable, func(t *testing.T, cfg Config, f *fakeClient) {
+		first := startSpooling(t, cfg, f)
 		first.number(0, 10)
 		if left := first.shutdown(5 * time.Second); left != 0 {
 			t.Errorf("%d are left", left)
 		}
 		first.now("first", stats.Counts{Spooled: 10})
 
-		second := startSpooling(t, spooling(t, dir), f)
+		second := startSpooling(t, cfg, f)
 		time.Sleep(10 * time.Second)
 		second.now("second, away", stats.Counts{Spooled: 10})
 		if got := second.ledger.Counts(); got.Received != 10 || got.Accepted != 10 || second.ledger.Rate(time.Now()) != 0 {
@@ -419,10 +429,8 @@ func TestShutdownWithASpool(t *testing.T) {
 		{"refuses", acknowledge, reject, 500 * time.Millisecond, 100},
 	} {
 		t.Run(tc.what, func(t *testing.T) {
-			dir := filepath.Join(t.TempDir(), "spool")
-			synctest.Test(t, func(t *testing.T) {
-				f := &fakeClient{answer: tc.before}
-				p := startSpooling(t, spooling(t, dir), f)
+			withSpool(t, tc.before, func(t *testing.T, cfg Config, f *fakeClient) {
+				p := startSpooling(t, cfg, f)
 				p.number(0, 100)
 				time.Sleep(30 * time.Second)
 				f.set(tc.at)
@@ -438,7 +446,7 @@ func TestShutdownWithASpool(t *testing.T) {
 				}
 
 				f.set(acknowledge)
-				next := startSpooling(t, spooling(t, dir), f)
+				next := startSpooling(t, cfg, f)
 				time.Sleep(time.Minute)
 				next.now("next run", stats.Counts{Exported: got.Spooled})
 				names := f.names()
@@ -453,10 +461,7 @@ func TestShutdownWithASpool(t *testing.T) {
 }
 
 func TestSpoolGoesToTheNewEndpoint(t *testing.T) {
-	dir := filepath.Join(t.TempDir(), "spool")
-	synctest.Test(t, func(t *testing.T) {
-		f := &fakeClient{answer: unavailable}
-		cfg := spooling(t, dir)
+	withSpool(t, unavailable, func(t *testing.T, cfg Config, f *fakeClient) {
 		p := startSpooling(t, cfg, f)
 		p.number(0, 8)
 		time.Sleep(30 * time.Second)
@@ -487,16 +492,13 @@ func TestSpoolGoesToTheNewEndpoint(t *testing.T) {
 // While nothing is exported, no directory is made for what is never kept. It is made
 // as soon as there is an endpoint.
 func TestNoSpoolDirectoryWhileExportIsOff(t *testing.T) {
-	dir := filepath.Join(t.TempDir(), "spool")
-	synctest.Test(t, func(t *testing.T) {
-		f := &fakeClient{answer: unavailable}
-		cfg := spooling(t, dir)
+	withSpool(t, unavailable, func(t *testing.T, cfg Config, f *fakeClient) {
 		off := cfg
 		off.Endpoint = otlp.OffEndpoint
 		p := startSpooling(t, off, f)
 		p.number(0, 2)
 		time.Sleep(time.Minute)
-		if _, err := os.Lstat(dir); !errors.Is(err, fs.ErrNotExist) {
+		if _, err := os.Lstat(cfg.SpoolDir); !errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("while it is off: %v", err)
 		}
 		if err := p.Connect(cfg); err != nil {
@@ -541,10 +543,7 @@ func TestWithoutAUsableSpoolSpansWaitInMemory(t *testing.T) {
 }
 
 func TestFullSpoolIsCounted(t *testing.T) {
-	dir := filepath.Join(t.TempDir(), "spool")
-	synctest.Test(t, func(t *testing.T) {
-		f := &fakeClient{answer: unavailable}
-		cfg := spooling(t, dir)
+	withSpool(t, unavailable, func(t *testing.T, cfg Config, f *fakeClient) {
 		cfg.BatchSize = 100
 		p := startSpooling(t, cfg, f)
 		const batches, each = 60, 50
@@ -584,10 +583,7 @@ func TestBackPressureGoesToTheSpool(t *testing.T) {
 		{"hangs", hang},
 	} {
 		t.Run(tc.what, func(t *testing.T) {
-			dir := filepath.Join(t.TempDir(), "spool")
-			synctest.Test(t, func(t *testing.T) {
-				f := &fakeClient{answer: tc.answer}
-				cfg := spooling(t, dir)
+			withSpool(t, tc.answer, func(t *testing.T, cfg Config, f *fakeClient) {
 				cfg.QueueSize, cfg.BatchSize = 200, 20
 				p := startSpooling(t, cfg, f)
 				const sent = 3000
@@ -639,10 +635,8 @@ func TestSpoolHoldsNoHeaders(t *testing.T) {
 // What is wrong with the sender or the place is an outage: somebody will correct it, and
 // until then one batch is tried and the rest waits. Not a span is lost.
 func TestEndpointThatRefusesTheSender(t *testing.T) {
-	dir := filepath.Join(t.TempDir(), "spool")
-	synctest.Test(t, func(t *testing.T) {
-		f := &fakeClient{answer: unavailable}
-		p := startSpooling(t, spooling(t, dir), f)
+	withSpool(t, unavailable, func(t *testing.T, cfg Config, f *fakeClient) {
+		p := startSpooling(t, cfg, f)
 		p.number(0, 40)
 		time.Sleep(2 * time.Minute)
 		p.now("away", stats.Counts{Spooled: 40})
@@ -740,10 +734,7 @@ func TestTooLargeIsHalved(t *testing.T) {
 // What of a batch of the spool was delivered before the endpoint went away is not sent
 // again.
 func TestPartsOfTheBacklogAreDelivered(t *testing.T) {
-	dir := filepath.Join(t.TempDir(), "spool")
-	synctest.Test(t, func(t *testing.T) {
-		f := &fakeClient{answer: unavailable}
-		cfg := spooling(t, dir)
+	withSpool(t, unavailable, func(t *testing.T, cfg Config, f *fakeClient) {
 		cfg.BatchSize = 100
 		p := startSpooling(t, cfg, f)
 		p.number(0, 100)
@@ -768,7 +759,7 @@ func TestPartsOfTheBacklogAreDelivered(t *testing.T) {
 		if got := f.names(); !slices.Equal(got, numbers(0, 100)) {
 			t.Errorf("arrived %q", got)
 		}
-		if left := spoolFiles(t, dir); len(left) != 0 {
+		if left := spoolFiles(t, cfg.SpoolDir); len(left) != 0 {
 			t.Errorf("left behind: %q", left)
 		}
 		p.shutdown(time.Second)

@@ -704,6 +704,43 @@ func TestNothingOfARequestStays(t *testing.T) {
 	}
 }
 
+// Room is given back with each request, and so is the memory, though the SDK holds on to
+// the whole batch.
+func TestSpansAreFreedWithTheirRequest(t *testing.T) {
+	p := newTestPipeline(t)
+	cfg := config(otlp.OffEndpoint)
+	p.policy = policyOf(cfg)
+	held := make([]int64, 0, 2) // spans that are referred to, and those that are thought to be, after each request
+	var batch []sdktrace.ReadOnlySpan
+	p.options.Yield = func(time.Duration) {
+		var referred int64
+		for _, s := range batch {
+			if s.(*readOnlySpan).in != nil {
+				referred++
+			}
+		}
+		held = append(held, referred, p.room.Spans())
+	}
+	if err := p.Start(cfg); err != nil {
+		t.Fatal(err)
+	}
+	p.SetNode(Node{})
+	for id := range 2 {
+		s := newSpan(uint64(id), strings.Repeat("x", maxRequestBytes))
+		if !p.room.Take(s) {
+			t.Fatal("no room")
+		}
+		p.ledger.Book(stats.Counts{Received: 1, Accepted: 1, Pending: 1}, time.Now())
+		batch = append(batch, newOutgoing(s))
+	}
+	if err := p.exporter.ExportSpans(t.Context(), batch); err != nil {
+		t.Fatal(err)
+	}
+	if want := []int64{1, 1, 0, 0}; !slices.Equal(held, want) {
+		t.Errorf("after each request are held, and thought to be held: %d, want %d", held, want)
+	}
+}
+
 func BenchmarkExport(b *testing.B) {
 	p := NewPipeline(Options{
 		Ledger: new(stats.Ledger), Room: memory.NewRoom(DefaultQueueSize, SpanOverhead), Policy: func() *policy.Policy { return nil },

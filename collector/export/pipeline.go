@@ -221,8 +221,10 @@ func (e *exporter) ExportSpans(_ context.Context, spans []sdktrace.ReadOnlySpan)
 		n := e.prepare(spans)
 		e.export(spans[:n])
 		e.forget()
-		for _, s := range spans[:n] {
-			e.pipeline.options.Room.Release(s.(*readOnlySpan).in) // Submit queues no other type
+		for _, ro := range spans[:n] {
+			s := ro.(*readOnlySpan) // Submit queues no other type
+			e.pipeline.options.Room.Release(s.in)
+			s.in = nil // the SDK holds s until the whole batch has been exported
 		}
 		spans = spans[n:]
 		if yield := e.pipeline.options.Yield; yield != nil {
@@ -248,6 +250,8 @@ func (e *exporter) prepare(spans []sdktrace.ReadOnlySpan) (n int) {
 	largest := min(e.largest, e.pipeline.delivery.endpoint.requestLimit())
 	e.descriptions.begin(p)
 	request, senders := 0, make(map[*resource.Resource]bool)
+	// As many as can fit, and one that no longer does: a batch may be far more.
+	spans = spans[:min(len(spans), largest/leastRequestSize+2)]
 	e.outgoing = slices.Grow(e.outgoing[:0], len(spans))[:len(spans)]
 	for i, ro := range spans {
 		s := ro.(*readOnlySpan)

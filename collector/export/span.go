@@ -47,11 +47,14 @@ var _ sdktrace.ReadOnlySpan = (*readOnlySpan)(nil)
 // its form for the SDK, and a place in the SDK's queue.
 const SpanOverhead = int(unsafe.Sizeof(readOnlySpan{})) + int(unsafe.Sizeof(sdktrace.ReadOnlySpan(nil)))
 
+// leastRequestSize is what requestSize returns at least.
+const leastRequestSize = 500
+
 // requestSize estimates, rather too high, how many bytes s takes in an export
 // request, where nothing is shared.
 func requestSize(s *correlate.Span) int {
-	const fixed, tag, link = 500, 32, 100
-	n := fixed + len(s.Name) + len(s.Detail) + len(s.Request) + tag*len(s.Tags) + link*len(s.Links)
+	const tag, link = 32, 100
+	n := leastRequestSize + len(s.Name) + len(s.Detail) + len(s.Request) + tag*len(s.Tags) + link*len(s.Links)
 	for i := range s.Tags {
 		n += len(s.Tags[i].Key) + len(s.Tags[i].Value)
 	}

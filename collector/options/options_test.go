@@ -187,7 +187,7 @@ func TestEveryFaultIsNamedAtOnce(t *testing.T) {
 		"metrics":             "perhaps",
 		"span-names":          "pretty",
 		"payments":            "none",
-		"recorder-size":       "65",
+		"recorder-size":       "33",
 		"prometheus-listen":   "9464",
 		"otlp-cert-file":      "/nonexistent/cert.pem",
 	}

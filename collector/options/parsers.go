@@ -24,32 +24,22 @@ func parseEndpoint(s string) (otlp.Endpoint, error) {
 	return e, err
 }
 
-var protocol = parser{set: func(c *Config, s string) error {
-	switch p := otlp.Protocol(s); p {
-	case otlp.ProtocolGRPC, otlp.ProtocolHTTP:
-		c.Protocol = p
-		return nil
-	}
-	return fmt.Errorf("must be %s or %s", otlp.ProtocolGRPC, otlp.ProtocolHTTP)
-}}
+var (
+	protocol    = oneOf(func(c *Config) *otlp.Protocol { return &c.Protocol }, otlp.ProtocolGRPC, otlp.ProtocolHTTP)
+	compression = oneOf(func(c *Config) *otlp.Compression { return &c.Compression }, otlp.CompressionNone, otlp.CompressionGzip)
+	spanNames   = oneOf(func(c *Config) *cln.SpanNames { return &c.SpanNames }, cln.SpanNamesSemantic, cln.SpanNamesAsSent)
+)
 
-var compression = parser{set: func(c *Config, s string) error {
-	switch p := otlp.Compression(s); p {
-	case otlp.CompressionNone, otlp.CompressionGzip:
-		c.Compression = p
-		return nil
-	}
-	return fmt.Errorf("must be %s or %s", otlp.CompressionNone, otlp.CompressionGzip)
-}}
-
-var spanNames = parser{set: func(c *Config, s string) error {
-	switch n := cln.SpanNames(s); n {
-	case cln.SpanNamesSemantic, cln.SpanNamesAsSent:
-		c.SpanNames = n
-		return nil
-	}
-	return fmt.Errorf("must be %s or %s", cln.SpanNamesSemantic, cln.SpanNamesAsSent)
-}}
+// oneOf reads one of two words.
+func oneOf[T ~string](field func(*Config) *T, one, other T) parser {
+	return parser{set: func(c *Config, s string) error {
+		if word := T(s); word == one || word == other {
+			*field(c) = word
+			return nil
+		}
+		return fmt.Errorf("must be %s or %s", one, other)
+	}}
+}
 
 var payments = parser{set: func(c *Config, s string) error {
 	p, found := cln.ParsePayments(s)

@@ -137,9 +137,9 @@ var table = []Option{
 		},
 		parser: payments},
 	{Name: "recorder-size", Kind: Int, Default: "16",
-		doc: "MiB of memory for the traces that are kept to be shown, 0 for none",
+		doc: "MiB of memory for the traces that are kept to be shown, 0 for none. While many spans wait for export they get less",
 		// More would break the promise of 128 MiB resident.
-		parser: wholeNumber(0, 64, func(c *Config) *int { return &c.RecorderSize })},
+		parser: wholeNumber(0, 32, func(c *Config) *int { return &c.RecorderSize })},
 	{Name: "prometheus-listen", Kind: String, env: prometheus, defNote: always("none"),
 		doc:    "`host:port`, such as `localhost:9464`, on which Prometheus may scrape `/metrics`, with or without OTLP metrics",
 		parser: listenAddress(func(c *Config) *string { return &c.PrometheusListen })},

@@ -45,10 +45,10 @@ func parseInt(s string, low, high int) (int, error) {
 	return int(n), nil
 }
 
-// parseRatio reads a number from 0 to 1.
+// parseRatio reads a decimal number from 0 to 1.
 func parseRatio(s string) (float64, error) {
 	f, err := strconv.ParseFloat(s, 64)
-	if err != nil || !(f >= 0 && f <= 1) { // not f < 0 || f > 1: that lets NaN pass
+	if err != nil || strings.ContainsAny(s, "xX_") || !(f >= 0 && f <= 1) { // not f < 0 || f > 1: that lets NaN pass
 		return 0, errors.New("must be a number from 0 to 1")
 	}
 	return f, nil

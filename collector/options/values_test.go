@@ -60,6 +60,7 @@ func TestParseRatio(t *testing.T) {
 	}{
 		{"0", 0}, {"1", 1}, {"0.25", 0.25}, {"1e-3", 0.001}, {".5", 0.5},
 		{"NaN", math.NaN()}, {"nan", math.NaN()}, {"Inf", math.NaN()}, {"-0.1", math.NaN()},
+		{"0x1p-2", math.NaN()}, {"0_1", math.NaN()},
 		{"1.0000001", math.NaN()}, {"50%", math.NaN()}, {"", math.NaN()},
 	} {
 		got, err := parseRatio(tt.in)

@@ -152,6 +152,7 @@ func TestDeaf(t *testing.T) {
 		{"OTEL_TRACES_SAMPLER_ARG=0.5", "OTEL_TRACES_SAMPLER_ARG (the sampler takes none)"},
 		{"OTEL_TRACES_EXPORTER=OTLP OTEL_METRICS_EXPORTER=Otlp OTEL_TRACES_SAMPLER=Always_On OTEL_EXPORTER_OTLP_INSECURE=FALSE", ""},
 		{"OTEL_SDK_DISABLED=1 OTEL_EXPORTER_OTLP_INSECURE=yes", "OTEL_EXPORTER_OTLP_INSECURE, OTEL_SDK_DISABLED (neither true nor false, so it counts as false)"},
+		{"OTEL_EXPORTER_OTLP_INSECURE=maybe OTEL_EXPORTER_OTLP_ENDPOINT=http://x:1", "OTEL_EXPORTER_OTLP_INSECURE (neither true nor false, so it counts as false)"},
 		{"OTEL_PYTHON_\x1b[2J=1", "OTEL_PYTHON_?[2J (clntrace does not know it)"},
 	} {
 		got := strings.TrimPrefix(Deaf(strings.Fields(tt.environ)), "variables of the environment that are not honoured: ")

@@ -51,8 +51,8 @@ func ParseEndpoint(s string) (Endpoint, error) {
 		return OffEndpoint, nil
 	case strings.HasPrefix(s, "unix:"):
 		path := strings.TrimPrefix(strings.TrimPrefix(s, "unix:"), "//")
-		if !strings.HasPrefix(path, "/") {
-			return Endpoint{}, fmt.Errorf("a unix endpoint needs an absolute path, as in unix:///run/otel.sock; %w", errEndpointForm)
+		if !strings.HasPrefix(path, "/") || isDirectory(path) {
+			return Endpoint{}, fmt.Errorf("a unix endpoint needs the absolute path of a socket, as in unix:///run/otel.sock; %w", errEndpointForm)
 		}
 		if len(path) > maxUnixPath {
 			return Endpoint{}, fmt.Errorf("the path has %d bytes, and that of a unix socket at most %d; %w", len(path), maxUnixPath, errEndpointForm)
@@ -66,6 +66,12 @@ func ParseEndpoint(s string) (Endpoint, error) {
 	}
 	host, _, _ := net.SplitHostPort(s)
 	return Endpoint{raw: s, host: s, tls: !isLoopback(host)}, nil
+}
+
+// isDirectory tells whether a path can only be that of a directory.
+func isDirectory(path string) bool {
+	last := path[strings.LastIndexByte(path, '/')+1:]
+	return last == "" || last == "." || last == ".."
 }
 
 func parseURL(s string) (Endpoint, error) {
@@ -113,7 +119,7 @@ func checkHostPort(hostport string) error {
 // not, such as "http//localhost", would else be found out only when spans are to
 // be sent. An underscore is in the names of many containers.
 func isHostName(host string) bool {
-	return !strings.ContainsFunc(host, func(r rune) bool {
+	return strings.Trim(host, "-._") != "" && !strings.ContainsFunc(host, func(r rune) bool {
 		return r <= unicode.MaxASCII && !unicode.IsLetter(r) && !unicode.IsDigit(r) && r != '-' && r != '.' && r != '_'
 	})
 }

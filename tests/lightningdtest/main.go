@@ -1,8 +1,11 @@
 package lightningdtest
 
 import (
+	"flag"
 	"fmt"
 	"os"
+	"runtime"
+	"strconv"
 	"testing"
 
 	"go.uber.org/goleak"
@@ -12,6 +15,7 @@ import (
 // which other users may enter too, runs the tests, and fails if they leave
 // goroutines behind.
 func Main(m *testing.M, build func(dir string) error) {
+	runMoreAtOnce()
 	dir, err := os.MkdirTemp("", "clntrace-tests")
 	if err == nil {
 		err = os.Chmod(dir, 0o755) //nolint:gosec // see above
@@ -29,4 +33,15 @@ func Main(m *testing.M, build func(dir string) error) {
 		}
 		os.Exit(code)
 	}))
+}
+
+// runMoreAtOnce has up to three times as many tests run at once as there are
+// processors, unless -parallel says how many: they wait far more than they compute.
+func runMoreAtOnce() {
+	flag.Parse()
+	chosen := false
+	flag.Visit(func(f *flag.Flag) { chosen = chosen || f.Name == "test.parallel" })
+	if !chosen {
+		_ = flag.Set("test.parallel", strconv.Itoa(3*runtime.GOMAXPROCS(0))) // a flag that exists, and a number
+	}
 }
