@@ -121,15 +121,21 @@ type interval struct {
 // first ones and says so.
 func (c *commands) within(method string, in interval) (found []*command, tooMany bool) {
 	known := c.byMethod[clip(method)]
-	known = known[sortedAfter(known, in.after):]
-	n := 0
-	for n < len(known) && known[n].start < in.before && known[n].end <= in.end {
-		if n == maxCompared {
-			return known[:n], true
-		}
-		n++
+	from, to := in.cut(known)
+	if to-from > maxCompared {
+		return known[from : from+maxCompared], true
 	}
-	return known[:n], false
+	return known[from:to], false
+}
+
+// cut returns the range from..to-1 of the commands, all of one method, that lie in the
+// interval: more than maxCompared are not counted.
+func (in interval) cut(known []*command) (from, to int) {
+	from = sortedAfter(known, in.after)
+	for to = from; to < len(known) && to-from <= maxCompared && known[to].start < in.before && known[to].end <= in.end; {
+		to++
+	}
+	return from, to
 }
 
 // sortedAfter returns the index of the first command that began after start.

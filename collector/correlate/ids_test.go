@@ -80,7 +80,7 @@ func TestWhatATimerCausedIsInItsTrace(t *testing.T) {
 
 func TestTwoNodesOnOneSocketDoNotMix(t *testing.T) {
 	// Both count from the start, so they have requests with the same path.
-	const path, outerPath = "cli:pay#1/cln:pay#2/pay:a#3/cln:a#4/other:b#1", "cli:pay#1/cln:pay#2/pay:a#3"
+	const path, outerPath = "cli:pay#1/cln:pay#2/pay:a#3/cln:a#4/other:b#2", "cli:pay#1/cln:pay#2/pay:a#3"
 	a, b := child(100, 5, 1, 7, "pay"), child(200, 5, 11, 7, "pay")
 	gone := &process.Identity{PID: 12, Name: "lightningd"} // had exited before we looked
 	command := func(id uint64, node int32, start int64) *Span {
@@ -107,7 +107,7 @@ func TestTwoNodesOnOneSocketDoNotMix(t *testing.T) {
 
 func TestSenderThatExitsAtOnceBelongsToTheOnlyNode(t *testing.T) {
 	known, gone := newRequest(child(100, 5, 1, 7, "pay"), 2, "cli:pay#1/cln:pay#2/pay:a#3", 10, 100),
-		newRequest(&process.Identity{PID: 12, Name: "lightningd"}, 3, "cli:pay#1/cln:pay#2/pay:a#3/cln:a#4/other:b#1", 20, 10)
+		newRequest(&process.Identity{PID: 12, Name: "lightningd"}, 3, "cli:pay#1/cln:pay#2/pay:a#3/cln:a#4/other:b#2", 20, 10)
 	command := newCommand(1, "a", 15, 5)
 	command.Process = node1(100)
 	correlateAll(New(Options{}), []*Span{command, gone, known})

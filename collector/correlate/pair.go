@@ -20,8 +20,9 @@ const (
 	// pairWait is how long a request that several commands may have served waits for
 	// others to rule some of them out.
 	pairWait = 800 * time.Millisecond
-	// maxPairing bounds the requests that wait. Those beyond it are not paired.
-	maxPairing = 1024
+	// maxPairing bounds the requests that wait: pairWait's worth of 5,000 a second, three
+	// times what lightningd can answer at the highest peak. Those beyond it are not paired.
+	maxPairing = 4096
 )
 
 // pairing is a request whose command is not known yet.
@@ -44,15 +45,12 @@ func (n *node) stream(p *process.Identity) *stream {
 // pair begins to look for the command that served the request s. If it takes s, s is
 // Ready when the command is known, or after pairWait.
 func (c *Correlator) pair(n *node, t *stream, s *Span, path cln.Path, now time.Time) (taken bool) {
-	if len(c.pairings) >= maxPairing {
-		return false
-	}
 	number, ok := path.Number()
 	if !ok {
 		return false
 	}
 	e := t.add(s, number, now)
-	if e == nil {
+	if e == nil || len(c.pairings) >= maxPairing {
 		return false
 	}
 	e.span = s
@@ -97,51 +95,12 @@ func (c *Correlator) attempt(n *node, t *stream, i int, now time.Time) bool {
 	}
 	in := t.bounds(i)
 	list, tooMany := n.commands.within(t.entries[i].method, in)
-	if len(list) != 1 || tooMany || n.short(t, i) || n.lacking(t.entries[i].method, in) || c.claimed(n, t, list[0], t.isAlone(i)) {
+	if len(list) != 1 || tooMany || n.short(t, i) || c.doubtful(n, t, i, list[0]) {
 		return false
 	}
 	c.join(n, t.entries[i], list[0])
 	c.resolve(n, t, i, now)
 	return true
-}
-
-// short reports whether there are fewer commands around the request at i than the
-// plugin has sent requests: some were lost.
-func (n *node) short(t *stream, i int) bool {
-	from, to, in := t.around(i)
-	if to-from == 1 || to-from > maxAligned || in.after == math.MinInt64 || in.before == math.MaxInt64 {
-		return false
-	}
-	commands := 0
-	for method := range t.methods {
-		list, _ := n.commands.within(method, in)
-		commands += len(list)
-	}
-	return commands < to-from
-}
-
-// lacking reports whether there are more requests of a method at the time of in than
-// commands: some were lost, and nobody knows which.
-func (n *node) lacking(method string, in interval) bool {
-	requests := 0
-	for counted := -1; requests > counted; {
-		counted, requests = requests, 0
-		for _, w := range n.pairings[method] {
-			if w.entry.span == nil || w.entry.start >= in.end || w.entry.end <= in.after {
-				continue
-			}
-			other := w.stream.bounds(w.stream.index(w.entry.number))
-			if other.after >= in.end || in.after >= other.end {
-				continue
-			}
-			if list, _ := n.commands.within(method, other); len(list) > 0 {
-				requests++
-				in.after, in.before, in.end = min(in.after, other.after), max(in.before, other.before), max(in.end, other.end)
-			}
-		}
-	}
-	list, _ := n.commands.within(method, in)
-	return requests > len(list)
 }
 
 // align pairs the requests around i by their order.
@@ -157,26 +116,13 @@ func (c *Correlator) align(n *node, t *stream, i int) {
 		found = n.inOrder(t, from, to)
 	}
 	for j, known := range found {
-		if known != nil && entries[j].span != nil && !c.claimed(n, t, known, counted || t.isAlone(from+j)) {
+		if known == nil || entries[j].span == nil {
+			continue
+		}
+		if counted && !n.wanted(t, known) && !c.claimed(n, t, known, true) || !counted && !c.doubtful(n, t, from+j, known) {
 			c.join(n, entries[j], known)
 		}
 	}
-}
-
-// claimed reports whether a command that is left for a request of t may have served
-// another one, whose command is left for nobody because it was lost. alone says that it
-// is none of t's.
-func (c *Correlator) claimed(n *node, t *stream, by *command, alone bool) bool {
-	waits := c.mayWait(by.method)
-	for _, other := range n.streams.Values() {
-		if _, asks := other.methods[by.method]; !asks || other == t && alone {
-			continue
-		}
-		if other.mayHaveAsked(by, other == t, waits) {
-			return true
-		}
-	}
-	return false
 }
 
 // oneByOne returns the command of each of the entries, gaps included, if between the

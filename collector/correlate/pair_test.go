@@ -61,13 +61,13 @@ func TestRequestsArePairedByTheirOrder(t *testing.T) {
 			cmd(1, "a", 20, 1), cmd(2, "b", 22, 1), cmd(3, "a", 30, 1), cmd(4, "a", 32, 1), cmd(5, "b", 34, 1),
 			req(pay, 2, "b", 11, 28), req(pay, 1, "a", 10, 41),
 		}, map[int]uint64{5: 2, 6: 1}},
-		{"an open one has taken its command", []*Span{
-			cmd(1, "b", 18, 1), cmd(2, "a", 20, 1), cmd(3, "a", 22, 1), cmd(4, "b", 24, 1),
+		{"an open one may have taken the last one", []*Span{
+			cmd(1, "b", 18, 1), cmd(2, "waitsendpay", 20, 1), cmd(3, "a", 22, 1), cmd(4, "b", 24, 1),
 			req(pay, 1, "b", 9, 19), req(pay, 4, "b", 23, 30), req(pay, 3, "a", 19, 40),
-		}, map[int]uint64{4: 1, 5: 4, 6: 3}},
+		}, map[int]uint64{4: 1, 5: 4}},
 		{"one that was sent during it, and is open, may have taken its command", []*Span{
 			cmd(1, "b", 18, 1), cmd(2, "a", 20, 1), req(pay, 1, "b", 9, 19), req(pay, 3, "a", 11, 40),
-		}, map[int]uint64{3: 2}},
+		}, nil},
 		{"a command too many", []*Span{
 			cmd(1, "a", 20, 1), cmd(2, "a", 22, 1), cmd(3, "a", 30, 1), req(pay, 1, "a", 10, 40), req(pay, 2, "a", 11, 41),
 		}, nil},
@@ -77,6 +77,19 @@ func TestRequestsArePairedByTheirOrder(t *testing.T) {
 		{"one is lost", []*Span{
 			cmd(2, "a", 30, 1), req(pay, 1, "a", 10, 40), req(pay, 2, "a", 35, 50),
 		}, map[int]uint64{1: 2}},
+		{"the command of one of two at once is lost", []*Span{
+			cmd(1, "a", 20, 1), req(pay, 1, "a", 10, 40), req(pay, 2, "a", 11, 41),
+		}, nil},
+		{"the command of one of two plugins' is lost", []*Span{
+			cmd(1, "a", 20, 1), req(pay, 1, "a", 10, 25), req(xpay, 1, "a", 15, 45),
+		}, nil},
+		{"the command of one is lost, and the request of the one before it", []*Span{
+			cmd(1, "b", 2, 1), req(pay, 1, "b", 1, 5), cmd(2, "a", 20, 1), req(pay, 3, "a", 11, 41),
+		}, nil},
+		{"another's command is left over, but two have only one between them", []*Span{
+			cmd(1, "a", 20, 1), cmd(2, "a", 42, 1), cmd(3, "a", 50, 1),
+			req(pay, 1, "a", 10, 25), req(pay, 2, "a", 15, 30), req(xpay, 1, "a", 18, 60),
+		}, nil},
 		{"lightningd cannot have answered before it worked", []*Span{
 			cmd(1, "a", 20, 1), req(pay, 1, "a", 10, 25), cmd(2, "a", 24, 5), req(pay, 2, "a", 23, 40),
 		}, map[int]uint64{1: 1, 3: 2}},
@@ -233,7 +246,7 @@ func TestPairsInRecordings(t *testing.T) {
 	}
 	for loss, p := range total {
 		t.Logf("with %.0f %% lost: %d of %d requests are paired, %d of them wrong", loss*100, p.pairs, p.requests, p.wrong)
-		if p.wrong*1000 > p.pairs {
+		if p.wrong*5000 > p.pairs {
 			t.Errorf("with %.0f %% lost %d of %d pairs are wrong", loss*100, p.wrong, p.pairs)
 		}
 	}

@@ -70,7 +70,6 @@ func (f *traffic) serve(q asked, start int64) (end int64) {
 	command := newCommand(f.id, q.method, start, end-start)
 	request := newRequest(q.plugin, f.id+1, q.path, q.at, answered-q.at)
 	for _, s := range []*Span{command, request} {
-		s.Timestamp += epoch.UnixMicro()
 		copy(s.TraceID[8:], s.ID[:])
 		s.TraceID[0] = 1
 	}
@@ -113,7 +112,7 @@ func TestPairsAreTrue(t *testing.T) {
 	for _, tc := range []struct {
 		loss     float64
 		perWrong int // pairs for each wrong one, at least; 0: none may be wrong
-	}{{0, 0}, {0.02, 2000}, {0.05, 2000}, {0.2, 1000}} {
+	}{{0, 0}, {0.02, 0}, {0.05, 0}, {0.2, 2000}} {
 		allPairs, allWrong := 0, 0
 		for _, f := range []struct {
 			what    string
@@ -123,8 +122,8 @@ func TestPairsAreTrue(t *testing.T) {
 		}{
 			{"calm, one plugin", 1, 200_000, 97},
 			{"calm, six plugins", 6, 400_000, 85},
-			{"a flood, one plugin", 1, 600, 15},
-			{"a flood, six plugins", 6, 3000, 1},
+			{"a flood, one plugin", 1, 600, 60},
+			{"a flood, six plugins", 6, 3000, 15},
 		} {
 			requests, pairs, wrong := 0, 0, 0
 			for seed := range uint64(3) {
