@@ -7,6 +7,6 @@
 // Variables name what further tests need. CONTAINER_ENGINE is the command of a
 // container engine, such as docker or podman, for the test that starts containers.
 // TEMPO is a Grafana Tempo, to which the fleet's tests then also send what they keep
-// and ask for it. OTELCOL_CONTRIB is an OpenTelemetry Collector (contrib) for them,
-// instead of the one that is built.
+// and ask for it. OTELCOL_CONTRIB is a Collector with the load-balancing exporter, for
+// the fleet's gateway: without one its tests are skipped.
 package deploy

@@ -92,9 +92,18 @@ type fleet struct {
 	tempo    *tempo // gets what they keep; nil: there is none
 }
 
+// needGateway skips what needs the load-balancing exporter, which takes minutes to build.
+func needGateway(t testing.TB) {
+	t.Helper()
+	if os.Getenv("OTELCOL_CONTRIB") == "" {
+		t.Skip("OTELCOL_CONTRIB names no Collector with the load-balancing exporter: go build -C tests -tags=gateway -o otelcol ./otelcol")
+	}
+}
+
 // startFleet starts a fleet with pools of two sampling Collectors.
 func startFleet(t *testing.T, pools int) *fleet {
 	t.Helper()
+	needGateway(t)
 	f := &fleet{tempo: startTempo(t)}
 	for range 2 * pools {
 		r := otlptest.Start(t)

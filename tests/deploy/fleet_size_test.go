@@ -43,6 +43,7 @@ func BenchmarkFleet(b *testing.B) {
 
 // measure does so with nodes that have these options.
 func measure(b *testing.B, keepPercent string, options ...string) {
+	needGateway(b)
 	p := startTempo(b)
 	if p == nil {
 		b.Skip("name a Tempo in TEMPO to run this benchmark")

@@ -7,7 +7,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"testing"
 
 	"clntrace/tests/lightningdtest"
@@ -25,8 +24,8 @@ func buildPrograms(dir string) (err error) {
 		return err
 	}
 	clntrace, collector = filepath.Join(dir, "clntrace"), filepath.Join(dir, "otelcol")
-	for path, source := range map[string][]string{clntrace: {"-C", "../..", "."}, collector: {"-C", "..", "-tags=gateway", "./otelcol"}} {
-		build := exec.Command("go", slices.Concat([]string{"build"}, source[:2], []string{"-o", path}, source[2:])...)
+	for path, source := range map[string][]string{clntrace: {"-C", "../..", "."}, collector: {"-C", "..", "./otelcol"}} {
+		build := exec.Command("go", "build", source[0], source[1], "-o", path, source[2])
 		build.Env = append(os.Environ(), "CGO_ENABLED=0")
 		if out, err := build.CombinedOutput(); err != nil {
 			return fmt.Errorf("building %s: %w\n%s", filepath.Base(path), err, out)
