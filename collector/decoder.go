@@ -180,6 +180,7 @@ func (d *decoder) pass(datagrams []socket.Datagram, now time.Time) {
 			b.spans = append(b.spans, span)
 		} else {
 			b.counts.DroppedQueueFull++
+			clear(span.Tags) // or its texts stay as long as the tags of its neighbours
 		}
 	}
 	if b.counts.Accepted > 0 {

@@ -57,10 +57,12 @@ func (r *Room) Take(s *correlate.Span) bool {
 	return true
 }
 
-// Release gives back what Take took for s.
+// Release gives back what Take took for s, and forgets its tags: they share memory with
+// those of other spans, which would keep their texts.
 func (r *Room) Release(s *correlate.Span) {
 	r.spans.Add(-1)
 	r.bytes.Add(-r.size(s) - int64(r.shared.release(s)))
+	clear(s.Tags)
 }
 
 // Spans is how many spans are in memory.

@@ -83,6 +83,25 @@ func TestSharedTextIsCountedOnce(t *testing.T) {
 	}
 }
 
+// The tags of many spans share memory. What is left of a span there would keep its
+// texts for as long as any of the others waits.
+func TestReleasedSpanKeepsNoText(t *testing.T) {
+	r := NewRoom(2, 0)
+	slab := []zipkin.Tag{{Key: "id", Value: "first"}, {Key: "id", Value: "second"}}
+	first, second := newSpan("a"), newSpan("b")
+	first.Tags, second.Tags = slab[:1], slab[1:]
+	if !r.Take(first) || !r.Take(second) {
+		t.Fatal("no room for two spans")
+	}
+	r.Release(first)
+	if slab[0] != (zipkin.Tag{}) || slab[1].Value != "second" {
+		t.Errorf("the shared memory holds %q", slab)
+	}
+	if r.Release(second); r.Bytes() != 0 {
+		t.Errorf("%d bytes are left", r.Bytes())
+	}
+}
+
 func BenchmarkTakeAndRelease(b *testing.B) {
 	r := NewRoom(1000, 200)
 	s := newSpan("db_query_prepared", "query", strings.Repeat("x", 200))
