@@ -33,16 +33,23 @@ const (
 )
 
 // BenchmarkFleet measures what a payment costs each part of a fleet, with the
-// database's and all other spans of a real one. It needs at least 1,000 payments
-// (-benchtime=1000x), twice what the sampling tier holds.
+// database's and all other spans of a real one, and what a span costs that comes alone,
+// as from an idle node. It needs at least 1,000 payments (-benchtime=1000x), twice what
+// the sampling tier holds.
 func BenchmarkFleet(b *testing.B) {
-	b.Run("keep=10%", func(b *testing.B) { measure(b, "10") })
-	b.Run("keep=100%", func(b *testing.B) { measure(b, "100") })
-	b.Run("keep=10%,drop=db", func(b *testing.B) { measure(b, "10", "--drop-spans=db_*") })
+	payment, err := recording.Load(recording.Xpay)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Run("keep=10%", func(b *testing.B) { measure(b, 1, "10", payment) })
+	b.Run("keep=100%", func(b *testing.B) { measure(b, 1, "100", payment) })
+	b.Run("keep=10%,drop=db", func(b *testing.B) { measure(b, 1, "10", payment, "--drop-spans=db_*") })
+	b.Run("keep=10%,alone", func(b *testing.B) { measure(b, 20, "10", payment[:1]) })
 }
 
-// measure does so with nodes that have these options.
-func measure(b *testing.B, keepPercent string, options ...string) {
+// measure does so with what nodes that have these options make of these datagrams, and
+// that each time from so many nodes.
+func measure(b *testing.B, each int, keepPercent string, datagrams []recording.Datagram, options ...string) {
 	needGateway(b)
 	p := startTempo(b)
 	if p == nil {
@@ -58,7 +65,7 @@ func measure(b *testing.B, keepPercent string, options ...string) {
 		{name: "sampling", pids: []int{parts[0].cmd.Process.Pid, parts[1].cmd.Process.Pid}},
 		{name: "tempo", pids: []int{p.cmd.Process.Pid}},
 	}
-	template := exported(b, options...)
+	template := exported(b, datagrams, options...)
 	payments := make(chan int)
 	var nodes sync.WaitGroup
 	for i := range senders {
@@ -73,12 +80,19 @@ func measure(b *testing.B, keepPercent string, options ...string) {
 			}
 		})
 	}
+	wait.For(b, "all to have started", func() bool {
+		for _, u := range measured {
+			u.begin(b)
+		}
+		time.Sleep(idle)
+		var all time.Duration
+		for _, u := range measured {
+			u.background, _ = u.since(b)
+			all += u.background
+		}
+		return all < idle/20
+	})
 	for _, u := range measured {
-		u.begin(b)
-	}
-	time.Sleep(idle)
-	for _, u := range measured {
-		u.background, _ = u.since(b)
 		u.begin(b)
 	}
 	began := time.Now()
@@ -86,35 +100,33 @@ func measure(b *testing.B, keepPercent string, options ...string) {
 	defer tick.Stop()
 	n := 0
 	for b.Loop() {
-		n++
-		payments <- n
+		for range each {
+			n++
+			payments <- n
+		}
 		<-tick.C
 	}
 	close(payments)
 	nodes.Wait()
 	time.Sleep(held + 3*time.Second) // then all has been decided about, and sent
 	b.ReportMetric(0, "ns/op")
-	b.ReportMetric(float64(template.SpanCount()), "spans/payment")
-	b.ReportMetric(float64(tracesOf(template)), "traces/payment")
+	b.ReportMetric(float64(template.SpanCount()), "spans/request")
+	b.ReportMetric(float64(tracesOf(template)), "traces/request")
 	body, _ := new(ptrace.ProtoMarshaler).MarshalTraces(template)
-	b.ReportMetric(float64(len(body)), "bytes/payment")
+	b.ReportMetric(float64(len(body)), "bytes/request")
 	for _, u := range measured {
 		cpu, memory := u.since(b)
 		cpu -= time.Duration(float64(u.background) * float64(time.Since(began)) / float64(idle))
-		b.ReportMetric(float64(cpu.Microseconds())/float64(n), u.name+"-µs/payment")
+		b.ReportMetric(float64(cpu.Microseconds())/float64(n), u.name+"-µs/request")
 		b.ReportMetric(float64(u.background)/float64(idle)*100, u.name+"-idle-%")
 		b.ReportMetric(float64(memory)/(1<<20), u.name+"-MiB")
 		b.ReportMetric(float64(u.resident)/(1<<20), u.name+"-idle-MiB")
 	}
 }
 
-// exported is a recorded payment as clntrace exports it.
-func exported(b *testing.B, options ...string) ptrace.Traces {
+// exported is what clntrace makes of datagrams.
+func exported(b *testing.B, datagrams []recording.Datagram, options ...string) ptrace.Traces {
 	b.Helper()
-	datagrams, err := recording.Load(recording.Xpay)
-	if err != nil {
-		b.Fatal(err)
-	}
 	r, all := otlptest.Start(b), ptrace.NewTraces()
 	var mu sync.Mutex
 	r.SetAnswer(func(_ context.Context, request otlptest.Request) error {
