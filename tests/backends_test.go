@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"net/url"
@@ -257,29 +256,7 @@ func (p *product) start(t *testing.T, program string) {
 			t.Logf("%s: %s", program, output.String())
 		}
 	})
-	wait.For(t, program, func() bool { _, err := get(p.ready, "*/*"); return err == nil })
-}
-
-// get returns the body of an answer 200 in one of the formats.
-func get(url, accept string) ([]byte, error) {
-	request, err := http.NewRequestWithContext(context.Background(), http.MethodGet, url, http.NoBody)
-	if err != nil {
-		return nil, err
-	}
-	request.Header.Set("Accept", accept)
-	return answer(http.DefaultClient.Do(request))
-}
-
-func answer(response *http.Response, err error) ([]byte, error) {
-	if err != nil {
-		return nil, err
-	}
-	defer response.Body.Close()
-	body, err := io.ReadAll(response.Body)
-	if err == nil && response.StatusCode != http.StatusOK {
-		err = fmt.Errorf("%s: %s", response.Status, body)
-	}
-	return body, err
+	wait.For(t, program, func() bool { _, err := otlptest.Get(p.ready, "*/*"); return err == nil })
 }
 
 // send passes traces on as they are.
@@ -288,14 +265,14 @@ func (p *product) send(traces ptrace.Traces) error {
 	if err != nil {
 		return err
 	}
-	_, err = answer(http.Post(p.otlp, "application/x-protobuf", bytes.NewReader(body))) //nolint:noctx // ends with the backend
+	_, err = otlptest.Body(http.Post(p.otlp, "application/x-protobuf", bytes.NewReader(body))) //nolint:noctx // ends with the backend
 	return err
 }
 
 // spans are what the backend has of a trace; none: it is not there yet.
 func (p *product) spans(t *testing.T, id string) []otlptest.Span {
 	t.Helper()
-	body, err := get(p.trace+id, "application/protobuf, application/json;q=0.9")
+	body, err := otlptest.Get(p.trace+id, "application/protobuf, application/json;q=0.9")
 	if err != nil {
 		return nil
 	}
@@ -380,7 +357,7 @@ func (p *product) waitList(t *testing.T, name string, want map[string]string) {
 	}()
 	wait.For(t, "the list", func() bool {
 		var body []byte
-		if body, failed = get(search, "application/json"); failed == nil {
+		if body, failed = otlptest.Get(search, "application/json"); failed == nil {
 			got, failed = p.titles(body)
 		}
 		return listed()
@@ -439,7 +416,7 @@ func (p *product) checkCalls(t *testing.T) {
 // jaegerCalls asks Jaeger who calls whom.
 func jaegerCalls(t *testing.T, p *product) (pairs [][2]string) {
 	t.Helper()
-	body, err := get("http://"+p.addresses["$QUERY"]+"/api/dependencies?lookback=604800000&endTs="+fmt.Sprint(time.Now().UnixMilli()), "application/json")
+	body, err := otlptest.Get("http://"+p.addresses["$QUERY"]+"/api/dependencies?lookback=604800000&endTs="+fmt.Sprint(time.Now().UnixMilli()), "application/json")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -460,7 +437,7 @@ func jaegerCalls(t *testing.T, p *product) (pairs [][2]string) {
 func tempoCalls(t *testing.T, p *product) (pairs [][2]string) {
 	t.Helper()
 	at := p.addresses["$METRICS"]
-	ready := func() bool { _, err := get("http://"+at+"/-/ready", "*/*"); return err == nil }
+	ready := func() bool { _, err := otlptest.Get("http://"+at+"/-/ready", "*/*"); return err == nil }
 	if !ready() {
 		startPrometheus(t, at, "localhost:9464", "--web.enable-remote-write-receiver")
 		wait.For(t, "Prometheus", ready)
@@ -497,7 +474,7 @@ func (p *product) checkQueries(t *testing.T) {
 		query, _, _ = strings.Cut(query, " //")
 		query = strings.NewReplacer("HASH", hash, "> 5s", "> 20ms", "> 0.1", "> 0.01").Replace(query)
 		wait.For(t, query, func() bool {
-			body, err := get(p.queries+url.QueryEscape(query), "application/json")
+			body, err := otlptest.Get(p.queries+url.QueryEscape(query), "application/json")
 			if err != nil {
 				t.Fatalf("%s: %v", query, err)
 			}

@@ -96,7 +96,7 @@ type fleet struct {
 func needGateway(t testing.TB) {
 	t.Helper()
 	if os.Getenv("OTELCOL_CONTRIB") == "" {
-		t.Skip("OTELCOL_CONTRIB names no Collector with the load-balancing exporter: go build -C tests -tags=gateway -o otelcol ./otelcol")
+		t.Skip("OTELCOL_CONTRIB names no Collector with the load-balancing exporter: go build -C tests -tags=gateway -o /path/to/otelcol ./otelcol")
 	}
 }
 

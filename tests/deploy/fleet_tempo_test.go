@@ -4,10 +4,7 @@ package deploy
 
 import (
 	"context"
-	"fmt"
-	"io"
 	"net"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -108,19 +105,5 @@ func (p *tempo) trace(id string) []otlptest.Span {
 }
 
 func (p *tempo) get(path string) ([]byte, error) {
-	request, err := http.NewRequest(http.MethodGet, "http://"+p.query+path, nil)
-	if err != nil {
-		return nil, err
-	}
-	request.Header.Set("Accept", "application/protobuf")
-	response, err := http.DefaultClient.Do(request)
-	if err != nil {
-		return nil, err
-	}
-	defer response.Body.Close()
-	body, err := io.ReadAll(response.Body)
-	if err == nil && response.StatusCode != http.StatusOK {
-		err = fmt.Errorf("%s: %s", response.Status, body)
-	}
-	return body, err
+	return otlptest.Get("http://"+p.query+path, "application/protobuf")
 }
