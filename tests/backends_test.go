@@ -1,13 +1,11 @@
 package tests
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
-	"net/http"
 	"net/url"
 	"os"
 	"os/exec"
@@ -265,8 +263,7 @@ func (p *product) send(traces ptrace.Traces) error {
 	if err != nil {
 		return err
 	}
-	_, err = otlptest.Body(http.Post(p.otlp, "application/x-protobuf", bytes.NewReader(body))) //nolint:noctx // ends with the backend
-	return err
+	return otlptest.Post(p.otlp, body)
 }
 
 // spans are what the backend has of a trace; none: it is not there yet.

@@ -22,11 +22,14 @@ import (
 )
 
 // tempoConfig is that of a Tempo in one process. NAME is an address, NAME_HOST and
-// NAME_PORT its parts.
+// NAME_PORT its parts. By default its parts keep files in one place of the machine.
 const tempoConfig = `
 server: {http_listen_address: QUERY_HOST, http_listen_port: QUERY_PORT, grpc_listen_address: GRPC_HOST, grpc_listen_port: GRPC_PORT}
 memberlist: {bind_addr: ["GOSSIP_HOST"], bind_port: GOSSIP_PORT}
 distributor: {receivers: {otlp: {protocols: {grpc: {endpoint: "OTLP"}}}}}
+live_store: {wal: {path: "DIR/live"}, shutdown_marker_dir: "DIR/marker"}
+block_builder: {wal: {path: "DIR/builder"}}
+backend_scheduler: {local_work_path: "DIR/scheduler"}
 storage: {trace: {backend: local, wal: {path: "DIR/wal"}, local: {path: "DIR/blocks"}}}
 usage_report: {reporting_enabled: false}`
 

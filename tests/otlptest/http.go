@@ -1,6 +1,7 @@
 package otlptest
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -14,11 +15,23 @@ func Get(url, accept string) ([]byte, error) {
 		return nil, err
 	}
 	request.Header.Set("Accept", accept)
-	return Body(http.DefaultClient.Do(request))
+	return do(request)
 }
 
-// Body returns the body of an answer 200. Any other answer is an error that holds it.
-func Body(response *http.Response, err error) ([]byte, error) {
+// Post sends a backend an OTLP request in protobuf.
+func Post(url string, body []byte) error {
+	request, err := http.NewRequestWithContext(context.Background(), http.MethodPost, url, bytes.NewReader(body))
+	if err != nil {
+		return err
+	}
+	request.Header.Set("Content-Type", "application/x-protobuf")
+	_, err = do(request)
+	return err
+}
+
+// do returns the body of an answer 200. Any other answer is an error that holds it.
+func do(request *http.Request) ([]byte, error) {
+	response, err := http.DefaultClient.Do(request)
 	if err != nil {
 		return nil, err
 	}
