@@ -142,8 +142,41 @@ func (e *exporter) Export(ctx context.Context, rm *metricdata.ResourceMetrics) e
 	rm.Resource = e.resource
 	e.link.Unlock()
 	startBeforeEnd(rm)
-	e.note(c, otlp.FailureOf(c.Export(ctx, rm)))
+	e.note(c, c.send(ctx, rm))
 	return nil
+}
+
+const (
+	// attempts is how many there are at a request. Its connection is given up when the
+	// first one times out, and gRPC may notice that only by the second.
+	attempts = 3
+	// settle is how long gRPC is left to notice it.
+	settle = 100 * time.Millisecond
+)
+
+// requestTime bounds a request with all its attempts, each of which may take timeout.
+func requestTime(timeout time.Duration) time.Duration { return 2*timeout + attempts*settle }
+
+// send sends metrics, and returns why they were not taken, or not all of them. When
+// nobody has answered it sends them again over a new connection: the old one may be
+// forgotten by something in between, and half a minute would pass before the next
+// request.
+func (c *client) send(ctx context.Context, rm *metricdata.ResourceMetrics) *otlp.Failure {
+	failure := otlp.FailureOf(c.Export(ctx, rm))
+	if failure == nil || !failure.TimedOut {
+		return failure
+	}
+	for n := 1; n < attempts; n++ {
+		select {
+		case <-time.After(settle):
+		case <-ctx.Done():
+			return failure
+		}
+		if failure = otlp.FailureOf(c.Export(ctx, rm)); failure == nil || failure.TimedOut || !failure.Reached {
+			return failure
+		}
+	}
+	return failure
 }
 
 // startBeforeEnd corrects data points that seem to end before they start, because

@@ -29,6 +29,34 @@ func TestPartialSuccessIsTold(t *testing.T) {
 	}
 }
 
+// A load balancer forgets the connection and closes nothing: the request that meets it
+// first arrives all the same, over a new connection, and nobody has to read of it.
+func TestForgottenConnection(t *testing.T) {
+	for protocol, listen := range map[otlp.Protocol]func(testing.TB, ...otlptest.Answer) *otlptest.Receiver{
+		otlp.ProtocolGRPC: otlptest.StartGRPC, otlp.ProtocolHTTP: otlptest.StartHTTP,
+	} {
+		t.Run(string(protocol), func(t *testing.T) {
+			t.Parallel()
+			r := listen(t)
+			between := otlptest.NewRelay(t, strings.TrimPrefix(r.URL, "http://"))
+			cfg := config(t, &otlptest.Receiver{URL: "http://" + between.Addr().String()})
+			cfg.Protocol, cfg.Timeout = protocol, 2*time.Second
+			var log bytes.Buffer
+			m := start(t, cfg, &log)
+			for n := 1; n <= 3; n++ {
+				m.flush(t)
+				if got := len(r.Metrics()); got != n {
+					t.Fatalf("%d requests have arrived, want %d: %s", got, n, log.String())
+				}
+				between.Forget()
+			}
+			if log.Len() > 0 {
+				t.Error(log.String())
+			}
+		})
+	}
+}
+
 // Failures are told with their remedy, in the words of whoever runs clntrace.
 func TestDeadEndpointIsExplained(t *testing.T) {
 	l := otlptest.Listen(t)

@@ -92,7 +92,7 @@ func (m *Metrics) startSending() error {
 	}
 	e.use(next, m.options.Config)
 	reader := sdkmetric.NewPeriodicReader(e,
-		sdkmetric.WithInterval(interval), sdkmetric.WithTimeout(m.options.Config.Timeout), sdkmetric.WithMaxExportBatchSize(maxPoints))
+		sdkmetric.WithInterval(interval), sdkmetric.WithTimeout(requestTime(m.options.Config.Timeout)), sdkmetric.WithMaxExportBatchSize(maxPoints))
 	sent, err := newMeter(&m.options, bounds{reasons: maxReasons, forwardReasons: maxReasons}, reader)
 	if err != nil {
 		return err

@@ -35,12 +35,13 @@ type interceptor struct {
 func (i interceptor) intercept(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
 	var receiver peer.Peer
 	err := invoke(ctx, method, req, reply, cc, append(opts, grpc.Peer(&receiver))...)
-	i.open.ended(err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded))
+	timedOut := err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded)
+	i.open.ended(timedOut)
 	if err == nil {
 		return acknowledged(i.cfg, i.signal, reply)
 	}
 	s := status.Convert(err)
-	f := &Failure{code: s.Code().String(), to: i.cfg, signal: i.signal, Reached: receiver.Addr != nil}
+	f := &Failure{code: s.Code().String(), to: i.cfg, signal: i.signal, Reached: receiver.Addr != nil, TimedOut: timedOut}
 	f.RetryAfter, f.comesBack = retryInfo(s)
 	return f.because(f.code + ": " + s.Message())
 }
@@ -98,13 +99,14 @@ func (t transport) RoundTrip(req *http.Request) (*http.Response, error) {
 			err = nil // the status says enough, and the body may have no end
 		}
 	}
-	t.open.ended(err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded))
+	timedOut := err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded)
+	t.open.ended(timedOut)
 	if err != nil {
 		if errors.Is(err, context.Cause(ctx)) {
 			err = ctx.Err() // the SDK words the time limit of metrics otherwise
 		}
 		f := heard(t.cfg, t.signal, "", err.Error())
-		f.Reached = reached
+		f.Reached, f.TimedOut = reached, timedOut
 		return nil, f
 	}
 	if err := t.judge(response, body); err != nil {

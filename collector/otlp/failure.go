@@ -28,6 +28,7 @@ type Failure struct {
 	// Complete says that Reason needs no further explanation.
 	Complete   bool
 	Reached    bool          // there was a connection, so the request may be the problem
+	TimedOut   bool          // nobody answered in the time that there was
 	Rejected   int64         // spans or data points, of Partial
 	RetryAfter time.Duration // how long the endpoint asks us to wait; 0: it does not
 

@@ -21,8 +21,7 @@ type Signal struct {
 var (
 	Spans = &Signal{noun: "spans", pipeline: "traces", path: tracesPath, patience: 2,
 		answer: func() proto.Message { return new(coltracepb.ExportTraceServiceResponse) }}
-	// Metrics go every half a minute, so that waiting for a second attempt would take
-	// too long.
+	// Metrics go every half a minute, so that their first attempt has to be enough.
 	Metrics = &Signal{noun: "metrics", pipeline: "metrics", path: metricsPath, patience: 1,
 		answer: func() proto.Message { return new(colmetricspb.ExportMetricsServiceResponse) }}
 )
