@@ -29,6 +29,7 @@ type command struct {
 	waits      bool      // it may be a sign that a request is open
 	suspects   []suspect // whose
 	tree       *tree     // it waits with; nil: it has left
+	doubted    uint64    // what node.changes was when it was found that it may have served another request
 }
 
 // commands are those of one node that have not been paired with the request that

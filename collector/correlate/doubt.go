@@ -14,14 +14,18 @@ import (
 // request in a gap may have been served by.
 
 // doubtful reports whether by, which is left for the request at i, may have served another
-// one.
+// one, as far as there is time to look.
 func (c *Correlator) doubtful(n *node, t *stream, i int, by *command) bool {
-	group, fits := n.rivals(by.method, t.bounds(i))
-	if !fits || n.besideGap(t, i, by) {
+	if n.effort -= maxAligned; n.effort <= 0 || by.doubted == n.changes {
 		return true
 	}
+	group, fits := n.rivals(by.method, t.bounds(i))
 	alone := t.isAlone(i)
-	return slices.ContainsFunc(group, func(k *command) bool { return c.claimed(n, t, k, alone) })
+	if fits && !n.besideGap(t, i, by) && !slices.ContainsFunc(group, func(k *command) bool { return c.claimed(n, t, k, alone) }) {
+		return false
+	}
+	by.doubted = n.changes
+	return true
 }
 
 // short reports whether there are fewer commands around the request at i than the
@@ -47,12 +51,12 @@ func (n *node) rivals(method string, in interval) (group []*command, fits bool) 
 	from, to := in.cut(known)
 	var found []contender
 	for counted := -1; len(found) > counted; {
-		if from == to || to-from > maxCompared {
+		if from == to || to-from > maxCompared || n.effort <= 0 {
 			return nil, false
 		}
 		counted, found = len(found), found[:0]
-		for _, w := range n.pairings[method] {
-			if w.entry.span == nil || w.entry.start > known[to-1].start || w.entry.end < known[from].end {
+		for _, w := range n.waiting(method, known[from].end) {
+			if w.entry.span == nil || w.entry.start > known[to-1].start {
 				continue
 			}
 			r := contender{}
@@ -60,6 +64,9 @@ func (n *node) rivals(method string, in interval) (group []*command, fits bool) 
 			if r.from < r.to && r.from < to && r.to > from {
 				found = append(found, r)
 				from, to = min(from, r.from), max(to, r.to)
+			}
+			if len(found) > maxCompared {
+				return nil, false
 			}
 		}
 	}
@@ -133,6 +140,7 @@ func (n *node) earliest(t *stream, i int, by *command) int64 {
 // begun returns how many commands of methods that the plugin may ask for were begun
 // between two times, µs.
 func (n *node) begun(t *stream, p *process.Identity, after, before int64) (count int) {
+	n.effort -= len(n.commands.byMethod)
 	for method, list := range n.commands.byMethod {
 		if t.asks(p, method) {
 			count += max(sortedAfter(list, before-1)-sortedAfter(list, after), 0)
@@ -144,8 +152,8 @@ func (n *node) begun(t *stream, p *process.Identity, after, before int64) (count
 // wanted reports whether a request of another plugin that waits may have been served by
 // the command.
 func (n *node) wanted(t *stream, by *command) bool {
-	return slices.ContainsFunc(n.pairings[by.method], func(w pairing) bool {
-		if w.stream == t || w.entry.span == nil || w.entry.start > by.start || w.entry.end < by.end {
+	return slices.ContainsFunc(n.waiting(by.method, by.end), func(w pairing) bool {
+		if w.stream == t || w.entry.span == nil || w.entry.start > by.start {
 			return false
 		}
 		in := w.stream.bounds(w.stream.index(w.entry.number))
@@ -162,7 +170,8 @@ func (c *Correlator) claimed(n *node, t *stream, by *command, alone bool) bool {
 		if _, asks := other.methods[by.method]; !asks || other == t && alone {
 			continue
 		}
-		if other.mayHaveAsked(by, other == t, waits) {
+		may, looked := other.mayHaveAsked(by, other == t, waits)
+		if n.effort -= looked; may || n.effort <= 0 {
 			return true
 		}
 	}

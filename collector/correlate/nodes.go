@@ -28,7 +28,9 @@ type node struct {
 	scope    scope
 	commands commands
 	streams  *simplelru.LRU[*process.Identity, *stream] // by plugin
-	pairings map[string][]pairing                       // that have not been paired, by method, oldest first
+	pairings map[string][]pairing                       // that have not been paired, by method, in the order of their ends
+	effort   int                                        // how many comparisons pairing may take until it is tried again
+	changes  uint64                                     // of what pairing looks at
 	plugins  map[string]*process.Identity               // by the name in their requests; nil: unknown
 	// forgotten is the highest number of a request of which it is not known any more
 	// that it has a root. Those before it may have one too.

@@ -23,6 +23,9 @@ const (
 	// maxPairing bounds the requests that wait: pairWait's worth of 5,000 a second, three
 	// times what lightningd can answer at the highest peak. Those beyond it are not paired.
 	maxPairing = 4096
+	// maxEffort bounds the comparisons each time that pairing is tried, which then take
+	// milliseconds. What is left is tried next time.
+	maxEffort = 1 << 19
 )
 
 // pairing is a request whose command is not known yet.
@@ -54,15 +57,37 @@ func (c *Correlator) pair(n *node, t *stream, s *Span, path cln.Path, now time.T
 		return false
 	}
 	e.span = s
-	c.pairings = append(c.pairings, pairing{n, t, e, now})
-	n.pairings[e.method] = append(n.pairings[e.method], pairing{n, t, e, now})
+	w := pairing{n, t, e, now}
+	c.pairings = append(c.pairings, w)
+	list := n.pairings[e.method]
+	n.pairings[e.method] = slices.Insert(list, endingAfter(list, e.end), w)
 	return true
+}
+
+// endingAfter returns the index of the first request that ended after end, µs.
+func endingAfter(list []pairing, end int64) int {
+	i, _ := slices.BinarySearchFunc(list, end, func(w pairing, end int64) int {
+		if w.entry.end <= end {
+			return -1
+		}
+		return 1
+	})
+	return i
+}
+
+// waiting returns the requests of a method that wait, and ended at a time or later, µs.
+func (n *node) waiting(method string, end int64) []pairing {
+	list := n.pairings[method]
+	list = list[endingAfter(list, end-1):]
+	n.effort -= len(list)
+	return list
 }
 
 // join pairs the request of e with its command.
 func (c *Correlator) join(n *node, e *entry, known *command) {
 	s := e.span
 	e.command, e.span = known, nil
+	n.changes++
 	if s != nil {
 		c.serve(n, s, known)
 		c.deliver(s)
@@ -72,7 +97,7 @@ func (c *Correlator) join(n *node, e *entry, known *command) {
 // resolve pairs requests that could not be told apart before the one at i was
 // paired: those beside it, and those of the same method by other plugins.
 func (c *Correlator) resolve(n *node, t *stream, i int, now time.Time) {
-	method := t.entries[i].method
+	by := t.entries[i].command
 	for _, step := range [...]int{-1, 1} {
 		for j := i + step; j >= max(i-maxAligned, 0) && j < min(i+maxAligned, len(t.entries)); j += step {
 			if e := t.entries[j]; e.command != nil || e.span != nil && !e.tried || c.attempt(n, t, j, now) {
@@ -80,8 +105,11 @@ func (c *Correlator) resolve(n *node, t *stream, i int, now time.Time) {
 			}
 		}
 	}
-	for _, w := range n.pairings[method] {
-		if w.stream != t && w.entry.tried {
+	if n.effort <= 0 {
+		return
+	}
+	for _, w := range n.waiting(by.method, by.end) {
+		if w.stream != t && w.entry.tried && w.entry.start <= by.start {
 			c.attempt(n, w.stream, w.stream.index(w.entry.number), now)
 		}
 	}
@@ -90,9 +118,10 @@ func (c *Correlator) resolve(n *node, t *stream, i int, now time.Time) {
 // attempt pairs the request at i if it has been known for pairAfter and only one
 // command is left for it.
 func (c *Correlator) attempt(n *node, t *stream, i int, now time.Time) bool {
-	if i >= len(t.entries) || t.entries[i].span == nil || now.Sub(t.entries[i].noticed) < pairAfter {
+	if i >= len(t.entries) || t.entries[i].span == nil || now.Sub(t.entries[i].noticed) < pairAfter || n.effort <= 0 {
 		return false
 	}
+	n.effort -= maxAligned
 	in := t.bounds(i)
 	list, tooMany := n.commands.within(t.entries[i].method, in)
 	if len(list) != 1 || tooMany || n.short(t, i) || c.doubtful(n, t, i, list[0]) {
@@ -104,7 +133,7 @@ func (c *Correlator) attempt(n *node, t *stream, i int, now time.Time) bool {
 }
 
 // align pairs the requests around i by their order.
-func (c *Correlator) align(n *node, t *stream, i int) {
+func (c *Correlator) align(n *node, t *stream, i int, now time.Time) {
 	from, to, in := t.around(i)
 	if to-from > maxAligned {
 		return
@@ -116,7 +145,7 @@ func (c *Correlator) align(n *node, t *stream, i int) {
 		found = n.inOrder(t, from, to)
 	}
 	for j, known := range found {
-		if known == nil || entries[j].span == nil {
+		if known == nil || entries[j].span == nil || now.Sub(entries[j].noticed) < pairAfter || n.effort <= 0 {
 			continue
 		}
 		if counted && !n.wanted(t, known) && !c.claimed(n, t, known, true) || !counted && !c.doubtful(n, t, from+j, known) {
@@ -189,12 +218,21 @@ func (n *node) inOrder(t *stream, from, to int) []*command {
 	return first
 }
 
-// forget removes w, which is the oldest one, from the requests of its method.
+// forget removes w from the requests of its method.
 func (n *node) forget(w pairing) {
-	if list := n.pairings[w.entry.method]; len(list) > 1 {
-		n.pairings[w.entry.method] = list[1:]
-	} else {
+	list := n.pairings[w.entry.method]
+	i := endingAfter(list, w.entry.end-1)
+	for list[i].entry != w.entry {
+		i++
+	}
+	switch {
+	case len(list) == 1:
 		delete(n.pairings, w.entry.method)
+	case i == 0: // nearly always
+		list[0] = pairing{}
+		n.pairings[w.entry.method] = list[1:]
+	default:
+		n.pairings[w.entry.method] = slices.Delete(list, i, i+1)
 	}
 }
 
@@ -202,17 +240,21 @@ func (n *node) forget(w pairing) {
 // waited for long enough.
 func (c *Correlator) pairAll(now time.Time) {
 	c.pairedAt = now
+	for _, n := range c.nodes.known.Values() {
+		n.effort = maxEffort
+		n.changes++
+	}
 	for _, w := range c.pairings {
 		if now.Sub(w.came) < pairAfter {
 			break
 		}
-		if w.entry.span == nil || w.entry.tried && now.Sub(w.came) < pairWait {
+		if w.entry.span == nil || w.entry.tried && now.Sub(w.came) < pairWait || w.node.effort <= 0 {
 			continue // when more becomes known it is tried again; see resolve
 		}
 		w.entry.tried = true
 		i := w.stream.index(w.entry.number)
 		if !c.attempt(w.node, w.stream, i, now) {
-			c.align(w.node, w.stream, i)
+			c.align(w.node, w.stream, i, now)
 		}
 	}
 	for len(c.pairings) > 0 {

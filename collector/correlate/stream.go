@@ -154,16 +154,17 @@ func (t *stream) compact(now time.Time) {
 
 // mayHaveAsked reports whether the command may have served a request of the plugin: one
 // that came, one in a gap, or, if such requests wait for their answer, one that has not
-// come yet. Those that wait have been counted already.
-func (t *stream) mayHaveAsked(by *command, own, waits bool) (may bool) {
+// come yet. Those that wait have been counted already. looked is at how many it looked.
+func (t *stream) mayHaveAsked(by *command, own, waits bool) (may bool, looked int) {
 	for i := len(t.entries) - 1; i >= 0; i-- {
 		e := t.entries[i]
+		looked++
 		inTime := e.known && e.start <= by.start
 		switch {
 		case e.command != nil && e.command.start > by.start:
 			may = false // those after it were begun later still
 		case e.command != nil:
-			return may // and those before it were begun earlier
+			return may, looked // and those before it were begun earlier
 		case !e.known:
 			may = may || t.sentBefore(i, by.start)
 		case inTime && e.method == by.method && by.end <= e.end && e.span == nil:
@@ -176,10 +177,10 @@ func (t *stream) mayHaveAsked(by *command, own, waits bool) (may bool) {
 			}
 		}
 		if e.known && e.end <= by.start {
-			return may
+			return may, looked
 		}
 	}
-	return may
+	return may, looked
 }
 
 // sentBefore reports whether the request in the gap at i may have been sent by then, µs.
@@ -207,17 +208,18 @@ func (t *stream) isAlone(i int) bool {
 
 func (e *entry) isBrief() bool { return e.end-e.start <= briefly.Microseconds() }
 
-// bounds returns what the requests beside the one at i say of its command.
+// bounds returns what the requests beside the one at i say of its command: maxAligned on
+// each side at most, for all that wait ask for that.
 func (t *stream) bounds(i int) interval {
 	e := t.entries[i]
 	in := interval{after: e.start - 1, before: e.end + 1, end: e.end}
-	for _, other := range t.entries[i+1:] {
+	for _, other := range t.entries[i+1 : min(i+1+maxAligned, len(t.entries))] {
 		if other.command != nil {
 			in.before = min(in.before, other.command.start)
 			break
 		}
 	}
-	for j := i - 1; j >= 0; j-- {
+	for j := i - 1; j >= max(i-maxAligned, 0); j-- {
 		if other := t.entries[j]; other.command != nil {
 			in.after = max(in.after, other.command.start)
 			break
