@@ -140,7 +140,7 @@ func (c *Correlator) suspect(n *node, by *command) {
 			continue
 		}
 		for _, e := range t.ends {
-			if e.request.closed || e.end > by.start || by.start-e.end > evidenceWindow.Microseconds() || len(e.request.evidence) >= maxEvidence {
+			if e.request.closed || e.request.isOver(by.start) || e.end > by.start || by.start-e.end > evidenceWindow.Microseconds() || len(e.request.evidence) >= maxEvidence {
 				continue
 			}
 			by.suspects = append(by.suspects, suspect{e, t})
@@ -228,12 +228,17 @@ func (c *Correlator) cover(s *Span, q *openRequest) {
 }
 
 // finish ends what speaks for q if s is the last thing that cln-xpay asks for when a
-// payment is over: the spans of those commands were lost.
+// payment is over: the spans of earlier commands were lost, and later ones are those of
+// other payments.
 func (q *openRequest) finish(s *Span) {
 	if s.Detail == cln.MethodFinish && q.served && q.process == s.Process {
-		q.dismiss(func(k *command) bool { return k.start <= s.Timestamp })
+		q.over = s.Timestamp
+		q.dismiss(func(*command) bool { return true })
 	}
 }
+
+// isOver reports whether a command that began at start, µs, came too late to be of q.
+func (q *openRequest) isOver(start int64) bool { return q.over != 0 && start > q.over }
 
 // dismiss says that some of the commands that speak for q do not.
 func (q *openRequest) dismiss(which func(*command) bool) {

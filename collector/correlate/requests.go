@@ -50,6 +50,7 @@ type openRequest struct {
 	continues  *Link // to the request's root, if the request went on after that
 	last       time.Time
 	evidence   []*command // commands that may be its own, and have not been answered
+	over       int64      // when it asked for the last thing, µs; 0: it has not
 	payments   int        // of later CLN's spans xpay/payment, that have not ended
 	paying     bool       // a part of its payments has been open
 	closed     bool

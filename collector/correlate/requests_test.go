@@ -253,6 +253,19 @@ func TestRootDoesNotWaitForWhatIsOver(t *testing.T) {
 	}
 }
 
+// TestRootDoesNotWaitForTheNextPayment has another payment, whose spans are lost, begin
+// right before and after the last thing that the first one asked for.
+func TestRootDoesNotWaitForTheNextPayment(t *testing.T) {
+	p, id := newProcess(1, "cln-xpay"), "cli:xpay#1/cln:xpay#2/cln-xpay"
+	c := newTimed(Options{Run: run}, epoch)
+	c.send(newRequest(p, 1, id+":askrene-unreserve#1", 0, 400), newCommand(4, cln.MethodRoutes, 600, 50), newCommand(5, cln.MethodSendPart, 700, 50),
+		newRequest(p, 2, id+":"+cln.MethodFinish+"#3", 500, 400), newCommand(6, cln.MethodSendPart, 1000, 50))
+	c.advance(epoch.Add(6 * time.Second))
+	if len(c.roots) != 1 {
+		t.Errorf("%d roots after 6 s, want 1", len(c.roots))
+	}
+}
+
 func TestRootOfOpenRequestIsIncompleteAtTheEnd(t *testing.T) {
 	p := newProcess(1, "cln-xpay")
 	c := newTimed(Options{Run: run}, epoch)
