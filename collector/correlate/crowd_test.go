@@ -18,7 +18,7 @@ func crowd(plugins int, every, takes int64, few bool) []*Span {
 	var spans []*Span
 	for i := range maxPairing {
 		start, id := int64(i)*every, uint64(2*i+1)
-		if i == maxPairing-1 || !few {
+		if i == 0 || !few {
 			spans = append(spans, newCommand(id, "listpeers", start+5, 10))
 		}
 		p := senders[i%plugins]
