@@ -16,6 +16,7 @@ import (
 
 	dto "github.com/prometheus/client_model/go"
 	"github.com/prometheus/common/expfmt"
+	"go.opentelemetry.io/otel/sdk/metric/exemplar"
 	"go.opentelemetry.io/otel/trace"
 
 	"clntrace/collector/cln"
@@ -201,6 +202,18 @@ func TestExemplars(t *testing.T) {
 	}
 	if t.Failed() {
 		t.Log(body)
+	}
+}
+
+// A fast span does not hide the slow one before it.
+func TestExemplarsAreInOrderOfTime(t *testing.T) {
+	var l examples
+	began := time.Now()
+	l.put(example{seconds: 5, at: began})
+	l.put(example{seconds: .0001, at: began.Add(time.Second)})
+	var got []exemplar.Exemplar
+	if l.Collect(&got); len(got) != 2 || !got[0].Time.Equal(began) {
+		t.Errorf("got %v", got)
 	}
 }
 
