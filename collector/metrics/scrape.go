@@ -44,6 +44,15 @@ const (
 	maxHeader = 4 << 10
 	// maxConnections is how many connections may be open. The oldest makes room.
 	maxConnections = 16
+	// restShare is how many times as long as the work for a scrape its turn lasts, so that
+	// scrapes without end keep a tenth of a processor busy.
+	restShare = 10
+	// turnTime is how long a scrape waits for its turn, such as that of a second Prometheus.
+	turnTime = time.Second
+	// acceptPause follows a connection for which another had to make room, so that
+	// connections without end cost little, and one that is accepted lives long enough to
+	// be answered.
+	acceptPause = 5 * time.Millisecond
 )
 
 // ScrapeStatus says how it is with scraping.
@@ -62,7 +71,7 @@ type scrape struct {
 
 	server         *http.Server
 	text, protobuf http.Handler
-	one            sync.Mutex // held by the scrape that is being answered
+	turn           chan struct{} // full while a scrape is being answered, and for a rest
 	connections    connections
 
 	mu      sync.Mutex
@@ -72,7 +81,7 @@ type scrape struct {
 
 // startScrape binds the address, and begins to serve.
 func startScrape(o *Options) (*scrape, error) {
-	s := &scrape{options: o, spans: newNames(maxScrapedSpans), methods: newNames(maxScrapedMethods), waits: newNames(maxScrapedWaits)}
+	s := &scrape{options: o, spans: newNames(maxScrapedSpans), methods: newNames(maxScrapedMethods), waits: newNames(maxScrapedWaits), turn: make(chan struct{}, 1)}
 	ctx, cancel := context.WithTimeout(context.Background(), bindTime)
 	defer cancel()
 	l, err := new(net.ListenConfig).Listen(ctx, "tcp", o.Listen)
@@ -172,21 +181,35 @@ type connections struct {
 	list []net.Conn
 }
 
-// changed is told of each change of a connection. It closes the oldest if there are too
-// many, so that nobody can keep others away by holding connections.
+// changed is told of each change of a connection. The server accepts no other meanwhile.
 func (c *connections) changed(conn net.Conn, to http.ConnState) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
 	switch to {
 	case http.StateNew:
-		if len(c.list) >= maxConnections {
-			c.list[0].Close()
-			c.list = slices.Delete(c.list, 0, 1)
+		if c.add(conn) {
+			time.Sleep(acceptPause)
 		}
-		c.list = append(c.list, conn)
 	case http.StateClosed, http.StateHijacked:
-		if i := slices.Index(c.list, conn); i >= 0 {
-			c.list = slices.Delete(c.list, i, i+1)
-		}
+		c.remove(conn)
+	}
+}
+
+// add closes the oldest connection if there are too many, so that nobody can keep others
+// away by holding connections. It reports whether it has.
+func (c *connections) add(conn net.Conn) (full bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if full = len(c.list) >= maxConnections; full {
+		c.list[0].Close()
+		c.list = slices.Delete(c.list, 0, 1)
+	}
+	c.list = append(c.list, conn)
+	return full
+}
+
+func (c *connections) remove(conn net.Conn) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if i := slices.Index(c.list, conn); i >= 0 {
+		c.list = slices.Delete(c.list, i, i+1)
 	}
 }

@@ -338,6 +338,25 @@ func TestOneScrapeAtATime(t *testing.T) {
 	}
 }
 
+// Scrapes without end leave the processor to others: each is followed by a rest.
+func TestScrapesRest(t *testing.T) {
+	const work = 20 * time.Millisecond
+	var ended []time.Time
+	_, url := startScraped(t, io.Discard, func(o *Options) {
+		o.Yield = func(time.Duration) { time.Sleep(work); ended = append(ended, time.Now()) }
+	})
+	for range 3 {
+		if status, _, _ := get(t, url, ""); status != http.StatusOK {
+			t.Fatalf("status %d", status)
+		}
+	}
+	for i := range 2 {
+		if got, want := ended[i+1].Sub(ended[i]), restShare*work; got < want {
+			t.Errorf("a scrape came %v after another, want %v at least", got, want)
+		}
+	}
+}
+
 // hostile are things that scrapers do who mean no good.
 var hostile = map[string]func(c net.Conn){
 	"sends nothing": func(c net.Conn) { _, _ = io.Copy(io.Discard, c) },
