@@ -303,6 +303,29 @@ func TestAddressThatCannotBeUsed(t *testing.T) {
 	}
 }
 
+// An address that somebody else has is used when it is free.
+func TestAddressThatBecomesFree(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := start(t, config(t, nil), io.Discard, func(o *Options) { o.Send, o.Listen = false, l.Addr().String() })
+	m.Observe(observed)
+	if m.Scrape().Problem == nil {
+		t.Error("somebody else has the address")
+	}
+	l.Close()
+	for end := time.Now().Add(3 * rebindTime); m.Scrape().Problem != nil; time.Sleep(50 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal(m.Scrape().Problem)
+		}
+	}
+	// What came before counts, too.
+	if status, body, _ := get(t, "http://"+m.options.Listen+"/metrics", openMetrics); status != http.StatusOK || !strings.Contains(body, `span_name="extend_tip"`) {
+		t.Errorf("%d, %s", status, body)
+	}
+}
+
 // dying is a listener that ends with an error.
 type dying struct{ net.Listener }
 
@@ -311,7 +334,9 @@ func (dying) Close() error              { return nil }
 
 func TestListenerDies(t *testing.T) {
 	m, _ := startScraped(t, io.Discard)
-	m.scrape.serve(dying{})
+	if closed := m.scrape.serve(dying{}); closed {
+		t.Error("it was not closed")
+	}
 	m.Observe(observed)
 	if s := m.Scrape(); s.Problem == nil || s.Problem.Error() != "the interface is gone" {
 		t.Errorf("got %v", s.Problem)
