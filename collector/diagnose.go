@@ -358,7 +358,7 @@ func (d *diagnosis) metricsSent() {
 func (d *diagnosis) scraped() {
 	option, s := d.voice.Option("prometheus-listen"), d.metrics.scrape
 	if s.Problem != nil {
-		d.warn("Prometheus cannot scrape: %v. Correct %s %s and %s. Nothing else is affected.", s.Problem, option, d.voice.Configuration, d.voice.Restart)
+		d.warn("Prometheus cannot scrape: %v. This is tried again every 10 s; if it stays so, correct %s %s and %s. Nothing else is affected.", s.Problem, option, d.voice.Configuration, d.voice.Restart)
 	}
 	if s.Exposed != "" {
 		d.warn("Whoever reaches %s can read the metrics, unencrypted. Let only Prometheus reach it, or set %s=localhost:port.", s.Exposed, option)

@@ -148,7 +148,7 @@ var diagnoses = []struct {
 	{"metrics that do not arrive", func(f *facts) { f.metrics.outage, f.metrics.reason = time.Unix(1795324398, 0), "unknown service" }, stats.StatusOK,
 		[]string{"http://x:1 has not taken metrics since 2026-11-22T05:13:18Z: unknown service. *remove OPTION(metrics)."}},
 	{"nobody can scrape", func(f *facts) { f.metrics.scrape.Problem = errors.New("address already in use") }, stats.StatusOK,
-		[]string{"Prometheus cannot scrape: address already in use. Correct OPTION(prometheus-listen) CONFIGURATION and RESTART. Nothing else is affected."}},
+		[]string{"Prometheus cannot scrape: address already in use. This is tried again every 10 s; if it stays so, correct OPTION(prometheus-listen) CONFIGURATION and RESTART. Nothing else is affected."}},
 	{"anybody can scrape", func(f *facts) { f.metrics.scrape.Exposed = "[::]:9464" }, stats.StatusOK,
 		[]string{"Whoever reaches [::]:9464 can read the metrics, unencrypted. Let only Prometheus reach it, or set OPTION(prometheus-listen)=localhost:port."}},
 	{"neither metrics nor spans", func(f *facts) {

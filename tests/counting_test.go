@@ -2,6 +2,7 @@ package tests
 
 import (
 	"fmt"
+	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -130,31 +131,36 @@ func TestFullKernelQueueIsTold(t *testing.T) {
 
 // There are more spans than the plugin may hold, and no endpoint.
 func TestMemoryIsBounded(t *testing.T) {
-	if raceEnabled {
-		t.Skip("skipped: the race detector's own memory is several times the limit")
-	}
 	query := "SELECT " + strings.Repeat("column_name, ", 100) + "id FROM channels;"
 	var tags strings.Builder
 	for i := range 290 {
 		fmt.Fprintf(&tags, `,"t%03d":"v"`, i)
 	}
+	statement := func(id string) []byte {
+		return recording.New(recording.Span{
+			TraceID: id + id, ID: id, Name: "db_query_prepared", Start: now(), Tags: map[string]string{"query": query + id},
+		})
+	}
 	for _, tc := range []struct {
 		what  string
 		spans int
+		set   map[string]string
 		make  func(id string) []byte
 	}{
-		{"long statements", 80_000, func(id string) []byte {
-			return recording.New(recording.Span{
-				TraceID: id + id, ID: id, Name: "db_query_prepared", Start: now(), Tags: map[string]string{"query": query + id},
-			})
-		}},
-		{"hundreds of tags", 20_000, func(id string) []byte {
+		{"long statements", 80_000, nil, statement},
+		{"long statements, the most of everything", 80_000, map[string]string{
+			"clntrace-batch-size": "1", "clntrace-queue-size": "75000", "clntrace-recorder-size": "32",
+		}, statement},
+		{"hundreds of tags", 20_000, nil, func(id string) []byte {
 			return fmt.Appendf(nil, `[{"traceId":"%s%[1]s","id":"%[1]s","name":"n","timestamp":%d,"duration":1,"tags":{"id":"x"%s}}]`,
 				id, now().UnixMicro(), tags.String())
 		}},
 	} {
 		t.Run(tc.what, func(t *testing.T) {
-			n := launch(t, config(otlptest.Reserve(t), map[string]string{"clntrace-spool-size": "0", "clntrace-metrics": "true"}))
+			cfg := config(otlptest.Reserve(t), map[string]string{"clntrace-spool-size": "0", "clntrace-metrics": "true"})
+			maps.Copy(cfg.Options, tc.set)
+			cfg.Plugin = released(t)
+			n := launch(t, cfg)
 			s := n.Senders(sender).Start("lightningd")
 			const batch = 1000
 			for sent := 0; sent < tc.spans; sent += batch {
@@ -165,7 +171,7 @@ func TestMemoryIsBounded(t *testing.T) {
 				send(t, s, payloads...)
 			}
 			got := received(t, n, uint64(tc.spans))
-			const queue = 65536 // the default
+			const queue = 75000 // the largest, and more than the default
 			if got.Datagrams.Malformed > 0 || got.Spans.Exported > 0 || tc.spans > queue && got.Spans.DroppedQueueFull == 0 {
 				t.Errorf("%+v, %+v", got.Datagrams, got.Spans)
 			}

@@ -139,18 +139,24 @@ func prometheus(t *testing.T, r *otlptest.Receiver) (names, labels map[string]bo
 	return names, labels
 }
 
-// dashboardQueries returns the queries of a Grafana dashboard.
-func dashboardQueries(t *testing.T, dashboard string) (queries []string) {
+// panel is one of a Grafana dashboard.
+type panel struct {
+	Title   string
+	Targets []struct {
+		Expr, Interval string
+		Exemplar       bool
+	}
+}
+
+// readDashboard returns the panels of a dashboard, and the queries of its variables.
+func readDashboard(t *testing.T, dashboard string) (panels []panel, variables []string) {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join("testdata", dashboard))
 	if err != nil {
 		t.Fatal(err)
 	}
 	var read struct {
-		Panels []struct {
-			Title   string
-			Targets []struct{ Expr string }
-		}
+		Panels     []panel
 		Templating struct {
 			List []struct{ Type, Definition string }
 		}
@@ -158,17 +164,24 @@ func dashboardQueries(t *testing.T, dashboard string) (queries []string) {
 	if err := json.Unmarshal(text, &read); err != nil {
 		t.Fatal(err)
 	}
-	for _, p := range read.Panels {
+	for _, v := range read.Templating.List {
+		if v.Type == "query" {
+			variables = append(variables, v.Definition)
+		}
+	}
+	return read.Panels, variables
+}
+
+// dashboardQueries returns the queries of a dashboard.
+func dashboardQueries(t *testing.T, dashboard string) (queries []string) {
+	t.Helper()
+	panels, queries := readDashboard(t, dashboard)
+	for _, p := range panels {
 		for _, target := range p.Targets {
 			if target.Expr == "" {
 				t.Errorf("%s has an empty query", p.Title)
 			}
 			queries = append(queries, target.Expr)
-		}
-	}
-	for _, v := range read.Templating.List {
-		if v.Type == "query" {
-			queries = append(queries, v.Definition)
 		}
 	}
 	return queries
@@ -190,10 +203,14 @@ func live(t *testing.T, n *lightningdtest.Node) {
 		TraceID: "00000000000000c100000000000000c1", ID: "00000000000000c1", Name: "jsonrpc",
 		Start: now(), Duration: time.Millisecond, Tags: map[string]string{"id": "cln:pay#1", "error": "true"},
 	}))
+	send(t, n.Senders(sender).Start("lightningd"), recording.New(recording.Span{
+		TraceID: "00000000000000c200000000000000c2", ID: "00000000000000c2", Name: "plugin/bitcoind",
+		Start: now(), Duration: time.Millisecond, Tags: map[string]string{"method": "getchaininfo"},
+	}))
 	pair(t, n)
 	act(t, n)
 	waitStats(t, n, "the payment and the forward to end", func(r report) bool {
-		return r.Datagrams.Accepted >= 157 && r.Spans.Pending == 0 && operation(r, "payment") && operation(r, "forward") && operation(r, "request")
+		return r.Datagrams.Accepted >= 158 && r.Spans.Pending == 0 && operation(r, "payment") && operation(r, "forward") && operation(r, "request")
 	})
 }
 
@@ -229,6 +246,32 @@ func TestDashboardAsksForWhatArrives(t *testing.T) {
 	endCleanly(t, n)
 	names, labels := prometheus(t, r)
 	checkDashboard(t, "grafana-dashboard.json", names, labels)
+}
+
+// Wherever a panel shows percentiles, a click leads to a trace: exemplars are shown, and
+// not twice. OTLP metrics come every 30 s, and rates need two values.
+func TestDashboardsShowExemplars(t *testing.T) {
+	t.Parallel()
+	for dashboard, interval := range map[string]string{"grafana-dashboard.json": "30s", "grafana-dashboard-scraped.json": ""} {
+		panels, _ := readDashboard(t, dashboard)
+		for _, p := range panels {
+			want, got := 0, 0
+			for _, target := range p.Targets {
+				if strings.Contains(target.Expr, "histogram_quantile") {
+					want = 1
+				}
+				if target.Exemplar {
+					got++
+				}
+				if strings.Contains(target.Expr, "$__rate_interval") && target.Interval != interval {
+					t.Errorf("%s: %s: the interval is %q", dashboard, p.Title, target.Interval)
+				}
+			}
+			if got != want {
+				t.Errorf("%s: %s: %d queries show exemplars, want %d", dashboard, p.Title, got, want)
+			}
+		}
+	}
 }
 
 // checkDashboard makes sure that a dashboard asks for all that there is, and for nothing

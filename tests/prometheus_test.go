@@ -8,11 +8,14 @@ import (
 	"maps"
 	"net"
 	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
 	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -218,15 +221,100 @@ func startPrometheus(t *testing.T, address, node string, flags ...string) {
 	})
 }
 
-// ask asks Prometheus, and returns what is under data in its answer.
+// ask asks Prometheus, and returns what is under data in its answer. It reports false
+// while it is not up. A question that Prometheus does not understand ends the test.
 func ask(t *testing.T, address, path string, parameters url.Values, data any) bool {
 	t.Helper()
 	answer, err := http.Get("http://" + address + path + "?" + parameters.Encode())
 	if err != nil {
-		return false // it is not up yet
+		return false
 	}
 	defer answer.Body.Close()
-	return json.NewDecoder(answer.Body).Decode(&struct{ Data any }{data}) == nil
+	read := struct {
+		Error string
+		Data  any
+	}{Data: data}
+	err = json.NewDecoder(answer.Body).Decode(&read)
+	if read.Error != "" {
+		t.Fatalf("%v: %s", parameters, read.Error)
+	}
+	return err == nil
+}
+
+// hasFigure reports whether Prometheus answers a query with any figure.
+func hasFigure(t *testing.T, address, query string) bool {
+	t.Helper()
+	var vector struct {
+		Result []struct{ Value, Histogram []any }
+	}
+	return ask(t, address, "/api/v1/query", url.Values{"query": {query}}, &vector) &&
+		slices.ContainsFunc(vector.Result, func(r struct{ Value, Histogram []any }) bool {
+			return len(r.Histogram) > 0 || len(r.Value) == 2 && r.Value[1] != "NaN"
+		})
+}
+
+// inGrafana fills in Grafana's variables.
+var inGrafana = strings.NewReplacer("$__rate_interval", "2m", "$job", ".*", "$instance", ".*")
+
+var labelValues = regexp.MustCompile(`^label_values\((.*), (\w+)\)$`)
+
+// checkShown asks Prometheus for everything on a dashboard: each query has to have a
+// figure, and exemplars where they are shown, all of which lead to a trace that r has.
+func checkShown(t *testing.T, address, dashboard string, r *otlptest.Receiver) {
+	t.Helper()
+	panels, variables := readDashboard(t, dashboard)
+	for _, v := range variables {
+		var values []string
+		m := labelValues.FindStringSubmatch(inGrafana.Replace(v))
+		if m == nil || !ask(t, address, "/api/v1/label/"+m[2]+"/values", url.Values{"match[]": {m[1]}}, &values) || len(values) == 0 {
+			t.Errorf("no values for %s", v)
+		}
+	}
+	arrived := map[string]bool{}
+	for _, s := range r.Spans() {
+		arrived[s.TraceID] = true
+	}
+	queries, exemplars := 0, 0
+	for _, p := range panels {
+		for _, target := range p.Targets {
+			queries++
+			q := inGrafana.Replace(target.Expr)
+			if !hasFigure(t, address, q) {
+				t.Errorf("%s: nothing for %s", p.Title, q)
+			}
+			if target.Exemplar {
+				traces := exemplarsOf(t, address, q)
+				if len(traces) == 0 {
+					t.Errorf("%s: no exemplars for %s", p.Title, q)
+				}
+				exemplars += len(traces)
+				for _, id := range traces {
+					if !arrived[id] {
+						t.Errorf("%s: the exemplar %s leads to no trace", p.Title, id)
+					}
+				}
+			}
+		}
+	}
+	t.Logf("%d queries and %d variables of %s have figures, and %d exemplars lead to a trace", queries, len(variables), dashboard, exemplars)
+}
+
+// exemplarsOf returns the traces that Prometheus has as exemplars for a query.
+func exemplarsOf(t *testing.T, address, query string) (traces []string) {
+	t.Helper()
+	var series []struct {
+		Exemplars []struct{ Labels map[string]string }
+	}
+	ask(t, address, "/api/v1/query_exemplars", url.Values{
+		"query": {query},
+		"start": {fmt.Sprint(time.Now().Add(-5 * time.Minute).Unix())}, "end": {fmt.Sprint(time.Now().Add(time.Minute).Unix())},
+	}, &series)
+	for _, s := range series {
+		for _, e := range s.Exemplars {
+			traces = append(traces, e.Labels["trace_id"])
+		}
+	}
+	return traces
 }
 
 // TestPrometheus has a real Prometheus scrape, and asks it for every panel of the
@@ -234,50 +322,60 @@ func ask(t *testing.T, address, path string, parameters url.Values, data any) bo
 func TestPrometheus(t *testing.T) {
 	t.Parallel()
 	n, r, address := launchScraped(t, map[string]string{"clntrace-payments": "outcomes", "clntrace-group-requests": "true"})
-	at := strings.TrimPrefix(otlptest.Reserve(t).GRPCEndpoint(), "http://")
+	at := otlptest.FreeAddress(t)
 	startPrometheus(t, at, address)
-	var vector struct{ Result []any }
-	query := func(q string) bool {
-		return ask(t, at, "/api/v1/query", url.Values{"query": {q}}, &vector) && len(vector.Result) > 0
-	}
-	wait.For(t, "Prometheus to scrape", func() bool { return query(`clntrace_datagrams_total`) })
+	query := func(q string) func() bool { return func() bool { return hasFigure(t, at, q) } }
+	wait.For(t, "Prometheus to scrape", query(`clntrace_datagrams_total`))
 	live(t, n) // after a first scrape, so that rates see it
-	wait.For(t, "Prometheus to scrape a payment", func() bool { return query(`cln_payment_duration_seconds_count`) })
+	wait.For(t, "Prometheus to scrape a payment", query(`cln_payment_duration_seconds_count`))
 	live(t, n)
-	wait.For(t, "classic buckets", func() bool {
-		return query(`rate(cln_payment_duration_seconds_bucket{le="+Inf"}[1m]) > 0`)
-	})
-	wait.For(t, "native histograms", func() bool {
-		return query(`histogram_quantile(0.5, sum(rate(cln_span_duration_seconds[1m]))) > 0`)
-	})
-	for _, q := range dashboardQueries(t, "grafana-dashboard-scraped.json") {
-		q = strings.NewReplacer("$__rate_interval", "1m", "$job", ".*", "$instance", ".*").Replace(q)
-		if strings.HasPrefix(q, "label_values") {
-			continue
-		}
-		if !query(q) {
-			t.Errorf("nothing for %s", q)
-		}
-	}
-	var exemplars []struct {
-		Exemplars []struct{ Labels map[string]string }
-	}
-	wait.For(t, "exemplars", func() bool {
-		return ask(t, at, "/api/v1/query_exemplars", url.Values{
-			"query": {`cln_span_duration_seconds_bucket{span_name="request"}`},
-			"start": {fmt.Sprint(time.Now().Add(-time.Minute).Unix())}, "end": {fmt.Sprint(time.Now().Add(time.Minute).Unix())},
-		}, &exemplars) && len(exemplars) > 0
-	})
+	wait.For(t, "classic buckets", query(`rate(cln_payment_duration_seconds_bucket{le="+Inf"}[1m]) > 0`))
+	wait.For(t, "the second request", query(`rate(cln_span_duration_seconds_count{span_name="request"}[1m]) > 0`))
+	wait.For(t, "native histograms", query(`histogram_quantile(0.5, sum(rate(cln_span_duration_seconds[1m]))) > 0`))
+	wait.For(t, "exemplars", func() bool { return len(exemplarsOf(t, at, `cln_request_wait_seconds_bucket`)) > 0 })
 	endCleanly(t, n)
-	arrived := map[string]bool{}
-	for _, s := range r.Spans() {
-		arrived[s.TraceID] = true
+	checkShown(t, at, "grafana-dashboard-scraped.json", r)
+}
+
+// TestPrometheusTakesOTLP has a real Prometheus take what is sent over OTLP, and asks it
+// for every panel of the dashboard. It takes a minute, because metrics go out every 30 s.
+func TestPrometheusTakesOTLP(t *testing.T) {
+	t.Parallel()
+	at, r := otlptest.FreeAddress(t), otlptest.Start(t)
+	startPrometheus(t, at, otlptest.FreeAddress(t), "--web.enable-otlp-receiver")
+	both := http.NewServeMux() // because clntrace sends spans and metrics to one endpoint
+	both.Handle("/v1/metrics", proxy(t, "http://"+at+"/api/v1/otlp"))
+	both.Handle("/", proxy(t, r.HTTPEndpoint()))
+	endpoint := httptest.NewServer(both)
+	t.Cleanup(endpoint.Close)
+	n := launch(t, config(r, map[string]string{
+		"clntrace-otlp-protocol": "http/protobuf", "clntrace-otlp-endpoint": endpoint.URL, "clntrace-metrics": "",
+		"clntrace-payments": "outcomes", "clntrace-group-requests": "true", "clntrace-service-namespace": "fleet",
+	}))
+	slow := "00000000000000c300000000000000c3"
+	send(t, n.Senders(sender).Start("lightningd"), recording.New(recording.Span{
+		TraceID: slow, ID: "00000000000000c3", Name: "plugin/bitcoind", Start: now().Add(-5 * time.Second), Duration: 5 * time.Second,
+		Tags: map[string]string{"method": "getchaininfo"},
+	}))
+	settled(t, n, 1)
+	live(t, n) // and the same, fast
+	wait.For(t, "Prometheus to take the metrics", func() bool { return hasFigure(t, at, `cln_payment_duration_seconds`) })
+	live(t, n)
+	if got := stats(t, n); strings.Contains(fmt.Sprint(got.Warnings), "metrics") {
+		t.Errorf("%v", got.Warnings)
 	}
-	for _, list := range exemplars {
-		for _, e := range list.Exemplars {
-			if !arrived[e.Labels["trace_id"]] {
-				t.Errorf("the exemplar %v leads to no trace", e.Labels)
-			}
-		}
+	endCleanly(t, n) // the last figures go out at the end, so that there are rates
+	checkShown(t, at, "grafana-dashboard.json", r)
+	if list := exemplarsOf(t, at, `cln_span_duration_seconds{span_name="plugin/bitcoind"}`); !slices.Contains(list, slow) {
+		t.Errorf("the slow call is not among %v", list)
 	}
+}
+
+func proxy(t *testing.T, to string) http.Handler {
+	t.Helper()
+	target, err := url.Parse(to)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return httputil.NewSingleHostReverseProxy(target)
 }

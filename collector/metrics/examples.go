@@ -64,7 +64,8 @@ func (l *examples) put(e example) {
 // Offer does nothing: see examples.
 func (l *examples) Offer(context.Context, time.Time, exemplar.Value, []attribute.KeyValue) {}
 
-// Collect returns the examples.
+// Collect returns the examples by their time: of a series without buckets Prometheus
+// takes none that is older than the one before, and the slow ones are mostly older.
 func (l *examples) Collect(to *[]exemplar.Exemplar) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -78,6 +79,7 @@ func (l *examples) Collect(to *[]exemplar.Exemplar) {
 			Time: e.at, Value: exemplar.NewValue(e.seconds), TraceID: slices.Clone(e.traceID[:]), SpanID: slices.Clone(e.spanID[:]),
 		})
 	}
+	slices.SortStableFunc(*to, func(a, b exemplar.Exemplar) int { return a.Time.Compare(b.Time) })
 }
 
 // unsure adds to ids the traces of examples that are in the recorder alone.

@@ -12,8 +12,7 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// ServeHTTP answers a scrape. Everything else, and a second scrape beside the first, is
-// refused at once.
+// ServeHTTP answers a scrape, one at a time. Everything else is refused at once.
 func (s *scrape) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case r.URL.Path != "/metrics":
@@ -26,7 +25,7 @@ func (s *scrape) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	default:
 		answer, ok := s.answer(r)
 		if !ok {
-			http.Error(w, "another scrape is being answered", http.StatusServiceUnavailable)
+			http.Error(w, "other scrapes are being answered", http.StatusServiceUnavailable)
 			return
 		}
 		answer.copyTo(w)
@@ -34,13 +33,19 @@ func (s *scrape) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // answer answers r, in memory, so that a slow reader keeps nobody waiting. It reports
-// false if another scrape is being answered.
+// false if it is not the turn of r in turnTime.
 func (s *scrape) answer(r *http.Request) (*answer, bool) {
-	if !s.one.TryLock() {
+	select {
+	case s.turn <- struct{}{}:
+	case <-time.After(turnTime):
+		return nil, false
+	case <-r.Context().Done(): // whoever asked is gone
 		return nil, false
 	}
-	defer s.one.Unlock()
 	began := time.Now()
+	defer func() { // after a rest
+		time.AfterFunc(min(time.Since(began)*(restShare-1), turnTime/2), func() { <-s.turn })
+	}()
 	if s.options.Retain != nil {
 		s.retain(s.options.Retain)
 	}

@@ -37,6 +37,9 @@ const (
 const (
 	// bindTime is how long finding the address to listen on may take: init waits for it.
 	bindTime = time.Second
+	// rebindTime is how often an address that cannot be used is tried again. It may be
+	// that of a clntrace before, which still sends what is left.
+	rebindTime = 10 * time.Second
 	// readTime and writeTime bound a request and its answer.
 	readTime  = 5 * time.Second
 	writeTime = 10 * time.Second
@@ -44,6 +47,15 @@ const (
 	maxHeader = 4 << 10
 	// maxConnections is how many connections may be open. The oldest makes room.
 	maxConnections = 16
+	// restShare is how many times as long as the work for a scrape its turn lasts, so that
+	// scrapes without end keep a tenth of a processor busy.
+	restShare = 10
+	// turnTime is how long a scrape waits for its turn, such as that of a second Prometheus.
+	turnTime = time.Second
+	// acceptPause follows a connection for which another had to make room, so that
+	// connections without end cost little, and one that is accepted lives long enough to
+	// be answered.
+	acceptPause = 5 * time.Millisecond
 )
 
 // ScrapeStatus says how it is with scraping.
@@ -62,28 +74,25 @@ type scrape struct {
 
 	server         *http.Server
 	text, protobuf http.Handler
-	one            sync.Mutex // held by the scrape that is being answered
+	turn           chan struct{} // full while a scrape is being answered, and for a rest
 	connections    connections
+	closed         chan struct{}
+	served         sync.WaitGroup
 
 	mu      sync.Mutex
 	problem error  // why nobody can scrape; nil: nothing
 	exposed string // the address, if it is not on the loopback interface
 }
 
-// startScrape binds the address, and begins to serve.
+// startScrape binds the address, and begins to serve. An address that cannot be bound
+// is tried again.
 func startScrape(o *Options) (*scrape, error) {
-	s := &scrape{options: o, spans: newNames(maxScrapedSpans), methods: newNames(maxScrapedMethods), waits: newNames(maxScrapedWaits)}
-	ctx, cancel := context.WithTimeout(context.Background(), bindTime)
-	defer cancel()
-	l, err := new(net.ListenConfig).Listen(ctx, "tcp", o.Listen)
-	if err != nil {
-		return nil, err
+	s := &scrape{
+		options: o, spans: newNames(maxScrapedSpans), methods: newNames(maxScrapedMethods), waits: newNames(maxScrapedWaits),
+		turn: make(chan struct{}, 1), closed: make(chan struct{}),
 	}
 	if err := s.prepare(); err != nil {
-		return nil, errors.Join(err, l.Close())
-	}
-	if a, ok := l.Addr().(*net.TCPAddr); ok && !a.IP.IsLoopback() {
-		s.exposed = l.Addr().String()
+		return nil, err
 	}
 	s.server = &http.Server{
 		Handler: s, ReadHeaderTimeout: readTime, ReadTimeout: readTime, WriteTimeout: writeTime,
@@ -91,22 +100,74 @@ func startScrape(o *Options) (*scrape, error) {
 		ErrorLog: log.New(io.Discard, "", 0), // whoever connects could fill ours
 	}
 	s.server.SetKeepAlivesEnabled(false) // nor may anybody ask a thousand times at once
-	go s.serve(l)
+	l, err := s.listen()
+	if err != nil {
+		s.fail(err, "cannot scrape")
+	}
+	s.served.Go(func() { s.run(l) })
 	return s, nil
 }
 
-// serve answers until close. If the listener dies before, that is all that happens.
-func (s *scrape) serve(l net.Listener) {
-	if err := s.server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
-		s.fail(err)
+// listen binds the address.
+func (s *scrape) listen() (net.Listener, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), bindTime)
+	defer cancel()
+	l, err := new(net.ListenConfig).Listen(ctx, "tcp", s.options.Listen)
+	if err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.problem, s.exposed = nil, ""
+	if a, ok := l.Addr().(*net.TCPAddr); ok && !a.IP.IsLoopback() {
+		s.exposed = l.Addr().String()
+	}
+	return l, nil
+}
+
+// run answers over l, and over what takes its place when it is nil or dies, until close.
+func (s *scrape) run(l net.Listener) {
+	for {
+		if l != nil && s.serve(l) {
+			return
+		}
+		if l = s.listenAgain(); l == nil {
+			return
+		}
+		s.options.Logger.Info(fmt.Sprintf("Prometheus can scrape %s now", s.options.Listen))
 	}
 }
 
-func (s *scrape) fail(err error) {
-	s.options.Logger.Warn(fmt.Sprintf("Prometheus can no longer scrape %s: %v", s.options.Listen, err))
+// serve answers over l until close, and reports false if l dies before.
+func (s *scrape) serve(l net.Listener) (closed bool) {
+	err := s.server.Serve(l)
+	if closed = errors.Is(err, http.ErrServerClosed); !closed {
+		s.fail(err, "can no longer scrape")
+	}
+	return closed
+}
+
+// listenAgain tries to bind the address until it can. It returns nil after close.
+func (s *scrape) listenAgain() net.Listener {
+	again := time.NewTicker(rebindTime)
+	defer again.Stop()
+	for {
+		select {
+		case <-again.C:
+		case <-s.closed:
+			return nil
+		}
+		if l, err := s.listen(); err == nil {
+			return l
+		}
+	}
+}
+
+func (s *scrape) fail(err error, what string) {
+	s.options.Logger.Warn(fmt.Sprintf("Prometheus %s %s: %v", what, s.options.Listen, err))
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.problem = err
+	s.problem, s.exposed = err, ""
 }
 
 func (s *scrape) status() ScrapeStatus {
@@ -162,7 +223,9 @@ func (s *scrape) attributes(o operation) []attribute.KeyValue {
 
 // close ends it at once.
 func (s *scrape) close() {
+	close(s.closed)
 	_ = s.server.Close()                          // of connections that nobody needs any more
+	s.served.Wait()                               // at most bindTime
 	_ = s.provider.Shutdown(context.Background()) // its readers have nothing to flush
 }
 
@@ -172,21 +235,35 @@ type connections struct {
 	list []net.Conn
 }
 
-// changed is told of each change of a connection. It closes the oldest if there are too
-// many, so that nobody can keep others away by holding connections.
+// changed is told of each change of a connection. The server accepts no other meanwhile.
 func (c *connections) changed(conn net.Conn, to http.ConnState) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
 	switch to {
 	case http.StateNew:
-		if len(c.list) >= maxConnections {
-			c.list[0].Close()
-			c.list = slices.Delete(c.list, 0, 1)
+		if c.add(conn) {
+			time.Sleep(acceptPause)
 		}
-		c.list = append(c.list, conn)
 	case http.StateClosed, http.StateHijacked:
-		if i := slices.Index(c.list, conn); i >= 0 {
-			c.list = slices.Delete(c.list, i, i+1)
-		}
+		c.remove(conn)
+	}
+}
+
+// add closes the oldest connection if there are too many, so that nobody can keep others
+// away by holding connections. It reports whether it has.
+func (c *connections) add(conn net.Conn) (full bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if full = len(c.list) >= maxConnections; full {
+		c.list[0].Close()
+		c.list = slices.Delete(c.list, 0, 1)
+	}
+	c.list = append(c.list, conn)
+	return full
+}
+
+func (c *connections) remove(conn net.Conn) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if i := slices.Index(c.list, conn); i >= 0 {
+		c.list = slices.Delete(c.list, i, i+1)
 	}
 }

@@ -16,6 +16,7 @@ import (
 
 	dto "github.com/prometheus/client_model/go"
 	"github.com/prometheus/common/expfmt"
+	"go.opentelemetry.io/otel/sdk/metric/exemplar"
 	"go.opentelemetry.io/otel/trace"
 
 	"clntrace/collector/cln"
@@ -204,6 +205,18 @@ func TestExemplars(t *testing.T) {
 	}
 }
 
+// A fast span does not hide the slow one before it.
+func TestExemplarsAreInOrderOfTime(t *testing.T) {
+	var l examples
+	began := time.Now()
+	l.put(example{seconds: 5, at: began})
+	l.put(example{seconds: .0001, at: began.Add(time.Second)})
+	var got []exemplar.Exemplar
+	if l.Collect(&got); len(got) != 2 || !got[0].Time.Equal(began) {
+		t.Errorf("got %v", got)
+	}
+}
+
 // Whatever comes, there are at most 2,000 series, and nothing is missing.
 func TestScrapedSeriesAreBounded(t *testing.T) {
 	m, url := startScraped(t, io.Discard, func(o *Options) {
@@ -290,6 +303,29 @@ func TestAddressThatCannotBeUsed(t *testing.T) {
 	}
 }
 
+// An address that somebody else has is used when it is free.
+func TestAddressThatBecomesFree(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := start(t, config(t, nil), io.Discard, func(o *Options) { o.Send, o.Listen = false, l.Addr().String() })
+	m.Observe(observed)
+	if m.Scrape().Problem == nil {
+		t.Error("somebody else has the address")
+	}
+	l.Close()
+	for end := time.Now().Add(3 * rebindTime); m.Scrape().Problem != nil; time.Sleep(50 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal(m.Scrape().Problem)
+		}
+	}
+	// What came before counts, too.
+	if status, body, _ := get(t, "http://"+m.options.Listen+"/metrics", openMetrics); status != http.StatusOK || !strings.Contains(body, `span_name="extend_tip"`) {
+		t.Errorf("%d, %s", status, body)
+	}
+}
+
 // dying is a listener that ends with an error.
 type dying struct{ net.Listener }
 
@@ -298,7 +334,9 @@ func (dying) Close() error              { return nil }
 
 func TestListenerDies(t *testing.T) {
 	m, _ := startScraped(t, io.Discard)
-	m.scrape.serve(dying{})
+	if closed := m.scrape.serve(dying{}); closed {
+		t.Error("it was not closed")
+	}
 	m.Observe(observed)
 	if s := m.Scrape(); s.Problem == nil || s.Problem.Error() != "the interface is gone" {
 		t.Errorf("got %v", s.Problem)
@@ -322,6 +360,25 @@ func TestOneScrapeAtATime(t *testing.T) {
 	close(leave)
 	if status := <-first; status != http.StatusOK {
 		t.Errorf("the first scrape got %d", status)
+	}
+}
+
+// Scrapes without end leave the processor to others: each is followed by a rest.
+func TestScrapesRest(t *testing.T) {
+	const work = 20 * time.Millisecond
+	var ended []time.Time
+	_, url := startScraped(t, io.Discard, func(o *Options) {
+		o.Yield = func(time.Duration) { time.Sleep(work); ended = append(ended, time.Now()) }
+	})
+	for range 3 {
+		if status, _, _ := get(t, url, ""); status != http.StatusOK {
+			t.Fatalf("status %d", status)
+		}
+	}
+	for i := range 2 {
+		if got, want := ended[i+1].Sub(ended[i]), restShare*work; got < want {
+			t.Errorf("a scrape came %v after another, want %v at least", got, want)
+		}
 	}
 }
 

@@ -63,7 +63,8 @@ type held struct {
 
 	// Once it is kept.
 	kind      *kind
-	form      *form // that gives it texts and attributes; nil: they are its own
+	served    []*held // commands that served its requests, and are kept with it
+	form      *form   // that gives it texts and attributes; nil: they are its own
 	decided   time.Time
 	indexed   bool // byID has it
 	failed    bool
@@ -319,6 +320,7 @@ func (r *Recorder) decide(h *held, now time.Time) {
 		r.putDraft(draft)
 	}
 	h.sum()
+	r.claim(h)
 	r.keep(h, r.kindOf(h, now), now)
 }
 
@@ -374,6 +376,7 @@ func (r *Recorder) Tick(now time.Time) {
 		r.forget(h)
 	}
 	r.turn(now)
+	r.expireServing(now)
 	if r.bytes > r.limit {
 		r.makeRoom(now)
 	}

@@ -156,7 +156,21 @@ func TestListTexts(t *testing.T) {
 		},
 		"two days": {List{Traces: []Summary{{StartedAt: noon}, {StartedAt: noon.Add(12 * time.Hour)}}}, "\n11-25 12:00:00 "},
 		"evicted":  {List{Recorder: Status{Evicted: 3}}, "; 3 had to make room"},
-		"hostile":  {List{Traces: []Summary{hostile}, More: 3}, "And 3 more."},
+		"long reason": {
+			List{Traces: []Summary{
+				{TraceID: "aabbccdd00", StartedAt: noon, DurationMS: 12_345, Process: "cln-xpay", Detail: "xpay", ErrorType: "temporary_channel_failure", Spans: 23, Errors: 2},
+				{TraceID: "aabbccdd00", StartedAt: noon, DurationMS: 12_345, Process: "cln-xpay", Detail: "xpay", ErrorType: "incorrect_or_unknown_payment_details", Spans: 23, Errors: 2},
+				{TraceID: "aabbccdd00", StartedAt: noon, DurationMS: 12_345, Process: "a-plugin-of-somebody", Detail: strings.Repeat("method", 20), WaitsFor: strings.Repeat("m", 60), Spans: 1},
+			}},
+			"" +
+				"12:00:00  aabbccdd  12.3s    23    2  cln-xpay     xpay:\n" +
+				"                                                   temporary_channel_failure\n" +
+				"12:00:00  aabbccdd  12.3s    23    2  cln-xpay     xpay:\n" +
+				"                                           incorrect_or_unknown_payment_details\n" +
+				"12:00:00  aabbccdd  12.3s     1       a-plugin-of~ methodmethodmethodmethodme~,\n" +
+				"       waiting for " + strings.Repeat("m", 60) + "\n",
+		},
+		"hostile": {List{Traces: []Summary{hostile}, More: 3}, "And 3 more."},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if got := shown(t, func(b *strings.Builder) error { return tc.list.WriteTable(b) }); !strings.Contains(got, tc.want) {

@@ -65,7 +65,7 @@ func (h *held) bytes() int64 {
 	if h.indexed {
 		n += indexSize
 	}
-	return n + int64(cap(h.names))*nameSize
+	return n + int64(cap(h.names))*nameSize + int64(cap(h.served))*int64(unsafe.Sizeof(h))
 }
 
 // labels say why a trace is kept.
@@ -148,6 +148,9 @@ func (r *Recorder) makeRoom(now time.Time) {
 		return
 	}
 	enough := r.limit - r.limit/roomShare
+	if r.shrinkServing(enough); r.bytes <= enough {
+		return
+	}
 	for _, k := range r.order {
 		k.label(now)
 	}

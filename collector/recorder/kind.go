@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"clntrace/collector/cln"
 	"clntrace/collector/text"
 )
 
@@ -43,8 +44,11 @@ type kind struct {
 	ever   list           // the slowest since the start, slowest first
 	hour   [periods]list  // the slowest of each period, slowest first
 	failed []failedOfType // the type that failed last comes last
-	bytes  int64
-	used   time.Time
+	// serving are commands that wait for their request, oldest first. They are not worth
+	// looking at for themselves, and in none of the lists.
+	serving []*held
+	bytes   int64
+	used    time.Time
 }
 
 // list are at most perList traces.
@@ -149,6 +153,7 @@ func (r *Recorder) dropKind(now time.Time) bool {
 	for l := range oldest.lists() {
 		r.releaseAll(l)
 	}
+	r.removeServing(oldest, 0, len(oldest.serving))
 	r.removeKind(oldest)
 	return true
 }
@@ -170,6 +175,9 @@ func (r *Recorder) keep(h *held, k *kind, now time.Time) {
 	r.kept++
 	r.spans += int64(len(h.spans))
 	r.charge(h)
+	if k.key.name == cln.SpanCommand {
+		r.await(h)
+	}
 	r.push(&k.newest, h)
 	if p := r.periodOf(now); p != r.period {
 		r.turn(now)
@@ -244,6 +252,10 @@ func (r *Recorder) release(h *held) {
 	if h.refs > 0 {
 		return
 	}
+	for _, by := range h.served {
+		r.release(by)
+	}
+	h.served = nil
 	r.kept--
 	r.spans -= int64(len(h.spans))
 	r.bytes -= h.charged

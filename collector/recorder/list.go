@@ -73,9 +73,16 @@ func (s *Summary) line(began column, width int, open bool) string {
 	if !open {
 		counts = fmt.Sprintf(" %5s %4s", count(s.Spans), count(s.Errors))
 	}
-	line := fmt.Sprintf("%-*s %-8s %6s%s  %-*s %s", began.width(), s.StartedAt.UTC().Format(began.format), snip(plain(s.ID()), idDigits),
-		span(millis(s.DurationMS)), counts, width, clip(plain(s.Process), width), s.what())
-	return strings.TrimRight(clip(line, tableWidth), " ")
+	head := fmt.Sprintf("%-*s %-8s %6s%s  %-*s ", began.width(), s.StartedAt.UTC().Format(began.format), snip(plain(s.ID()), idDigits),
+		span(millis(s.DurationMS)), counts, width, clip(plain(s.Process), width))
+	what, why := plain(label(s.Span, s.Detail)), plain(s.why())
+	if why == "" || len(head)+len(what)+len(why) <= tableWidth {
+		return strings.TrimRight(clip(head+what+why, tableWidth), " ")
+	}
+	// Why is worth a line of its own.
+	reason := clip(why[2:], tableWidth)
+	return clip(head+clip(what, tableWidth-len(head)-1)+why[:1], tableWidth) +
+		"\n" + strings.Repeat(" ", min(len(head), tableWidth-len(reason))) + reason
 }
 
 // ID is what tells s from other traces.
@@ -90,17 +97,20 @@ func count(n int) string {
 }
 
 // what says what s is about, and why it failed or what it waits for.
-func (s *Summary) what() string {
-	what := label(s.Span, s.Detail)
+func (s *Summary) what() string { return plain(label(s.Span, s.Detail) + s.why()) }
+
+// why says why s failed or what it waits for, behind two characters of punctuation; or
+// nothing.
+func (s *Summary) why() string {
 	switch {
 	case s.ErrorType != "":
-		what += ": " + s.ErrorType
+		return ": " + s.ErrorType
 	case s.FailedIn != "":
-		what += ": " + s.FailedIn + " failed"
+		return ": " + s.FailedIn + " failed"
 	case s.WaitsFor != "":
-		what += ", waiting for " + s.WaitsFor
+		return ", waiting for " + s.WaitsFor
 	}
-	return plain(what)
+	return ""
 }
 
 // foot says what the list leaves out, and how full the recorder is.

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"go.opentelemetry.io/otel/attribute"
+
+	"clntrace/collector/cln"
 )
 
 // heap is how many bytes are in use, of what is reachable.
@@ -56,6 +58,12 @@ func TestMemory(t *testing.T) {
 		}},
 		{"roots that never come", 50_000, false, func(f *feed, i int) {
 			f.span(child(f.traceID(), 2, 1, "inner", time.Millisecond))
+		}},
+		{"commands that wait for their request", 40_000, true, func(f *feed, i int) {
+			f.root(cln.SpanCommand, time.Duration(i), func(s *Span) {
+				s.Detail = fmt.Sprint("method ", i%300)
+				s.Attributes = tags{attribute.String("id", fmt.Sprint(wide, i))}
+			})
 		}},
 		{"many tags", 5_000, false, func(f *feed, i int) {
 			var list tags
@@ -119,37 +127,68 @@ func TestSums(t *testing.T) {
 		if i%3 > 0 {
 			f.span(Span{TraceID: id, ID: spanID(1), Name: fmt.Sprint("kind ", i%300), Duration: int64(i % 1000), Failed: i%11 == 0, Added: i%13 == 0})
 		}
+		if i%3 == 0 {
+			method, work := fmt.Sprint("method ", i%4), f.traceID()
+			f.command(work, method)
+			f.request(f.traceID(), method, work)
+		}
 		if i%100 == 0 {
 			f.wait(time.Duration(i%400) * time.Second)
 		}
 	}
+	for i := range 4 { // those before may have had to make room
+		work := f.traceID()
+		f.command(work, fmt.Sprint("method ", i))
+		if i < 2 {
+			f.request(f.traceID(), fmt.Sprint("method ", i), work)
+		}
+	}
 	bytes, waits, spans := int64(singlesSize), int64(0), int64(0)
-	kept, forms := make(map[*held]int), make(map[*form]int)
+	kept, claimed, forms := make(map[*held]int), make(map[*held]int), make(map[*form]int)
 	for _, known := range f.forms.known {
 		forms[known]++
 	}
+	sums := make(map[*kind]int64)
+	for _, known := range f.forms.known {
+		sums[known.kind] += known.bytes
+	}
+	see := func(h *held) {
+		if kept[h]++; kept[h] > 1 {
+			return
+		}
+		if h.form != nil {
+			if forms[h.form]++; forms[h.form] == 1 { // forms.known does not have it any more
+				sums[h.kind] += h.form.bytes
+			}
+		}
+		sums[h.kind] += h.bytes()
+		spans += int64(len(h.spans))
+		for _, by := range h.served {
+			claimed[by]++
+		}
+	}
 	for _, k := range f.order {
-		sum := k.fixed()
-		for _, known := range f.forms.known {
-			if known.kind == k {
-				sum += known.bytes
-			}
-		}
+		sums[k] += k.fixed() + int64(len(k.serving))*servingSize
 		for h := range k.traces() {
-			if h.form != nil && kept[h] == 0 {
-				if forms[h.form]++; forms[h.form] == 1 { // forms.known does not have it any more
-					sum += h.form.bytes
-				}
-			}
-			if kept[h]++; kept[h] == 1 {
-				sum += h.bytes()
-				spans += int64(len(h.spans))
-			}
+			see(h)
 		}
-		if k.bytes != sum {
-			t.Errorf("kind %v has %d bytes, not %d", k.key, sum, k.bytes)
+		for _, h := range k.serving {
+			see(h)
 		}
-		bytes += sum
+	}
+	for by, times := range claimed {
+		for range times {
+			see(by)
+		}
+	}
+	if len(claimed) == 0 {
+		t.Error("no request has claimed what served it")
+	}
+	for _, k := range f.order {
+		if k.bytes != sums[k] {
+			t.Errorf("kind %v has %d bytes, not %d", k.key, sums[k], k.bytes)
+		}
+		bytes += sums[k]
 	}
 	for h, lists := range kept {
 		if int(h.refs) != lists || h.indexed != (f.byID[h.id] == h) {

@@ -237,6 +237,7 @@ func (r *Recorder) trace(s Summary) *Trace {
 	t := &Trace{Summary: s}
 	t.Summary.Spans, t.Errors = 0, 0
 	begin := s.StartedAt.UnixMicro()
+	serving := make(map[string][]TraceSpan) // by the id of their trace
 	r.eachKind(func(k *kind) {
 		for h := range k.traces() {
 			h.labels &^= isVisited
@@ -245,6 +246,9 @@ func (r *Recorder) trace(s Summary) *Trace {
 			if h.id == id && h.labels&isVisited == 0 && h.isBelow(s.SpanID) {
 				h.labels |= isVisited
 				t.add(h, begin)
+				for _, by := range h.served {
+					serving[by.id.String()] = by.appendSpans(nil, begin)
+				}
 			}
 		}
 	})
@@ -261,7 +265,8 @@ func (r *Recorder) trace(s Summary) *Trace {
 		t.SpansLeftOut += over
 		t.Spans = t.Spans[:maxSpans]
 	}
-	r.addServing(t, begin)
+	r.findServing(t, serving, begin)
+	t.addServing(serving)
 	return t
 }
 
@@ -273,36 +278,52 @@ func (t *Trace) sort() {
 	})
 }
 
-// addServing adds below the requests of t the traces of the work that served them, if they
-// are kept: they are traces of their own where the request lasted long.
-func (r *Recorder) addServing(t *Trace, begin int64) {
-	served := make(map[string]int) // id of the trace → index of the request
+// findServing adds to serving the traces of the work that served the requests of t and
+// that are kept for another reason, or wait for their request.
+func (r *Recorder) findServing(t *Trace, serving map[string][]TraceSpan, begin int64) {
+	wanted := make(map[string]bool)
 	for i := range t.Spans {
-		if id := t.Spans[i].text(keyServedBy); id != "" {
-			served[id] = i
+		if id := t.Spans[i].text(keyServedBy); id != "" && serving[id] == nil {
+			wanted[id] = true
 		}
 	}
-	if len(served) == 0 {
+	if len(wanted) == 0 {
 		return
+	}
+	see := func(h *held) {
+		if id := h.id.String(); wanted[id] {
+			serving[id] = h.appendSpans(nil, begin)
+			delete(wanted, id) // it can be in several lists
+		}
 	}
 	r.eachKind(func(k *kind) {
 		for h := range k.traces() {
-			id := h.id.String()
-			at, found := served[id]
-			if !found || len(t.Spans) >= 2*maxSpans {
-				continue
-			}
-			delete(served, id) // it can be in several lists
-			t.Spans[at].servedBelow = true
-			before := len(t.Spans)
-			t.Spans = h.appendSpans(t.Spans, begin)
-			for i := before; i < len(t.Spans); i++ {
-				s := &t.Spans[i]
-				s.TraceID, s.serves = id, s.ParentID == ""
-				s.ParentID = cmp.Or(s.ParentID, t.Spans[at].SpanID)
-			}
+			see(h)
+		}
+		for _, h := range k.serving {
+			see(h)
 		}
 	})
+}
+
+// addServing adds below the requests of t the traces of the work that served them, by
+// their ids: they are traces of their own where the request lasted long.
+func (t *Trace) addServing(serving map[string][]TraceSpan) {
+	for i := range t.Spans {
+		request := &t.Spans[i]
+		id := request.text(keyServedBy)
+		if serving[id] == nil || len(t.Spans) >= 2*maxSpans {
+			continue
+		}
+		request.servedBelow = true
+		below := request.SpanID
+		for _, s := range serving[id] {
+			s.TraceID, s.serves = id, s.ParentID == ""
+			s.ParentID = cmp.Or(s.ParentID, below)
+			t.Spans = append(t.Spans, s)
+		}
+		delete(serving, id)
+	}
 	t.sort()
 }
 

@@ -650,52 +650,6 @@ func TestOpenTree(t *testing.T) {
 	}
 }
 
-// TestServed shows lightningd's work below the request that it served, though it is a
-// trace of its own.
-func TestServed(t *testing.T) {
-	for _, tc := range []struct {
-		name           string
-		kept           bool
-		says, doesNot  string
-		spans, counted int
-	}{
-		{"it is kept", true, "a trace of its own: 0000000", "not kept", 4, 2},
-		{"it is not", false, "served by trace 000000ff, which is not kept", "INSERT payments", 2, 2},
-	} {
-		t.Run(tc.name, func(t *testing.T) {
-			f := newFeed(1 << 20)
-			id, work := f.traceID(), f.traceID()
-			if !tc.kept {
-				work[3] = 0xff
-			} else {
-				query := child(work, 12, 11, "db_exec_prepared", time.Millisecond)
-				query.Detail = "INSERT payments"
-				f.span(query)
-				f.span(Span{TraceID: work, ID: spanID(11), Name: "lightningd/jsonrpc", Detail: "injectpaymentonion", Duration: 2000})
-				f.wait(quietTime)
-			}
-			f.span(child(id, 2, 1, "jsonrpc", time.Second), func(s *Span) {
-				s.Detail, s.Process = "injectpaymentonion", "cln-xpay"
-				s.Attributes = tags{attribute.String(keyServedBy, work.String())}
-			})
-			f.span(Span{TraceID: id, ID: spanID(1), Name: "request", Detail: "xpay", Duration: 1e6, Added: true})
-			tr := f.find(t, id.String())
-			if len(tr.Spans) != tc.spans || tr.Summary.Spans != tc.counted {
-				t.Errorf("got %+v", tr)
-			}
-			for _, s := range tr.Spans {
-				if of := s.Process == "lightningd" && s.Span != "request"; of != (s.TraceID == work.String()) || of && s.ParentID == "" {
-					t.Errorf("got %+v", s)
-				}
-			}
-			table := shown(t, func(b *strings.Builder) error { return tr.WriteTable(b) })
-			if !strings.Contains(table, tc.says) || strings.Contains(table, tc.doesNot) {
-				t.Error(table)
-			}
-		})
-	}
-}
-
 // TestFailedIn names the request that failed last where nothing says why a trace failed.
 func TestFailedIn(t *testing.T) {
 	f := newFeed(1 << 20)
