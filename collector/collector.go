@@ -14,6 +14,7 @@ import (
 	"clntrace/collector/memory"
 	"clntrace/collector/metrics"
 	"clntrace/collector/otlp"
+	"clntrace/collector/payments"
 	"clntrace/collector/policy"
 	"clntrace/collector/recorder"
 	"clntrace/collector/socket"
@@ -202,13 +203,25 @@ func (c *Collector) Reconfigure(cfg Config, problems []string) error {
 	c.cfg, c.problems = cfg, problems
 	before := c.policy.Load()
 	c.policy.Store(policyOf(cfg))
-	if r := c.recorder.Load(); r != nil && c.policy.Load().HidesMore(before) {
-		r.Clear()
+	if c.policy.Load().HidesMore(before) {
+		c.forget()
 	}
 	if connection {
 		c.moveMetrics()
 	}
 	return nil
+}
+
+// forget forgets what was written with more names than may be shown now. The sums of
+// statistics and metrics stay, without those that may not.
+func (c *Collector) forget() {
+	if r := c.recorder.Load(); r != nil {
+		r.Clear()
+	}
+	c.waits.forget()
+	if c.policy.Load().Payments() == payments.Off {
+		c.table.ForgetPayments()
+	}
 }
 
 // Shutdown stops receiving, removes the socket, and exports what is left until ctx

@@ -8,6 +8,7 @@ import (
 
 	"clntrace/collector/export"
 	"clntrace/collector/metrics"
+	"clntrace/collector/payments"
 	"clntrace/collector/process"
 	"clntrace/collector/stats"
 )
@@ -22,9 +23,11 @@ func (c *Collector) startMetrics() {
 		Send: c.cfg.Metrics, Config: c.cfg.Config.Config, Listen: c.cfg.PrometheusListen, MayServe: c.mayServe, Yield: c.yield,
 		ServiceName: c.cfg.ServiceName, Version: c.options.Version,
 		Logger: c.log, Voice: c.options.Voice, Resource: c.ownResource(Node{}),
-		Counts:     func() stats.Counts { return c.counts(c.socketStatus()) },
-		SpoolBytes: func() int64 { return c.pipeline.Spool().Bytes },
-		Payments:   c.exportedPayments,
+		Counts:        func() stats.Counts { return c.counts(c.socketStatus()) },
+		SpoolBytes:    func() int64 { return c.pipeline.Spool().Bytes },
+		Payments:      c.exportedPayments,
+		Hides:         func(span, detail string) bool { return c.policy.Load().Hides(span, detail) },
+		HidesPayments: func() bool { return c.policy.Load().Payments() < payments.Outcomes },
 	}
 	if r := c.recorder.Load(); r != nil {
 		o.Retain = r.Retain

@@ -199,6 +199,9 @@ func (d *decoder) countPayments(list []payments.Observation) {
 		return
 	}
 	p := d.policy.Load()
+	if p.Payments() == payments.Off {
+		return // since a moment ago
+	}
 	rows := make([]stats.Observation, len(list))
 	for i, o := range list {
 		rows[i] = stats.Observation{

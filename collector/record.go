@@ -39,7 +39,7 @@ func (d *decoder) record(spans []*correlate.Span, now time.Time) {
 	if p := d.policy.Load(); p != d.judged {
 		shown := p.OnNode()
 		if shown.HidesMore(d.recorded) {
-			r.Clear() // of what was added since Reconfigure did that
+			d.forget() // what was added since Reconfigure did that
 		}
 		r.Reform()
 		d.judged, d.recorded = p, shown

@@ -85,7 +85,7 @@ func share(counts stats.Counts) float64 {
 func (c *Collector) operations(q stats.Query) (rows []stats.Operation, more int) {
 	limit := max(q.Limit, 0)
 	q.Limit = 2 * (stats.MaxOperations + 1)
-	rows = c.table.Operations(q)
+	rows = c.table.Operations(q, c.policy.Load().Hides)
 	if limit < len(rows) {
 		rows, more = rows[:limit], len(rows)-limit
 	}

@@ -86,6 +86,13 @@ func (a *answers) add(took time.Duration) (median time.Duration, enough bool) {
 	return sorted[writesJudged/2], true
 }
 
+// forget forgets what is told with names, because more of them are to be hidden.
+func (w *waits) forget() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.work, w.longest = [keptWork]work{}, waited{}
+}
+
 // isWork reports whether a span is to be remembered as long work of lightningd. What
 // asks the bitcoin backend is none: lightningd goes on meanwhile.
 func isWork(s *correlate.Span) bool {

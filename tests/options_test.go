@@ -13,6 +13,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"go.opentelemetry.io/collector/pdata/pmetric"
+
 	"clntrace/tests/lightningdtest"
 	"clntrace/tests/otlptest"
 	"clntrace/tests/recording"
@@ -318,6 +320,63 @@ func TestRedactionLeavesNoCopy(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// What was shown before it was redacted is shown nowhere any more.
+func TestRedactionReachesWhatCameBefore(t *testing.T) {
+	const secret = "s3cr3t"
+	n, r, address := launchScraped(t, map[string]string{"clntrace-group-requests": "true", "clntrace-metrics": "true"})
+	s := n.Senders(sender).Start("cln-xpay")
+	tagged := func(id, name, tag, value string) []byte {
+		return recording.New(recording.Span{TraceID: id + id, ID: id, Name: name, Start: now(), Tags: map[string]string{tag: value}})
+	}
+	send(t, s,
+		tagged("0123456789abcde1", "db_query_prepared", "query", "SELECT a FROM "+secret),
+		tagged("0123456789abcde2", "jsonrpc", "id", "cli:"+secret+"#1/cln:xpay#2/cln-xpay:"+secret+"#3"),
+		tagged("0123456789abcde3", "lightningd/jsonrpc", "method", secret))
+	r.WaitSpans(t, 3)
+	told := func() (all []string) {
+		all = append(all, string(scrapes(t, address)))
+		for _, params := range []object{{"limit": 1000}, {"limit": 1000, "format": "table"}} {
+			text, err := n.Call("tracestats", params)
+			if err != nil {
+				t.Fatal(err)
+			}
+			all = append(all, string(text))
+		}
+		for _, params := range []object{{"limit": 1000}, {"sort": "open"}} {
+			text, err := n.Call("listtraces", params)
+			if err != nil {
+				t.Fatal(err)
+			}
+			all = append(all, string(text))
+		}
+		return all
+	}
+	if all := told(); !strings.Contains(all[1], secret) {
+		t.Errorf("it was not there before: %s", all[1])
+	}
+	if err := n.SetConfig("clntrace-redact-tags", "query,id,method"); err != nil {
+		t.Fatal(err)
+	}
+	for i, text := range told() {
+		if strings.Contains(text, secret) {
+			t.Errorf("answer %d tells what is redacted now: %s", i, text)
+		}
+	}
+	endCleanly(t, n) // which sends the metrics
+	if len(r.Metrics()) == 0 {
+		t.Error("no metrics came")
+	}
+	for _, m := range r.Metrics() {
+		text, err := new(pmetric.JSONMarshaler).MarshalMetrics(m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if strings.Contains(string(text), secret) {
+			t.Errorf("metrics tell what is redacted now: %s", text)
+		}
 	}
 }
 

@@ -87,6 +87,7 @@ type exporter struct {
 	log   *slog.Logger
 	voice voice.Voice
 	link  otlp.Link[*client]
+	hides func(name, span, detail string) bool // which series may not leave
 
 	resource *resource.Resource
 	since    time.Time // of the outage; zero: none
@@ -142,6 +143,9 @@ func (e *exporter) Export(ctx context.Context, rm *metricdata.ResourceMetrics) e
 	rm.Resource = e.resource
 	e.link.Unlock()
 	startBeforeEnd(rm)
+	if e.hides != nil {
+		hide(rm, e.hides)
+	}
 	e.note(c, c.send(ctx, rm))
 	return nil
 }

@@ -53,6 +53,12 @@ type Options struct {
 	// Payments returns what is open of payments and forwards; false: nothing of them is
 	// to leave. It may be nil.
 	Payments func() (payments.State, bool)
+	// Hides reports whether the detail of spans with that name, which they had when they
+	// were observed, may not leave any more. It may be nil: none.
+	Hides func(span, detail string) bool
+	// HidesPayments reports whether nothing may leave of payments and forwards. It may be
+	// nil: then it may.
+	HidesPayments func() bool
 }
 
 // Metrics are the metrics of a collector: those that are sent, those that Prometheus
@@ -85,7 +91,7 @@ func Start(o Options) (*Metrics, error) {
 }
 
 func (m *Metrics) startSending() error {
-	e := &exporter{log: m.options.Logger, voice: m.options.Voice, resource: m.options.Resource}
+	e := &exporter{log: m.options.Logger, voice: m.options.Voice, resource: m.options.Resource, hides: m.options.hides}
 	next, err := connect(m.options.Config)
 	if err != nil {
 		return err

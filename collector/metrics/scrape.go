@@ -193,7 +193,7 @@ func (s *scrape) prepare() error {
 	}
 	// The body is small, and a compressor would take 800 kB.
 	how := promhttp.HandlerOpts{EnableOpenMetrics: true, DisableCompression: true}
-	s.text, s.protobuf = promhttp.HandlerFor(classic, how), promhttp.HandlerFor(both{classic, native}, how)
+	s.text, s.protobuf = promhttp.HandlerFor(showable{classic, s.options}, how), promhttp.HandlerFor(showable{both{classic, native}, s.options}, how)
 	return nil
 }
 

@@ -25,6 +25,9 @@ const (
 	KindInvoicePaid Kind = "invoice paid"
 )
 
+// Kinds are those that have a name.
+var Kinds = []Kind{KindPart, KindPayment, KindForward, KindAccept, KindDownstream, KindInvoicePaid}
+
 // Programs that payments and forwards are seen from.
 const (
 	programNode  = "lightningd"

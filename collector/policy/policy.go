@@ -6,6 +6,7 @@ package policy
 import (
 	"context"
 	"slices"
+	"strings"
 
 	"go.opentelemetry.io/otel/attribute"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
@@ -126,7 +127,7 @@ func (p *Policy) Samples(id trace.TraceID) bool {
 
 // Show returns the value of a tag, or Redacted if the operator hides that tag.
 func (p *Policy) Show(tag, value string) string {
-	if p != nil && len(p.redact) > 0 && slices.Contains(p.redact, tag) {
+	if p.hides(tag) {
 		return Redacted
 	}
 	return value
@@ -138,7 +139,7 @@ func (p *Policy) HidesMore(than *Policy) bool {
 	if p.Payments() == payments.Off && than.Payments() != payments.Off {
 		return true
 	}
-	return slices.ContainsFunc(p.hidden(), func(tag string) bool { return !slices.Contains(than.hidden(), tag) })
+	return slices.ContainsFunc(p.hidden(), func(tag string) bool { return !than.hides(tag) })
 }
 
 func (p *Policy) hidden() []string {
@@ -229,13 +230,34 @@ func (p *Policy) PaymentDetail(c cln.Channel, outcome string) string {
 
 // Detail returns the detail of s as it may be shown: redacted if its tag is.
 func (p *Policy) Detail(s *correlate.Span) string {
-	switch {
-	case s.Detail == "":
+	if s.Detail == "" {
 		return ""
-	case s.Name == cln.SpanRequest, s.IsRoot():
-		return p.Show(cln.TagID, s.Detail)
-	case cln.IsQuery(s.Name):
-		return p.Show(cln.TagQuery, s.Detail)
 	}
-	return p.Show(cln.TagMethod, s.Detail)
+	return p.Show(detailTag(s.Name, s.IsRoot()), s.Detail)
 }
+
+// detailTag returns the tag that the detail of a span follows from.
+func detailTag(name string, root bool) string {
+	switch {
+	case name == cln.SpanRequest, root:
+		return cln.TagID
+	case cln.IsQuery(name):
+		return cln.TagQuery
+	}
+	return cln.TagMethod
+}
+
+// Hides reports whether a detail may not be shown any more that statistics and metrics
+// have of spans with that name, since an earlier Policy let them: they add up for as long
+// as the process lives.
+func (p *Policy) Hides(span, detail string) bool {
+	if p == nil || len(p.redact) == 0 || detail == "" || strings.HasPrefix(detail, Redacted) {
+		return false
+	}
+	if slices.Contains(payments.Kinds, payments.Kind(span)) { // see PaymentDetail
+		return p.hides(string(payments.Route)) && strings.Contains(detail, " ")
+	}
+	return p.hides(detailTag(span, span == cln.SpanWhole))
+}
+
+func (p *Policy) hides(tag string) bool { return slices.Contains(p.hidden(), tag) }

@@ -99,6 +99,33 @@ func TestRedactionReachesWhatIsDerived(t *testing.T) {
 	}
 }
 
+// What statistics and metrics have from before is hidden with the tag that it follows
+// from, and nothing else is.
+func TestHides(t *testing.T) {
+	for _, tc := range []struct{ span, detail, tag string }{
+		{"jsonrpc", "getroutes", "id"},
+		{"request", "xpay", "id"},
+		{"lightningd/jsonrpc", "getroutes", "method"},
+		{"plugin/bitcoind", "getchaininfo", "method"},
+		{"db_exec_prepared", "UPDATE channels", "query"},
+		{"forward", "103x1x0 settled", "channel"},
+		{"forward downstream", "settled", ""},
+		{"payment", "success", ""},
+		{"payment part", "[redacted] success", ""},
+		{"jsonrpc", "[redacted]", ""},
+		{"extend_tip", "", ""},
+	} {
+		for _, tag := range []string{"id", "method", "query", "channel", "payment_hash"} {
+			if got := New(Config{SampleRatio: 1, RedactTags: []string{tag}}).Hides(tc.span, tc.detail); got != (tag == tc.tag) {
+				t.Errorf("%s %s with %s redacted: %v", tc.span, tc.detail, tag, got)
+			}
+		}
+		if New(Config{SampleRatio: 1}).Hides(tc.span, tc.detail) || (*Policy)(nil).Hides(tc.span, tc.detail) {
+			t.Errorf("%s %s is hidden though nothing is redacted", tc.span, tc.detail)
+		}
+	}
+}
+
 func TestNames(t *testing.T) {
 	semantic, asSent := New(Config{SampleRatio: 1}), New(Config{SampleRatio: 1, NamesAsSent: true})
 	hidden := New(Config{SampleRatio: 1, RedactTags: []string{"id", "query", "method"}})

@@ -76,7 +76,7 @@ func TestDurationsBeyondTheBins(t *testing.T) {
 	for _, us := range []uint64{0, 1 << 45, 1 << 63} {
 		table := NewOperations()
 		table.Observe([]Observation{{lightningd, "s", "", time.Duration(min(us, math.MaxInt64/1000)) * time.Microsecond, false}}, start)
-		if got := table.Operations(Query{Limit: 1})[0]; got.P50US != float64(got.MaxUS) || got.P99US != float64(got.MaxUS) {
+		if got := table.Operations(Query{Limit: 1}, showAll)[0]; got.P50US != float64(got.MaxUS) || got.P99US != float64(got.MaxUS) {
 			t.Errorf("%d us: %+v", us, got)
 		}
 	}
@@ -104,7 +104,7 @@ func TestNamesAreClipped(t *testing.T) {
 	}
 	long := strings.Repeat("x", 2000)
 	table := observe([]Observation{{identity(long, 1), long, long + "1", 0, false}, {identity(long, 1), long, long + "2", 0, false}})
-	if got := table.Operations(Query{Limit: 5}); len(got) != 1 || got[0].Count != 2 || len(got[0].Process+got[0].Span+got[0].Detail) != 600 {
+	if got := table.Operations(Query{Limit: 5}, showAll); len(got) != 1 || got[0].Count != 2 || len(got[0].Process+got[0].Span+got[0].Detail) != 600 {
 		t.Errorf("got %+v", got)
 	}
 }
@@ -118,7 +118,7 @@ func TestSortingByP99(t *testing.T) {
 			Observation{lightningd, "s", "steady", 10 * time.Millisecond, false})
 	}
 	var got []string
-	for _, o := range observe(spans).Operations(Query{Limit: 20, Sort: SortP99}) {
+	for _, o := range observe(spans).Operations(Query{Limit: 20, Sort: SortP99}, showAll) {
 		got = append(got, o.Detail)
 	}
 	if s := strings.Join(got, ","); s != "often slow,steady,once slow" {
@@ -160,7 +160,7 @@ func TestMemoryOfAFullTable(t *testing.T) {
 	if got > most {
 		t.Errorf("a full table takes %d bytes, at most %d are allowed", got, most)
 	}
-	if n := len(table.Operations(Query{Limit: 2 * MaxOperations})); n != MaxOperations+1 {
+	if n := len(table.Operations(Query{Limit: 2 * MaxOperations}, showAll)); n != MaxOperations+1 {
 		t.Errorf("it has %d rows", n)
 	}
 }
@@ -169,7 +169,7 @@ func BenchmarkReportOfAFullTable(b *testing.B) {
 	table := fill()
 	b.ReportAllocs()
 	for b.Loop() {
-		table.Operations(Query{Limit: 20, Sort: SortP99})
+		table.Operations(Query{Limit: 20, Sort: SortP99}, showAll)
 	}
 }
 
@@ -181,7 +181,7 @@ func BenchmarkObserveManyOperations(b *testing.B) {
 		d := time.Duration(math.Exp(r.Float64()*math.Log(3.6e9))) * time.Microsecond
 		spans = append(spans, Observation{lightningd, "jsonrpc", strings.Repeat("x", 20) + fmt.Sprint(i%MaxOperations), d, false})
 	}
-	table.Operations(Query{Reset: true})
+	table.Operations(Query{Reset: true}, showAll)
 	table.Observe(spans, start)
 	b.ReportAllocs()
 	for b.Loop() {

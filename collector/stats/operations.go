@@ -240,10 +240,18 @@ func (t *Operations) Processes() []Process {
 	return list
 }
 
+// ForgetPayments removes what ObservePayments has counted.
+func (t *Operations) ForgetPayments() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.payments = make(operations)
+}
+
 // Operations answers q. If q.Reset is set the table is emptied in the same instant,
-// so that no span is missed or reported twice.
-func (t *Operations) Operations(q Query) []Operation {
-	list := t.rows(q.Reset)
+// so that no span is missed or reported twice. hides reports which operations may not be
+// shown any more.
+func (t *Operations) Operations(q Query, hides func(span, detail string) bool) []Operation {
+	list := slices.DeleteFunc(t.rows(q.Reset), func(o Operation) bool { return hides(o.Span, o.Detail) })
 	if part := strings.ToLower(q.Match); part != "" {
 		list = slices.DeleteFunc(list, func(o Operation) bool {
 			return !strings.Contains(strings.ToLower(o.Process), part) &&

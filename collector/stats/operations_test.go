@@ -56,7 +56,7 @@ func TestOperationsAddUp(t *testing.T) {
 		{Process: "lightningd", Span: "extend_tip", Count: 1, TotalMS: 0.001, AvgUS: 1, MaxUS: 1},
 		{Process: "cln-xpay", Span: "jsonrpc", Detail: "injectpaymentonion", Count: 2, Errors: 2},
 	}
-	got := table.Operations(Query{Limit: 20})
+	got := table.Operations(Query{Limit: 20}, showAll)
 	for i := range got { // percentiles have a test of their own
 		got[i].P50US, got[i].P90US, got[i].P99US = 0, 0, 0
 	}
@@ -70,7 +70,7 @@ func TestProcessesOfOneNameShareOperations(t *testing.T) {
 		{identity("pay", 1), "jsonrpc", "sendonion", time.Millisecond, false},
 		{identity("pay", 2), "jsonrpc", "sendonion", time.Millisecond, true},
 	})
-	got := table.Operations(Query{Limit: 20})
+	got := table.Operations(Query{Limit: 20}, showAll)
 	if len(got) != 1 || got[0].Count != 2 || got[0].Errors != 1 {
 		t.Errorf("got %+v", got)
 	}
@@ -80,7 +80,7 @@ func TestProcessesOfOneNameShareOperations(t *testing.T) {
 }
 
 func TestNegativeDurationCountsAsNone(t *testing.T) {
-	got := observe([]Observation{{lightningd, "extend_tip", "", -time.Hour, false}}).Operations(Query{Limit: 1})
+	got := observe([]Observation{{lightningd, "extend_tip", "", -time.Hour, false}}).Operations(Query{Limit: 1}, showAll)
 	if len(got) != 1 || got[0].Count != 1 || got[0].MaxUS != 0 || got[0].TotalMS != 0 {
 		t.Errorf("got %+v", got)
 	}
@@ -119,7 +119,7 @@ func TestSorting(t *testing.T) {
 	} {
 		t.Run(string(tc.key), func(t *testing.T) {
 			var got []string
-			for _, o := range observe(spans).Operations(Query{Limit: 20, Sort: tc.key}) {
+			for _, o := range observe(spans).Operations(Query{Limit: 20, Sort: tc.key}, showAll) {
 				got = append(got, o.Detail)
 			}
 			if s := strings.Join(got, ","); s != tc.want {
@@ -173,7 +173,7 @@ func TestMatchAndLimit(t *testing.T) {
 		{"no pattern", Query{Limit: 20, Match: "."}, nil},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			if got := names(observe(observed).Operations(tc.q)); !slices.Equal(got, tc.want) {
+			if got := names(observe(observed).Operations(tc.q, showAll)); !slices.Equal(got, tc.want) {
 				t.Errorf("got %q, want %q", got, tc.want)
 			}
 		})
@@ -182,18 +182,18 @@ func TestMatchAndLimit(t *testing.T) {
 
 func TestResetStartsAnewAfterTheAnswer(t *testing.T) {
 	table := observe(observed)
-	if got := table.Operations(Query{Limit: 1, Match: "tip", Reset: true}); len(got) != 1 {
+	if got := table.Operations(Query{Limit: 1, Match: "tip", Reset: true}, showAll); len(got) != 1 {
 		t.Errorf("the answer to a reset is %+v", got)
 	}
 	// Those that the answer did not show are gone as well.
-	if got := table.Operations(Query{Limit: 20}); len(got) != 0 {
+	if got := table.Operations(Query{Limit: 20}, showAll); len(got) != 0 {
 		t.Errorf("after it there are %+v", got)
 	}
 	if got := table.Processes(); len(got) != 2 || got[0].Spans != 5 {
 		t.Errorf("the processes were reset to %+v", got)
 	}
 	table.Observe(observed[:1], start)
-	if got := table.Operations(Query{Limit: 20}); len(got) != 1 || got[0].Count != 1 || got[0].MaxUS != 100 {
+	if got := table.Operations(Query{Limit: 20}, showAll); len(got) != 1 || got[0].Count != 1 || got[0].MaxUS != 100 {
 		t.Errorf("the first after it is %+v", got)
 	}
 }
@@ -213,7 +213,7 @@ func TestNoSpanIsLostOrCountedTwiceBetweenResets(t *testing.T) {
 	go func() { writing.Wait(); close(finished) }()
 	var got uint64
 	count := func() {
-		for _, o := range table.Operations(Query{Limit: MaxOperations, Reset: true}) {
+		for _, o := range table.Operations(Query{Limit: MaxOperations, Reset: true}, showAll) {
 			got += o.Count
 		}
 	}
@@ -245,7 +245,7 @@ func TestOperationsBeyondTheCapAreCountedTogether(t *testing.T) {
 			}
 		}
 	}
-	list := table.Operations(Query{Limit: 2 * MaxOperations})
+	list := table.Operations(Query{Limit: 2 * MaxOperations}, showAll)
 	if len(list) != MaxOperations+1 {
 		t.Errorf("%d operations, want %d and the one for the others", len(list), MaxOperations)
 	}
@@ -267,11 +267,11 @@ func TestOperationsBeyondTheCapAreCountedTogether(t *testing.T) {
 	// One that has a row keeps it; after a reset there is room again.
 	first := Observation{lightningd, "jsonrpc", "forged0", time.Hour, false}
 	table.Observe([]Observation{first}, start)
-	if top := table.Operations(Query{Limit: 1, Sort: SortMax, Reset: true}); len(top) != 1 || top[0].Detail != "forged0" || top[0].Count != 2 {
+	if top := table.Operations(Query{Limit: 1, Sort: SortMax, Reset: true}, showAll); len(top) != 1 || top[0].Detail != "forged0" || top[0].Count != 2 {
 		t.Errorf("an early operation came to %+v", top)
 	}
 	table.Observe([]Observation{{lightningd, "jsonrpc", "new", 0, false}}, start)
-	if got := names(table.Operations(Query{Limit: 20})); !slices.Equal(got, []string{"lightningd/jsonrpc/new"}) {
+	if got := names(table.Operations(Query{Limit: 20}, showAll)); !slices.Equal(got, []string{"lightningd/jsonrpc/new"}) {
 		t.Errorf("after a reset there are %q", got)
 	}
 }
@@ -324,14 +324,14 @@ func TestProcessNotSeenForTheLongestTimeIsForgotten(t *testing.T) {
 			t.Errorf("process %d has %d spans, want %d", pid, kept[pid], want)
 		}
 	}
-	if got := table.Operations(Query{Limit: 1}); got[0].Count != maxProcesses+3 {
+	if got := table.Operations(Query{Limit: 1}, showAll); got[0].Count != maxProcesses+3 {
 		t.Errorf("the operation of the forgotten ones has %d spans", got[0].Count)
 	}
 }
 
 func TestEmptyTablesAreEmptyListsInJSON(t *testing.T) {
 	table := NewOperations()
-	for _, list := range []any{table.Processes(), table.Operations(Query{Limit: 20}), observe(observed).Operations(Query{})} {
+	for _, list := range []any{table.Processes(), table.Operations(Query{Limit: 20}, showAll), observe(observed).Operations(Query{}, showAll)} {
 		if text, err := json.Marshal(list); err != nil || string(text) != "[]" {
 			t.Errorf("got %s (%v)", text, err)
 		}
@@ -349,7 +349,7 @@ func TestConcurrentObserversAndReaders(t *testing.T) {
 		})
 		all.Go(func() {
 			for range 200 {
-				list := table.Operations(Query{Limit: 20, Sort: SortErrors})
+				list := table.Operations(Query{Limit: 20, Sort: SortErrors}, showAll)
 				if !slices.IsSortedFunc(list, func(a, b Operation) int { return cmp.Compare(b.Errors, a.Errors) }) {
 					t.Errorf("not sorted: %+v", list)
 				}
@@ -383,14 +383,29 @@ func TestPaymentsAreOperations(t *testing.T) {
 	}
 	table.ObservePayments(many)
 	table.Observe([]Observation{{Process: sender, Span: "db_exec_prepared", Detail: "UPDATE channels"}}, time.Now())
-	rows := table.Operations(Query{Limit: 3 * MaxOperations})
+	rows := table.Operations(Query{Limit: 3 * MaxOperations}, showAll)
 	if len(rows) != MaxOperations+2 { // all others, and the statement
 		t.Errorf("%d rows", len(rows))
 	}
-	if got := table.Operations(Query{Limit: 10, Match: "UPDATE channels"}); len(got) != 1 || got[0].Count != 1 {
+	if got := table.Operations(Query{Limit: 10, Match: "UPDATE channels"}, showAll); len(got) != 1 || got[0].Count != 1 {
 		t.Errorf("the statement: %+v", got)
 	}
 	if p := table.Processes(); len(p) != 1 || p[0].Spans != 1 {
 		t.Errorf("senders: %+v", p)
+	}
+}
+
+// showAll hides nothing.
+func showAll(string, string) bool { return false }
+
+// What may not be shown any more can neither be found nor counted.
+func TestHiddenOperations(t *testing.T) {
+	hides := func(_, detail string) bool { return detail == "UPDATE channels" }
+	table := observe(observed)
+	if all, shown := table.Operations(Query{Limit: 20}, showAll), table.Operations(Query{Limit: 20}, hides); len(shown) != len(all)-1 {
+		t.Errorf("%d rows of %d", len(shown), len(all))
+	}
+	if got := table.Operations(Query{Limit: 20, Match: "update"}, hides); len(got) != 0 {
+		t.Errorf("got %+v", got)
 	}
 }

@@ -15,7 +15,7 @@ func TestWhereRequestsWaited(t *testing.T) {
 		return Pairing{xpay, "jsonrpc", detail, wait, 30 * time.Microsecond, 70 * time.Microsecond, detail == "getroutes"}
 	}
 	table.ObservePairs([]Pairing{pair("getroutes", 10*time.Microsecond), pair("getroutes", 20*time.Microsecond), pair("never seen", 0)})
-	for _, o := range table.Operations(Query{Limit: 100, Reset: true}) {
+	for _, o := range table.Operations(Query{Limit: 100, Reset: true}, showAll) {
 		got := [...]float64{o.WaitAvgUS, o.WaitP99US, o.WorkAvgUS, o.AnswerAvgUS, float64(o.Paired)}
 		var want [5]float64
 		if o.Span == "jsonrpc" && o.Detail == "getroutes" {
@@ -26,7 +26,7 @@ func TestWhereRequestsWaited(t *testing.T) {
 		}
 	}
 	table.ObservePairs([]Pairing{pair("getroutes", 0)}) // of a span before the reset
-	if rows := table.Operations(Query{Limit: 100}); len(rows) != 0 {
+	if rows := table.Operations(Query{Limit: 100}, showAll); len(rows) != 0 {
 		t.Errorf("after the reset there are %+v", rows)
 	}
 }
@@ -34,7 +34,7 @@ func TestWhereRequestsWaited(t *testing.T) {
 func TestWholeRequestIsNoSpanOfItsSender(t *testing.T) {
 	table := NewOperations()
 	table.ObserveDerived([]Observation{{xpay, cln.SpanWhole, "xpay", time.Second, true}})
-	if rows := table.Operations(Query{Limit: 1}); len(rows) != 1 || rows[0].Span != cln.SpanWhole || rows[0].Count != 1 || rows[0].Errors != 1 {
+	if rows := table.Operations(Query{Limit: 1}, showAll); len(rows) != 1 || rows[0].Span != cln.SpanWhole || rows[0].Count != 1 || rows[0].Errors != 1 {
 		t.Errorf("operations are %+v", rows)
 	}
 	if senders := table.Processes(); len(senders) != 0 {
@@ -55,7 +55,7 @@ func TestRequestsTogether(t *testing.T) {
 	if got != want {
 		t.Errorf("got %+v, want %+v", got, want)
 	}
-	table.Operations(Query{Reset: true})
+	table.Operations(Query{Reset: true}, showAll)
 	if got := table.Requests(); got != (Requests{}) {
 		t.Errorf("after the reset got %+v", got)
 	}
@@ -64,8 +64,8 @@ func TestRequestsTogether(t *testing.T) {
 // What the table shows under WHAT finds its row.
 func TestMatchFindsWhatIsShown(t *testing.T) {
 	table := observe(observed)
-	for _, o := range table.Operations(Query{Limit: 100}) {
-		rows := table.Operations(Query{Limit: 100, Match: o.what()})
+	for _, o := range table.Operations(Query{Limit: 100}, showAll) {
+		rows := table.Operations(Query{Limit: 100, Match: o.what()}, showAll)
 		if len(rows) == 0 || !slices.ContainsFunc(rows, func(r Operation) bool { return r.Span == o.Span && r.Detail == o.Detail }) {
 			t.Errorf("%q finds %+v", o.what(), rows)
 		}

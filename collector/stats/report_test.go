@@ -2,11 +2,13 @@ package stats
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 	"unicode"
 
 	"github.com/jedib0t/go-pretty/v6/text"
@@ -308,5 +310,22 @@ func TestSendersInTables(t *testing.T) {
 	few := Report{Processes: []Process{{Name: "pay", Spans: 3}, {Name: "sql", Spans: 2}, {Name: "pay", Spans: 1}}}
 	if got, want := few.processesLine(), "pay 4, sql 2"; got != want {
 		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+// A table of all operations, whose names take two lines each, takes no longer than
+// somebody waits for it: it took 8 s of CPU time when each line looked at all others.
+func TestLargeTableIsQuick(t *testing.T) {
+	var r Report
+	for i := range MaxOperations {
+		r.Operations = append(r.Operations, Operation{Process: "lightningd", Span: "lightningd/jsonrpc", Detail: fmt.Sprint(strings.Repeat("word ", 20), i), Count: 1})
+	}
+	began := time.Now()
+	var table strings.Builder
+	if err := r.WriteTable(&table); err != nil || strings.Count(table.String(), "\n") < 2*MaxOperations {
+		t.Errorf("%d lines, %v", strings.Count(table.String(), "\n"), err)
+	}
+	if took := time.Since(began); took > 5*time.Second {
+		t.Errorf("took %v", took)
 	}
 }

@@ -271,7 +271,7 @@ func render(header table.Row, rows []table.Row) string {
 		configs = append(configs, table.ColumnConfig{Number: number, Align: tabletext.AlignRight, AlignHeader: tabletext.AlignRight})
 	}
 	t.SetColumnConfigs(configs)
-	width, below := whatWidth(header, rows), make([][]string, len(rows))
+	width, below, margin := whatWidth(header, rows), make([][]string, len(rows)), columnWidth(0, header, rows)
 	for i, row := range rows {
 		row[1], below[i] = breakWhat(row[1].(string), width)
 		t.AppendRow(row)
@@ -281,7 +281,7 @@ func render(header table.Row, rows []table.Row) string {
 		b.WriteString(strings.TrimRight(line, " ") + "\n")
 		if i > 0 { // the first is the header
 			for _, rest := range below[i-1] {
-				fmt.Fprintf(&b, "%-*s %s\n", columnWidth(0, header, rows), "", rest)
+				fmt.Fprintf(&b, "%-*s %s\n", margin, "", rest)
 			}
 		}
 	}
