@@ -246,13 +246,14 @@ func (h *held) sum() {
 	h.find()
 	root := &h.spans[h.root]
 	h.duration, h.failed = root.duration, root.failed
+	last := int64(math.MinInt64)
 	for i := range h.spans {
 		n := &h.spans[i]
 		if n.failed {
 			h.errors++
 		}
 		if n.failed || n.attrsLen > 0 {
-			h.note(n)
+			h.note(n, &last)
 		}
 	}
 	if reason := h.textOf(root, keyErrorType); root.failed && len(reason) > 0 {
@@ -279,14 +280,15 @@ func (h *held) lastFailed() (detail word) {
 	return detail
 }
 
-// note takes from n what is said of the whole trace: the reason of the first failure
-// and the payment.
-func (h *held) note(n *stored) {
+// note takes from n what is said of the whole trace: the payment, and the reason of the
+// failure that came last, for then the others were tried again. last is when that was.
+func (h *held) note(n *stored, last *int64) {
 	for _, a := range h.attributes(n) {
 		key := h.get(a.key)
 		switch {
-		case n.failed && h.errorType == "" && string(key) == keyErrorType:
+		case n.failed && n.start+n.duration > *last && string(key) == keyErrorType:
 			h.errorType, _ = h.value(a).(string)
+			*last = n.start + n.duration
 		case h.payment == "" && (string(key) == keyPaymentHash || string(key) == keyPaymentTag):
 			if hash, ok := h.value(a).(string); ok && isHash(hash) {
 				h.payment = hash

@@ -650,6 +650,19 @@ func TestOpenTree(t *testing.T) {
 	}
 }
 
+// TestReason names the failure that came last, whichever began or arrived first: what
+// failed before was tried again.
+func TestReason(t *testing.T) {
+	f := newFeed(1 << 20)
+	id := f.traceID()
+	f.span(child(id, 2, 1, "part", time.Second), failed("mpp_timeout"))
+	f.span(child(id, 3, 1, "part", 2*time.Second), failed("temporary_channel_failure"), func(s *Span) { s.Start -= 1e6 })
+	f.span(Span{TraceID: id, ID: spanID(1), Name: "request", Detail: "xpay", Duration: 4e6, Failed: true, Added: true})
+	if got := f.find(t, id.String()).ErrorType; got != "mpp_timeout" {
+		t.Errorf("got %s", got)
+	}
+}
+
 // TestFailedIn names the request that failed last where nothing says why a trace failed.
 func TestFailedIn(t *testing.T) {
 	f := newFeed(1 << 20)
