@@ -80,6 +80,10 @@ func Recurs(tag string) bool {
 	return false
 }
 
+// StandsAlone reports whether lightningd never gives a span another tag after that one,
+// whose value others can choose.
+func StandsAlone(tag string) bool { return tag == TagMethod || tag == TagQuery }
+
 // AddsBlock reports whether spans of that name are below a SpanExtendTip that has
 // found a block, and only there.
 func AddsBlock(span string) bool {

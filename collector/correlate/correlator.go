@@ -326,6 +326,7 @@ func (c *Correlator) scope(n *node, p *process.Identity, root, path cln.Path, no
 // belongs to, or nil if that has its root already, and the root's id.
 func (c *Correlator) group(n *node, s *Span, root, path cln.Path, now time.Time) (*openRequest, trace.SpanID) {
 	s.SentTraceID, s.SentID = s.TraceID, s.ID
+	top := !s.ParentID.IsValid()
 	in := c.scope(n, s.Process, root, path, now)
 	s.TraceID, s.ID = c.ids.traceID(in, root), c.ids.spanID(in, path)
 	first, rootID := s.TraceID, s.ID
@@ -346,6 +347,9 @@ func (c *Correlator) group(n *node, s *Span, root, path cln.Path, now time.Time)
 		q.servedBy(s.Process)
 	case s.ParentID == parent:
 		q.servedBy(s.Process)
+	}
+	if top {
+		c.adopt(s)
 	}
 	return q, parent
 }

@@ -3,6 +3,8 @@ package correlate
 import (
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
+
 	"clntrace/collector/process"
 )
 
@@ -54,7 +56,7 @@ func (c *Correlator) serve(n *node, s *Span, by *command) {
 	s.Paired = true
 	s.Wait, s.Work = time.Duration(by.start-s.Timestamp)*time.Microsecond, time.Duration(by.end-by.start)*time.Microsecond
 	if by.tree != nil {
-		c.move(by.tree, s)
+		c.move(by.tree, trace.SpanID{}, s)
 		return
 	}
 	s.Links = append(s.Links, Link{ServedBy, by.traceID, by.spanID})

@@ -11,7 +11,8 @@ import (
 // lightningd gives each command a trace of its own. The command and the spans below
 // it wait for the plugin's request that they served, and move into its trace. Spans
 // come before their parents, so a span with a parent waits until the span at the top
-// of its trace shows whether that is a command.
+// of its trace shows whether that is a command. If it is a plugin's request, which gets
+// other ids, the spans below it move along.
 
 const (
 	// nestWait is how long a command and the spans below it wait at most, from the first
@@ -106,11 +107,19 @@ func (c *Correlator) leave(t *tree) {
 	}
 }
 
-// move puts the command of t and what is below it into the trace of the request s,
-// which they served.
-func (c *Correlator) move(t *tree, s *Span) {
+// adopt moves what is below the request s, which has got other ids, and has not left.
+func (c *Correlator) adopt(s *Span) {
+	if t := c.nesting.trees[treeKey{s.Process, s.SentTraceID}]; t != nil && !t.left && t.command == nil {
+		c.move(t, s.SentID, s)
+	}
+}
+
+// move puts the spans of t into the trace of the request s: a command that served it
+// and what is below that, or what was sent as below s. Those with the parent top get s
+// for theirs.
+func (c *Correlator) move(t *tree, top trace.SpanID, s *Span) {
 	for _, below := range t.spans {
-		if !below.ParentID.IsValid() {
+		if below.ParentID == top {
 			below.SentTraceID, below.ParentID = below.TraceID, s.ID
 		}
 		below.TraceID = s.TraceID

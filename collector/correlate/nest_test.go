@@ -46,6 +46,41 @@ func TestWorkOnARequestMovesIntoItsTrace(t *testing.T) {
 	}
 }
 
+func TestWhatIsBelowARequestMovesAlong(t *testing.T) {
+	p := newProcess(1, "pay")
+	s := newRequest(p, 1, "cli:x#1/cln:x#2/pay:a#3", 100, 50)
+	sent := s.TraceID
+	below := func(id, parent uint64) *Span {
+		child := newSpan(p, id, parent, "some_work", 110, 5)
+		child.TraceID = sent
+		return child
+	}
+	deep, child, other := below(11, 12), below(12, 1), below(13, 1)
+	other.Process = lightningd
+	c := newTimed(Options{Run: run}, epoch)
+	c.send(deep, child, other, s)
+	if c.nesting.spans != 1 || len(c.nesting.trees) != 1 {
+		t.Errorf("%d spans wait, want the one of another process", c.nesting.spans)
+	}
+	if s.TraceID == sent || child.TraceID != s.TraceID || deep.TraceID != s.TraceID {
+		t.Errorf("the request is %+v, and below it are %+v and %+v", s.Span, child.Span, deep.Span)
+	}
+	if child.ParentID != s.ID || child.ID != spanID(12) || child.SentTraceID != sent || deep.ParentID != child.ID {
+		t.Errorf("their parents are %s and %s", child.ParentID, deep.ParentID)
+	}
+	if other.ParentID != spanID(1) || other.TraceID != sent {
+		t.Errorf("another process's span is %+v", other.Span)
+	}
+
+	late := below(14, 1)
+	c = newTimed(Options{Run: run}, epoch)
+	c.send(late)
+	c.advance(epoch.Add(time.Second))
+	if len(c.out) != 1 || late.TraceID != sent || late.ParentID != spanID(1) {
+		t.Errorf("what is below a long request has not left as it came: %+v", late.Span)
+	}
+}
+
 func TestWhatLeavesAsItCame(t *testing.T) {
 	p := newProcess(1, "pay")
 	req := func(start, duration int64) *Span {

@@ -2,6 +2,7 @@ package zipkin
 
 import (
 	"bytes"
+	"strings"
 
 	"clntrace/collector/cln"
 	"clntrace/collector/text"
@@ -10,38 +11,44 @@ import (
 const (
 	tagOpen   = `":"` // between a key and its value
 	tagNext   = `", "`
+	errorNext = tagNext + cln.TagError + tagOpen
 	ellipsis  = "…"
 	cutEnding = `"` + beforeTraceID
 )
 
 // decodeTags decodes what stands between the braces of tags: "k":"v", "k2":"v2".
-// Senders set at most two tags and do not escape them, so values may contain
-// quotes. lightningd's second tag is always a short, known one (error, partid), so
-// the last place that looks like the start of a tag is one.
+// Senders set at most two tags and do not escape them, so values may contain quotes.
 func (d *Decoder) decodeTags(b []byte, s *Span) bool {
-	cut := false
-	if s.Truncated {
-		b, cut = trimCutTags(b)
-	}
 	if len(b) == 0 {
 		return true
 	}
+	b, opened := bytes.CutPrefix(b, []byte(`"`))
+	key, value, ok := bytes.Cut(b, []byte(tagOpen))
+	if !opened || !ok || len(key) == 0 {
+		return false
+	}
+	cut := false
+	if s.Truncated {
+		if value, cut = trimCut(key, value); len(value) == 0 {
+			return true
+		}
+	}
 	if !cut {
-		var closed bool
-		if b, closed = bytes.CutSuffix(b, []byte(`"`)); !closed {
+		if value, ok = bytes.CutSuffix(value, []byte(`"`)); !ok {
 			return false
 		}
 	}
-	b, opened := bytes.CutPrefix(b, []byte(`"`))
-	if !opened {
-		return false
+	at := secondTag(key, value, cut)
+	if at < 0 {
+		s.Tags = d.newTags(1)
+		d.setTag(&s.Tags[0], key, value, cut)
+		return true
 	}
-	if at := lastTag(b); at >= 0 {
-		s.Tags = d.newTags(2)
-		return d.decodeTag(&s.Tags[0], b[:at], false) && d.decodeTag(&s.Tags[1], b[at+len(tagNext):], cut)
-	}
-	s.Tags = d.newTags(1)
-	return d.decodeTag(&s.Tags[0], b, cut)
+	s.Tags = d.newTags(2)
+	d.setTag(&s.Tags[0], key, value[:at], false)
+	key, value, _ = bytes.Cut(value[at+len(tagNext):], []byte(tagOpen))
+	d.setTag(&s.Tags[1], key, value, cut)
+	return true
 }
 
 // newTags returns n tags from a slab.
@@ -52,6 +59,38 @@ func (d *Decoder) newTags(n int) []Tag {
 	tags := d.slab[:n:n]
 	d.slab = d.slab[n:]
 	return tags
+}
+
+// secondTag returns where `", "key":"` begins in what follows the opening quote of the
+// value of the tag first, or -1. A value may contain what looks like a tag, and is
+// hidden as a whole or not at all. So after a tag whose value others can choose only what
+// lightningd is known to set is one; after one of another plugin, the last place that
+// looks like it.
+func secondTag(first, value []byte, cut bool) int {
+	switch {
+	case string(first) == cln.TagID:
+		return errorTag(value, cut)
+	case cln.StandsAlone(string(first)):
+		return -1
+	}
+	return lastTag(value)
+}
+
+// errorTag returns where a value is followed by the tag error, which is true or false,
+// or by what a cut has left of it, or -1.
+func errorTag(value []byte, cut bool) int {
+	const longest = len(errorNext) + len(cln.False)
+	from := max(len(value)-longest, 0)
+	at := bytes.LastIndex(value[from:], []byte(errorNext))
+	if at < 0 {
+		return -1
+	}
+	at += from
+	set := string(value[at+len(errorNext):])
+	if set == cln.True || set == cln.False || cut && (strings.HasPrefix(cln.True, set) || strings.HasPrefix(cln.False, set)) {
+		return at
+	}
+	return -1
 }
 
 // lastTag returns where the last `", "key":"` of b begins, or -1.
@@ -84,18 +123,16 @@ func keyLen(b []byte) int {
 	return len(b)
 }
 
-// trimCutTags removes what a cut has left of the syntax behind the last value, and
-// reports whether the value itself was cut.
-func trimCutTags(b []byte) (tags []byte, cut bool) {
+// trimCut removes what a cut has left of the syntax behind the last value of b, which
+// begins with the value of the tag first, and reports whether that last value itself was
+// cut. Unless it was, its closing quote is left.
+func trimCut(first, b []byte) (value []byte, cut bool) {
 	if at := bytes.LastIndex(b, []byte(cutEnding)); at >= 0 && isHex(b[at+len(cutEnding):]) {
 		return b[:at+1], false
 	}
 	// A second tag, cut before the first byte of its value.
-	if at := bytes.LastIndex(b, []byte(`",`)); at >= 0 {
-		rest := bytes.TrimPrefix(bytes.TrimPrefix(b[at+2:], []byte(" ")), []byte(`"`))
-		if rest = rest[keyLen(rest):]; bytes.HasPrefix([]byte(tagOpen), rest) {
-			return b[:at+1], false
-		}
+	if at := bytes.LastIndex(b, []byte(`",`)); at >= 0 && beginsSecondTag(first, b[at:]) {
+		return b[:at+1], false
 	}
 	for n := len(cutEnding) - 1; n > 0; n-- {
 		if bytes.HasSuffix(b, []byte(cutEnding[:n])) {
@@ -103,6 +140,19 @@ func trimCutTags(b []byte) (tags []byte, cut bool) {
 		}
 	}
 	return b, len(b) > 0
+}
+
+// beginsSecondTag reports whether b is the beginning of `", "key":"`, with a key that can
+// follow the tag first.
+func beginsSecondTag(first, b []byte) bool {
+	switch {
+	case string(first) == cln.TagID:
+		return strings.HasPrefix(errorNext, string(b))
+	case cln.StandsAlone(string(first)):
+		return false
+	}
+	rest := bytes.TrimPrefix(bytes.TrimPrefix(b[len(`",`):], []byte(" ")), []byte(`"`))
+	return bytes.HasPrefix([]byte(tagOpen), rest[keyLen(rest):])
 }
 
 func isHex(b []byte) bool {
@@ -114,12 +164,8 @@ func isHex(b []byte) bool {
 	return true
 }
 
-// decodeTag decodes key":"value.
-func (d *Decoder) decodeTag(t *Tag, b []byte, cut bool) bool {
-	key, value, ok := bytes.Cut(b, []byte(tagOpen))
-	if !ok || len(key) == 0 {
-		return false
-	}
+// setTag fills t, of whose value the end is missing if cut.
+func (d *Decoder) setTag(t *Tag, key, value []byte, cut bool) {
 	t.Key = d.texts.intern(key)
 	switch {
 	case cut:
@@ -129,5 +175,4 @@ func (d *Decoder) decodeTag(t *Tag, b []byte, cut bool) bool {
 	default:
 		t.Value = text.Clean(value)
 	}
-	return true
 }

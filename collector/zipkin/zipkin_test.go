@@ -125,6 +125,79 @@ func TestUnescapedText(t *testing.T) {
 	}
 }
 
+// What a client has put into an id is hidden with the id, so no part of it may become
+// another tag.
+func TestWhatLooksLikeATagInAValue(t *testing.T) {
+	for _, tc := range []struct{ what, tags, want string }{
+		{"unanswered", `"id":"a", "x":"y"}`, `id=a", "x":"y`},
+		{"answered", `"id":"a", "x":"y", "error":"false"}`, `id=a", "x":"y error=false`},
+		{"path", `"id":"a", "x":"y/cln:b#1/p:c#2"}`, `id=a", "x":"y/cln:b#1/p:c#2`},
+		{"error that is none", `"id":"a", "error":"x"}`, `id=a", "error":"x`},
+		{"error and more", `"id":"a", "error":"truex"}`, `id=a", "error":"truex`},
+		{"empty error", `"id":"a", "error":""}`, `id=a", "error":"`},
+		{"as if answered", `"id":"a", "x":"y", "error":"true"}`, `id=a", "x":"y error=true`}, // cannot be told apart
+		{"method", `"method":"a", "error":"true"}`, `method=a", "error":"true`},
+		{"query", `"query":"a", "x":"y"}`, `query=a", "x":"y`},
+		{"another plugin's tags", `"a":"b", "c":"d"}`, `a=b c=d`},
+
+		{"cut", `"id":"a", "x":"y` + "\x00", `id=a", "x":"y…`},
+		{"cut in a key", `"id":"a", "x` + "\x00", `id=a", "x…`},
+		{"cut before a value", `"id":"a", "x":"` + "\x00", `id=a", "x":`},
+		{"cut before a key", `"id":"a", "` + "\x00", `id=a`},
+		{"cut in error", `"id":"a", "err` + "\x00", `id=a`},
+		{"cut in what is not error", `"id":"a", "errx` + "\x00", `id=a", "errx…`},
+		{"cut in error's value", `"id":"a", "error":"fal` + "\x00", `id=a error=fal…`},
+		{"cut in what is not error's value", `"id":"a", "error":"fax` + "\x00", `id=a", "error":"fax…`},
+		{"cut after error", `"id":"a", "x":"y", "error":"true"},"tra` + "\x00", `id=a", "x":"y error=true`},
+		{"cut in the trace id", `"id":"a", "x":"y"},"traceId":"f7` + "\x00", `id=a", "x":"y`},
+		{"query that is cut", `"query":"a", "x` + "\x00", `query=a", "x…`},
+		{"another plugin's key that is cut", `"a":"b", "c` + "\x00", `a=b`},
+		{"another plugin's value that is cut", `"a":"b", "c":"d` + "\x00", `a=b c=d…`},
+		{"cut in the first key", `"i` + "\x00", ""},
+		{"cut before the first value", `"id":"` + "\x00", ""},
+	} {
+		t.Run(tc.what, func(t *testing.T) {
+			datagram := head + `"tags":{` + tc.tags
+			if !strings.HasSuffix(datagram, "\x00") {
+				datagram += after
+			}
+			var s Span
+			if err := new(Decoder).Decode([]byte(datagram), &s); err != nil {
+				t.Fatal(err)
+			}
+			if got := tagsOf(&s); got != tc.want || len(s.Tags) > 0 && s.Tags[0].Key == "" {
+				t.Errorf("got %q, want %q", got, tc.want)
+			}
+		})
+	}
+}
+
+// Whatever an id is made of and wherever the span is cut, no other tag shows any of it.
+func TestNoPartOfAnIDIsInAnotherTag(t *testing.T) {
+	pieces := []string{"S3CRET", `"`, `", "`, `", "error":"`, `", "x":"`, `true`, `"},"traceId":"`, `:`}
+	n := len(pieces)
+	for i := range n * n * n {
+		value := pieces[i%n] + pieces[i/n%n] + pieces[i/n/n]
+		for _, answer := range []string{"", `", "error":"false`} {
+			tags := `"tags":{"id":"` + value + answer + `"}`
+			whole := []byte(head + tags + after)
+			for size := len(head) + 1; size <= len(whole)+1; size++ {
+				var s Span
+				if err := new(Decoder).Decode(cut(whole, size), &s); err != nil {
+					t.Fatalf("%v: %q", err, cut(whole, size))
+				}
+				for j, tag := range s.Tags {
+					isError := tag.Key == "error" && (strings.HasPrefix("true", strings.TrimSuffix(tag.Value, "…")) ||
+						strings.HasPrefix("false", strings.TrimSuffix(tag.Value, "…")))
+					if j == 0 && tag.Key != "id" || j > 0 && !isError {
+						t.Fatalf("tag %s=%q of %q", tag.Key, tag.Value, cut(whole, size))
+					}
+				}
+			}
+		}
+	}
+}
+
 func tagsOf(s *Span) string {
 	var tags []string
 	for _, tag := range s.Tags {
