@@ -15,10 +15,10 @@ import (
 
 	"clntrace/collector/defect"
 	"clntrace/collector/otlp"
+	"clntrace/collector/policy"
 	"clntrace/collector/spool"
 	"clntrace/collector/stats"
 	"clntrace/collector/text"
-	"clntrace/collector/voice"
 )
 
 const (
@@ -41,6 +41,7 @@ type ledger interface {
 type delivery struct {
 	ledger      ledger
 	log         *slog.Logger
+	policy      func() *policy.Policy              // what of spans may be shown now
 	memoryShort func() bool                        // memory is filling up
 	connect     func(otlp.Config) (*client, error) // nil client: off
 	stop        context.Context                    // canceled: no further attempts
@@ -54,10 +55,10 @@ type delivery struct {
 	left    atomic.Int64   // spans given up when the time at shutdown was over
 }
 
-func newDelivery(stop context.Context, l ledger, log *slog.Logger, v voice.Voice, memoryShort func() bool) *delivery {
+func newDelivery(stop context.Context, o Options) *delivery {
 	return &delivery{
-		ledger: l, log: log, memoryShort: memoryShort, connect: connect, stop: stop,
-		endpoint: newEndpointHealth(v), backlog: newDraining(stop), slot: make(chan struct{}, 1),
+		ledger: o.Ledger, log: o.Logger, policy: o.Policy, memoryShort: o.Room.HalfFull, connect: connect, stop: stop,
+		endpoint: newEndpointHealth(o.Voice), backlog: newDraining(stop), slot: make(chan struct{}, 1),
 	}
 }
 

@@ -173,7 +173,10 @@ func (d *delivery) deliver(s *spool.Spool, c *client, b *spool.Batch) time.Durat
 	if away {
 		d.endpoint.noteRetry()
 	}
-	left, failure := d.sendParts(c, request.GetResourceSpans())
+	left, failure := d.redact(request.GetResourceSpans()), (*otlp.Failure)(nil)
+	if len(left) > 0 {
+		left, failure = d.sendParts(c, left)
+	}
 	if len(left) == 0 {
 		s.Done(b)
 		atRate := time.Duration(size) * time.Second / drainRate

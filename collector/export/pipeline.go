@@ -66,7 +66,7 @@ func NewPipeline(o Options) *Pipeline {
 	return &Pipeline{
 		options: o, abort: abort,
 		scope:    instrumentation.Scope{Name: "clntrace", Version: o.Version, SchemaURL: semconv.SchemaURL},
-		delivery: newDelivery(stop, o.Ledger, o.Logger, o.Voice, o.Room.HalfFull),
+		delivery: newDelivery(stop, o),
 	}
 }
 

@@ -33,6 +33,60 @@ type Attribute struct {
 	Class Class
 }
 
+// A key is that of an attribute, and its class.
+type key struct {
+	attribute.Key
+	class Class
+}
+
+// classes are those of all keys.
+var classes = make(map[attribute.Key]Class)
+
+func define(name attribute.Key, c Class) key {
+	classes[name] = c
+	return key{name, c}
+}
+
+var (
+	keyErrorType     = define("error.type", Outcome)
+	keyPart          = define("cln.payment.part", Outcome)
+	keyParts         = define("cln.payment.parts", Outcome)
+	keyFailedParts   = define("cln.payment.failed_parts", Outcome)
+	keyHops          = define("cln.payment.hops", Outcome)
+	keyFailedHop     = define("cln.payment.failed_hop", Outcome)
+	keyHash          = define("cln.payment.hash", Hash)
+	keyGroup         = define("cln.payment.group", Hash)
+	keyAmount        = define("cln.payment.amount_msat", Amount)
+	keyFee           = define("cln.payment.fee_msat", Amount)
+	keyRoute         = define("cln.payment.route", Route)
+	keyFailedChannel = define("cln.payment.failed_channel", Route)
+	keyFailedNode    = define("cln.payment.failed_node", Peer)
+
+	keyForwardStatus = define("cln.forward.status", Outcome)
+	keyInChannel     = define("cln.forward.in_channel", Route)
+	keyOutChannel    = define("cln.forward.out_channel", Route)
+	keyInMsat        = define("cln.forward.in_msat", Amount)
+	keyOutMsat       = define("cln.forward.out_msat", Amount)
+	keyForwardFee    = define("cln.forward.fee_msat", Amount)
+)
+
+// ClassOf returns the class of the attributes with that key. It is not ok if they are
+// not about payments or forwards.
+func ClassOf(name attribute.Key) (c Class, ok bool) {
+	c, ok = classes[name]
+	return c, ok
+}
+
+func (k key) text(s string) Attribute { return Attribute{k.String(s), k.class} }
+
+func (k key) texts(list []string) Attribute { return Attribute{k.StringSlice(list), k.class} }
+
+func (k key) number(n int) Attribute { return Attribute{k.Int(n), k.class} }
+
+func (k key) msat(n uint64) Attribute {
+	return Attribute{k.Int64(int64(min(n, 1<<63-1))), k.class} //nolint:gosec // min
+}
+
 // errorFailed is the error.type where nobody knows why something failed.
 const errorFailed = "failed"
 
@@ -149,51 +203,45 @@ func (r *PartResult) outcome() string {
 }
 
 func (r *PartResult) attributes() []Attribute {
-	list := []Attribute{{attribute.Int64("cln.payment.part", int64(r.Number)), Outcome}} //nolint:gosec // small
+	list := []Attribute{keyPart.number(int(r.Number))} //nolint:gosec // small
 	if r.Hops >= 0 {
-		list = append(list, Attribute{attribute.Int("cln.payment.hops", r.Hops), Outcome})
+		list = append(list, keyHops.number(r.Hops))
 	}
 	if !r.Success {
-		list = append(list, Attribute{attribute.String("error.type", r.ErrorType), Outcome})
+		list = append(list, keyErrorType.text(r.ErrorType))
 	}
 	if r.FailedHop >= 0 {
-		list = append(list, Attribute{attribute.Int("cln.payment.failed_hop", r.FailedHop), Outcome})
+		list = append(list, keyFailedHop.number(r.FailedHop))
 	}
 	list = append(list, hashAttributes(r.Hash, r.Group)...)
 	if r.Hops >= 0 {
-		list = append(list, amount("cln.payment.amount_msat", r.AmountMsat), amount("cln.payment.fee_msat", r.FeeMsat))
+		list = append(list, keyAmount.msat(r.AmountMsat), keyFee.msat(r.FeeMsat))
 	}
 	if len(r.Route) > 0 {
 		route := make([]string, len(r.Route))
 		for i, hop := range r.Route {
 			route[i] = directed(hop.Channel, hop.Direction)
 		}
-		list = append(list, Attribute{attribute.StringSlice("cln.payment.route", route), Route})
+		list = append(list, keyRoute.texts(route))
 	}
 	if r.FailedChannel != 0 {
-		list = append(list, channel("cln.payment.failed_channel", directed(r.FailedChannel, r.FailedDirection)))
+		list = append(list, keyFailedChannel.text(directed(r.FailedChannel, r.FailedDirection)))
 	}
 	if r.FailedNode != (cln.NodeID{}) {
-		list = append(list, Attribute{attribute.String("cln.payment.failed_node", r.FailedNode.String()), Peer})
+		list = append(list, keyFailedNode.text(r.FailedNode.String()))
 	}
 	return list
 }
 
 func directed(c cln.Channel, direction uint8) string { return fmt.Sprintf("%v/%d", c, direction) }
 
-func channel(key, value string) Attribute { return Attribute{attribute.String(key, value), Route} }
-
-func amount(key string, msat uint64) Attribute {
-	return Attribute{attribute.Int64(key, int64(min(msat, 1<<63-1))), Amount} //nolint:gosec // min
-}
-
 func hashAttributes(h cln.Hash, group uint64) []Attribute {
 	var list []Attribute
 	if h != (cln.Hash{}) {
-		list = append(list, Attribute{attribute.String("cln.payment.hash", h.String()), Hash})
+		list = append(list, keyHash.text(h.String()))
 	}
 	if group != 0 {
-		list = append(list, Attribute{attribute.String("cln.payment.group", strconv.FormatUint(group, 10)), Hash})
+		list = append(list, keyGroup.text(strconv.FormatUint(group, 10)))
 	}
 	return list
 }

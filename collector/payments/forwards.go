@@ -3,7 +3,6 @@ package payments
 import (
 	"time"
 
-	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/trace"
 
 	"clntrace/collector/cln"
@@ -222,7 +221,7 @@ func (t *Tracker) finish(f *forward) {
 	fails := func(s *Span) {
 		if f.last.Status == cln.ForwardFailed || f.last.Status == cln.ForwardLocalFailed {
 			s.ErrorType, s.Reason = errorType(f.last.Reason), ""
-			s.Attributes = append(s.Attributes, Attribute{attribute.String("error.type", s.ErrorType), Outcome})
+			s.Attributes = append(s.Attributes, keyErrorType.text(s.ErrorType))
 		}
 	}
 	phase := func(kind Kind, from, to time.Time, approximate bool) Span {
@@ -279,14 +278,14 @@ func (t *Tracker) forwardSpanID(kind Kind, f *forward) trace.SpanID {
 
 func (f *forward) attributes() []Attribute {
 	e := &f.last
-	list := []Attribute{{attribute.String("cln.forward.status", string(e.Status)), Outcome}}
+	list := []Attribute{keyForwardStatus.text(string(e.Status))}
 	list = append(list, hashAttributes(e.Hash, 0)...)
-	list = append(list, channel("cln.forward.in_channel", e.In.String()), amount("cln.forward.in_msat", e.InMsat))
+	list = append(list, keyInChannel.text(e.In.String()), keyInMsat.msat(e.InMsat))
 	if e.Out != 0 {
-		list = append(list, channel("cln.forward.out_channel", e.Out.String()))
+		list = append(list, keyOutChannel.text(e.Out.String()))
 	}
 	if e.OutMsat != 0 { // not said of a forward that failed here
-		list = append(list, amount("cln.forward.out_msat", e.OutMsat), amount("cln.forward.fee_msat", e.FeeMsat))
+		list = append(list, keyOutMsat.msat(e.OutMsat), keyForwardFee.msat(e.FeeMsat))
 	}
 	return list
 }

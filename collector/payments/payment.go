@@ -4,7 +4,6 @@ import (
 	"slices"
 	"time"
 
-	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/trace"
 
 	"clntrace/collector/cln"
@@ -143,7 +142,7 @@ func (t *Tracker) report(p *payment, now time.Time) {
 		o.Outcome = outcomeUnknown
 	case p.succeeded == 0:
 		s.ErrorType, s.Reason = p.errorType, p.reason
-		s.Attributes = append(s.Attributes, Attribute{attribute.String("error.type", p.errorType), Outcome})
+		s.Attributes = append(s.Attributes, keyErrorType.text(p.errorType))
 		o.Outcome, o.Failed = p.errorType, true
 	}
 	s.Attributes = append(s.Attributes, hashAttributes(p.id.Hash, p.id.Group)...)
@@ -157,12 +156,9 @@ func (t *Tracker) paymentSpanID(p *payment) trace.SpanID {
 }
 
 func (p *payment) attributes() []Attribute {
-	list := []Attribute{
-		{attribute.Int("cln.payment.parts", p.parts), Outcome},
-		{attribute.Int("cln.payment.failed_parts", p.failed), Outcome},
-	}
+	list := []Attribute{keyParts.number(p.parts), keyFailedParts.number(p.failed)}
 	if p.total != 0 { // not known of one that began before we did
-		list = append(list, amount("cln.payment.amount_msat", p.total))
+		list = append(list, keyAmount.msat(p.total))
 	}
 	return list
 }
@@ -216,7 +212,7 @@ func (t *Tracker) HasPaid(id RequestID) bool { return t.requests.Contains(id) }
 func (t *Tracker) invoicePaid(e cln.InvoicePaid, at time.Time) {
 	f := Facts{Kind: KindInvoicePaid, Attributes: hashAttributes(e.Hash, 0)}
 	if e.AmountMsat != 0 {
-		f.Attributes = append(f.Attributes, amount("cln.payment.amount_msat", e.AmountMsat))
+		f.Attributes = append(f.Attributes, keyAmount.msat(e.AmountMsat))
 	}
 	id := t.ids.spanID(KindInvoicePaid, numbers(uint64(at.UnixNano()))) //nolint:gosec // any number
 	t.add(Span{Facts: f, Program: programNode, ID: id, Start: at, End: at, hash: e.Hash})

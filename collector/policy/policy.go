@@ -184,31 +184,44 @@ func (p *Policy) OnNode() *Policy {
 	return &own
 }
 
+// HoldsBack reports whether p holds anything back of spans that leave.
+func (p *Policy) HoldsBack() bool { return len(p.hidden()) > 0 || p.Payments() != payments.All }
+
 // AppendFacts appends the attributes of a payment or a forward that may be shown, and
 // returns the description of the span's status.
 func (p *Policy) AppendFacts(list []attribute.KeyValue, f *payments.Facts) (all []attribute.KeyValue, description string) {
-	mode := p.Payments()
-	if f == nil || mode < payments.Outcomes {
+	if f == nil || p.Payments() < payments.Outcomes {
 		return list, ""
 	}
 	for _, a := range f.Attributes {
-		switch {
-		case !payments.Shown(mode, a.Class):
-		case a.Class != payments.Outcome && p.Show(string(a.Class), "") == Redacted:
+		switch shown, redacted := p.ShowsFact(a.Class); {
+		case redacted:
 			list = append(list, a.Key.String(Redacted))
-		default:
+		case shown:
 			list = append(list, a.KeyValue)
 		}
 	}
-	if p.hidesAny() { // the description may name what is hidden
-		mode = payments.Outcomes
-	}
-	return list, f.Description(mode)
+	return list, p.Description(f)
 }
 
-// hidesAny reports whether anything of payments is redacted.
-func (p *Policy) hidesAny() bool {
-	return slices.ContainsFunc(payments.Classes, func(c payments.Class) bool { return p.Show(string(c), "") == Redacted })
+// ShowsFact reports whether attributes of that class are shown, and whether their values
+// are redacted.
+func (p *Policy) ShowsFact(c payments.Class) (shown, redacted bool) {
+	shown = payments.Shown(p.Payments(), c)
+	return shown, shown && c != payments.Outcome && p.hides(string(c))
+}
+
+// Description returns the description of the status of a span as it may be shown: the
+// reason may name what is redacted.
+func (p *Policy) Description(f *payments.Facts) string {
+	switch mode := p.Payments(); {
+	case mode < payments.Outcomes:
+		return ""
+	case slices.ContainsFunc(payments.Classes, func(c payments.Class) bool { return p.hides(string(c)) }):
+		return f.Description(payments.Outcomes)
+	default:
+		return f.Description(mode)
+	}
 }
 
 // ShowChannel returns the text of a channel as it may be shown on the node.

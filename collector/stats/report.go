@@ -69,7 +69,7 @@ type Spans struct {
 	Pending           uint64  `json:"pending"`             // in memory
 	Spooled           uint64  `json:"spooled"`             // on disk
 	SampledOut        uint64  `json:"sampled_out"`         // by clntrace-sample-ratio
-	Filtered          uint64  `json:"filtered"`            // by clntrace-drop-spans, or because exporting is off
+	Filtered          uint64  `json:"filtered"`            // by clntrace-drop-spans, or clntrace-payments once spooled, or because exporting is off
 	DroppedQueueFull  uint64  `json:"dropped_queue_full"`  // lost: no room in memory
 	DroppedSpoolFull  uint64  `json:"dropped_spool_full"`  // lost: no room on disk
 	RejectedByBackend uint64  `json:"rejected_by_backend"` // lost: refused for good
