@@ -101,7 +101,7 @@ var table = []Option{
 			return err
 		}}},
 	{Name: "redact-tags", Kind: String, Dynamic: true,
-		doc: "Tag names, separated by commas, whose values are exported as `[redacted]` (`payment_hash`, `id`, `query`). Of payments and forwards, `payment_hash`, `amount`, `channel` and `node` are hidden",
+		doc: "Tag names, separated by commas, whose values are exported as `[redacted]` (`payment_hash`, `id`, `query`), those of spans that wait on disk included. Of payments and forwards, `payment_hash`, `amount`, `channel` and `node` are hidden",
 		parser: parser{set: func(c *Config, s string) (err error) {
 			c.RedactTags, err = parseList(s, checkText)
 			return err
