@@ -15,7 +15,8 @@ const (
 	// tracesUsage is what lightning-cli help shows.
 	tracesUsage = "[id] [sort] [match] [limit] [format]\n" + tracesAbout + ".\n" + tracesHelp
 	tracesAbout = "Show the slowest, the failed and the newest traces, or one of them as a tree"
-	tracesHelp  = "  id      how a trace id or a payment hash begins: that trace, with its spans\n" +
+	tracesHelp  = "  id      how a trace id or a payment hash begins: that trace, with its spans,\n" +
+		"          or the list of those that begin so\n" +
 		"  sort    slowest (default), recent, failed, or open: what is running now\n" +
 		"  match   only traces with this in process, name, detail, error or payment hash\n" +
 		"  limit   traces at most (default 20); 0: none, only how full the memory is\n" +
@@ -45,7 +46,7 @@ func answerTraces(source interface {
 	answer, err := source.Traces(req.Query)
 	switch {
 	case errors.Is(err, recorder.ErrNone):
-		return nil, fmt.Errorf("%s: id: got '%s', but %w; 'lightning-cli listtraces' lists those that are kept", tracesMethod, req.ID, err)
+		return nil, fmt.Errorf("%s: id: got '%s', but %w; 'lightning-cli listtraces' lists those that are kept, with a request some 5 s after its last span", tracesMethod, req.ID, err)
 	case err != nil:
 		return nil, fmt.Errorf("%s: %w", tracesMethod, err)
 	case !req.table:

@@ -100,7 +100,7 @@ func TestListTraces(t *testing.T) {
 			`"recorder":{"traces":1,"spans":1,"bytes":500,"limit_bytes":16777216,"evicted":0}}`},
 		{params: `{"id":"4bf9"}`, want: `{"trace":{` + summary + `"kept":["recent"],` +
 			`"spans":[{"span_id":"01","span":"request","offset_us":0,"duration_us":0,"status":"ok"}]}}`},
-		{params: `{"id":"ff"}`, fail: "listtraces: id: got 'ff', but no trace that is kept has an id or a payment hash that begins so; 'lightning-cli listtraces' lists those that are kept"},
+		{params: `{"id":"ff"}`, fail: "listtraces: id: got 'ff', but no trace that is kept has an id or a payment hash that begins so; 'lightning-cli listtraces' lists those that are kept, with a request some 5 s after its last span"},
 	} {
 		result, fail := n.ask("listtraces", tt.params)
 		if string(result) != tt.want && tt.want != "" || fail != tt.fail {

@@ -74,7 +74,7 @@ func Main(version string, args []string) int {
 		signal.Notify(signals, syscall.SIGHUP)
 	}
 	speak := voice.Collect
-	speak.Ask = fmt.Sprintf("'kill -USR1 %d' prints statistics", os.Getpid())
+	speak.Ask = fmt.Sprintf("'kill -USR1 %d' prints statistics, -USR2 traces", os.Getpid())
 	spans := collector.Open(collector.Options{
 		SocketPath: parsed.socket, Version: version, Voice: speak, Logger: logger,
 	})

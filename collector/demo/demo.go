@@ -126,7 +126,7 @@ func whatNext(o options, kept recorder.List, err error) string {
 		if operation == cln.SpanWhole {
 			operation = t.Detail
 		}
-		text += fmt.Sprintf("  service %s, operation %s, trace %s\n", t.Process, operation, t.TraceID)
+		text += fmt.Sprintf("  service %s, operation %s,\n    trace %s\n", t.Process, operation, t.TraceID)
 	}
 	return text
 }

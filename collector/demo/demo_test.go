@@ -128,7 +128,7 @@ func TestEndpoint(t *testing.T) {
 		t.Fatalf("%v\n%s", err, log.String())
 	}
 	_, last, _ := strings.Cut(out.String(), "\nNext, look in your backend for\n")
-	found := regexp.MustCompile(`(?m)^  service (\S+), operation (\S+), trace ([0-9a-f]{32})$`).FindAllStringSubmatch(last, -1)
+	found := regexp.MustCompile(`(?m)^  service (\S+), operation (\S+),\n    trace ([0-9a-f]{32})$`).FindAllStringSubmatch(last, -1)
 	if len(found) != 2 || found[0][1] != "lightningd" || found[0][2] != "lightningd/startup" || found[1][1] != "cln-xpay" || found[1][2] != "xpay" {
 		t.Errorf("got %q", last)
 	}

@@ -36,6 +36,16 @@ func (t *Trace) WriteTable(w io.Writer) error {
 	return err
 }
 
+// serving counts the spans of the traces that served requests of t.
+func (t *Trace) serving() (n int) {
+	for i := range t.Spans {
+		if s := &t.Spans[i]; s.TraceID != "" {
+			n += max(s.Count, 1)
+		}
+	}
+	return n
+}
+
 // head says what t is, when it was, and why it was kept.
 func (t *Trace) head() []string {
 	took := "took "
@@ -46,6 +56,9 @@ func (t *Trace) head() []string {
 		"began " + t.StartedAt.UTC().Format("2006-01-02 15:04:05.000") + " UTC",
 		took + span(millis(t.DurationMS)),
 		text.Number(t.Summary.Spans, "span", "spans"),
+	}
+	if n := t.serving(); n > 0 {
+		about = append(about, text.Number(n, "of other traces", "of other traces"))
 	}
 	if t.Errors > 0 {
 		about = append(about, text.Number(t.Errors, "failed", "failed"))

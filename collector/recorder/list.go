@@ -29,7 +29,7 @@ func (l List) WriteTable(w io.Writer) error {
 		width = max(width, len(plain(l.Traces[i].Process)))
 	}
 	width = min(width, widestProcess)
-	open := l.Query.Sort == SortOpen && l.Query.ID == ""
+	open := len(l.Traces) > 0 && l.Traces[0].Status == StatusOpen // then all are
 	began := l.began()
 	switch {
 	case len(l.Traces) == 0:
@@ -122,6 +122,9 @@ func (l List) foot() string {
 	case len(l.Traces) > 0 || l.More > 0:
 	case l.Query.Match != "":
 		fmt.Fprintf(&b, "No trace has '%s' in process, name, detail, error or payment hash. ", plain(l.Query.Match))
+		if l.Query.Sort != SortOpen {
+			b.WriteString("What runs is under sort=open, and a request comes some 5 s after its last span. ")
+		}
 	case l.Query.Sort == SortOpen:
 		b.WriteString("Nothing is open. ")
 	case l.Query.Sort == SortFailed:

@@ -48,6 +48,9 @@ func (r *Recorder) Answer(q Query, open Open, now time.Time) (Answer, error) {
 		return r.List(q, open, now), nil
 	}
 	found, several, err := r.Find(q.ID, now)
+	if errors.Is(err, ErrNone) && open != nil {
+		found, several, err = r.findOpen(q.ID, open.OpenTraces(now), now)
+	}
 	switch {
 	case err != nil:
 		return nil, err
@@ -58,6 +61,25 @@ func (r *Recorder) Answer(q Query, open Open, now time.Time) (Answer, error) {
 		return Single{found}, nil
 	}
 	return List{Traces: several, Recorder: r.Status(), Query: q}, nil
+}
+
+// findOpen is Find for what is open, by the hash of its payment: that hash comes into the
+// trace itself only with its root.
+func (r *Recorder) findOpen(prefix string, open []Summary, now time.Time) (*Trace, []Summary, error) {
+	prefix = strings.ToLower(prefix)
+	open = slices.DeleteFunc(open, func(s Summary) bool {
+		return !strings.HasPrefix(s.PaymentHash, prefix) && !strings.HasPrefix(s.TraceID, prefix)
+	})
+	if len(open) == 0 {
+		return nil, nil, ErrNone
+	}
+	if id := open[0].TraceID; id != "" && !slices.ContainsFunc(open, func(s Summary) bool { return s.TraceID != id }) {
+		if t, several, err := r.Find(id, now); err == nil {
+			return t, several, nil
+		}
+	}
+	slices.SortStableFunc(open, SortOpen.compare)
+	return nil, open, nil
 }
 
 // List answers q. open tells what is open; nil: nobody knows.

@@ -2,6 +2,7 @@ package recorder
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -647,6 +648,29 @@ func TestOpenTree(t *testing.T) {
 	}
 	if strings.Contains(got, "2x2x2") {
 		t.Errorf("a part of another payment is in\n%s", got)
+	}
+}
+
+// What is open is found by the hash of its payment, though no span has it yet.
+func TestOpenIsFoundByItsHash(t *testing.T) {
+	f := newFeed(1 << 20)
+	id, hash, other := f.traceID(), strings.Repeat("0f", 32), strings.Repeat("0e", 32)
+	f.span(child(id, 2, 1, "inner", time.Millisecond))
+	open := opened{
+		{TraceID: id.String(), StartedAt: noon, Process: "cln-xpay", Span: "payment part", Detail: "4 over 1x1x1", Status: StatusOpen, PaymentHash: hash},
+		{StartedAt: noon, Process: "lightningd", Span: "forward", Detail: "from 1x1x1", Status: StatusOpen, PaymentHash: other},
+	}
+	for prefix, want := range map[string]string{hash: "over 1x1x1", "0F0F": "over 1x1x1", other: "forward from 1x1x1"} {
+		answer, err := f.Answer(Query{ID: prefix}, open, f.now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := shown(t, func(b *strings.Builder) error { return answer.WriteTable(b) }); !strings.Contains(got, want) {
+			t.Errorf("%s: %q is not in\n%s", prefix, want, got)
+		}
+	}
+	if _, err := f.Answer(Query{ID: "abcd"}, open, f.now); !errors.Is(err, ErrNone) {
+		t.Errorf("got %v", err)
 	}
 }
 

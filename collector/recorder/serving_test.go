@@ -68,6 +68,9 @@ func TestServed(t *testing.T) {
 			if len(tr.Spans) != tc.spans || tr.Summary.Spans != 2 {
 				t.Errorf("got %+v", tr)
 			}
+			if table := shown(t, func(b *strings.Builder) error { return tr.WriteTable(b) }); strings.Contains(table, ", 2 spans, 2 of other traces") != (tc.spans == 4) {
+				t.Error(table)
+			}
 			for _, s := range tr.Spans {
 				if of := s.Process == "lightningd" && s.Span != cln.SpanWhole; of != (s.TraceID == work.String()) || of && s.ParentID == "" {
 					t.Errorf("got %+v", s)

@@ -151,7 +151,7 @@ func (r Report) paymentsLine() string {
 	line := text.Number(p.Parts, "part", "parts") + positive(", ", p.Failed, "failed") + positive(", ", p.Open, "open") + "; " +
 		text.Number(p.Forwards, "forward", "forwards") + positive(", ", p.ForwardsFailed, "failed") + positive(", ", p.ForwardsOpen, "open")
 	if p.Open+p.ForwardsOpen > 0 {
-		line += "; open for " + duration(p.OldestOpenSeconds) + " at most"
+		line += "; the oldest is open for " + duration(p.OldestOpenSeconds)
 	}
 	return line + positive("; ", p.Unjoined, "without a span") + positive("; ", p.Dropped, "dropped")
 }
@@ -180,6 +180,9 @@ func (r Report) exportLine() string {
 		return "not configured yet"
 	}
 	if e.State == "off" {
+		if n := r.Spans.Spooled; n > 0 {
+			return "off; " + text.Number(n, "span of before waits", "spans of before wait") + " on disk for an endpoint"
+		}
 		return "off"
 	}
 	line := fmt.Sprintf("%s, %s (%s); %s", e.State, e.Endpoint, e.Protocol, text.Number(e.Batches, "batch", "batches"))
