@@ -130,13 +130,14 @@ func (c *Collector) Start(cfg Config, problems []string) {
 	c.running = true
 	c.allow(cfg.AllowUIDs)
 	c.cfg, c.problems = usable(cfg, problems), problems
+	c.policy.Store(policyOf(c.cfg)) // before anything that is on disk can leave
 	if err := c.pipeline.Start(c.cfg.Config); err != nil {
 		c.problems = append(c.problems, err.Error())
 		c.cfg = usable(c.cfg, c.problems)
+		c.policy.Store(policyOf(c.cfg))
 		c.log.Error(err.Error())
 	}
 	c.room.SetLimit(c.cfg.QueueSize)
-	c.policy.Store(policyOf(c.cfg))
 	if c.cfg.RecorderSize > 0 {
 		c.recorderSize = int64(c.cfg.RecorderSize) << 20
 		c.recorder.Store(recorder.New(c.recorderSize))
@@ -203,6 +204,7 @@ func (c *Collector) Reconfigure(cfg Config, problems []string) error {
 	c.cfg, c.problems = cfg, problems
 	before := c.policy.Load()
 	c.policy.Store(policyOf(cfg))
+	c.pipeline.PolicyChanged()
 	if c.policy.Load().HidesMore(before) {
 		c.forget()
 	}

@@ -50,9 +50,11 @@ type delivery struct {
 
 	spool   atomic.Pointer[spool.Spool] // nil: none
 	backlog draining
-	slot    chan struct{}  // held by the one new batch that is being sent
-	work    sync.WaitGroup // goroutines beside the SDK's processor
-	left    atomic.Int64   // spans given up when the time at shutdown was over
+	// interrupt ends the last attempt of the backlog; nil: there was none
+	interrupt atomic.Pointer[context.CancelFunc]
+	slot      chan struct{}  // held by the one new batch that is being sent
+	work      sync.WaitGroup // goroutines beside the SDK's processor
+	left      atomic.Int64   // spans given up when the time at shutdown was over
 }
 
 func newDelivery(stop context.Context, o Options) *delivery {

@@ -173,9 +173,12 @@ func (d *delivery) deliver(s *spool.Spool, c *client, b *spool.Batch) time.Durat
 	if away {
 		d.endpoint.noteRetry()
 	}
+	trying, interrupt := context.WithCancel(d.backlog.trying)
+	defer interrupt()
+	d.interrupt.Store(&interrupt) // before the policy is read
 	left, failure := d.redact(request.GetResourceSpans()), (*otlp.Failure)(nil)
 	if len(left) > 0 {
-		left, failure = d.sendParts(c, left)
+		left, failure = d.sendParts(trying, c, left)
 	}
 	if len(left) == 0 {
 		s.Done(b)
@@ -195,8 +198,8 @@ func (d *delivery) deliver(s *spool.Spool, c *client, b *spool.Batch) time.Durat
 
 // sendParts sends a batch of the spool over c, in parts if it is too large for the
 // endpoint. It returns what is left of it, and why it has to wait; nil: only for
-// another endpoint, or for the next run.
-func (d *delivery) sendParts(c *client, batch []*tracepb.ResourceSpans) (left []*tracepb.ResourceSpans, failure *otlp.Failure) {
+// another endpoint or policy, or for the next run.
+func (d *delivery) sendParts(ctx context.Context, c *client, batch []*tracepb.ResourceSpans) (left []*tracepb.ResourceSpans, failure *otlp.Failure) {
 	parts := [][]*tracepb.ResourceSpans{batch}
 	for len(parts) > 0 && (len(parts) == 1 || d.backlog.ending.Err() == nil) {
 		part := parts[0]
@@ -205,8 +208,8 @@ func (d *delivery) sendParts(c *client, batch []*tracepb.ResourceSpans) (left []
 			parts = split(parts)
 			continue
 		}
-		failure = d.try(d.backlog.trying, c, part)
-		switch d.book(d.backlog.trying, c, stats.Counts{Spooled: -spans}, part, spans, failure) {
+		failure = d.try(ctx, c, part)
+		switch d.book(ctx, c, stats.Counts{Spooled: -spans}, part, spans, failure) {
 		case taken, rejected:
 			parts = parts[1:]
 		case tooLarge:

@@ -470,7 +470,7 @@ func TestSpoolGoesToTheNewEndpoint(t *testing.T) {
 		if err := p.Connect(off); err != nil {
 			t.Fatal(err)
 		}
-		p.policy = policyOf(off)
+		p.policy.Store(policyOf(off))
 		p.number(8, 2)
 		time.Sleep(time.Minute)
 		p.now("off", stats.Counts{Spooled: 8, Filtered: 2})
@@ -479,7 +479,7 @@ func TestSpoolGoesToTheNewEndpoint(t *testing.T) {
 		if err := p.Connect(cfg); err != nil {
 			t.Fatal(err)
 		}
-		p.policy = policyOf(cfg)
+		p.policy.Store(policyOf(cfg))
 		time.Sleep(time.Second)
 		p.now("new endpoint", stats.Counts{Exported: 8, Filtered: 2})
 		if got := other.names(); !slices.Equal(got, numbers(0, 8)) {
@@ -504,7 +504,7 @@ func TestNoSpoolDirectoryWhileExportIsOff(t *testing.T) {
 		if err := p.Connect(cfg); err != nil {
 			t.Fatal(err)
 		}
-		p.policy = policyOf(cfg)
+		p.policy.Store(policyOf(cfg))
 		p.number(2, 8)
 		time.Sleep(30 * time.Second)
 		p.now("with an endpoint that is away", stats.Counts{Spooled: 8, Filtered: 2})

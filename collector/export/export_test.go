@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -86,7 +87,7 @@ type testPipeline struct {
 	*Pipeline
 	ledger stats.Ledger
 	room   *memory.Room
-	policy *policy.Policy
+	policy atomic.Pointer[policy.Policy]
 	log    logBuffer
 	t      *testing.T
 }
@@ -118,14 +119,14 @@ func newTestPipeline(t *testing.T) *testPipeline {
 func (p *testPipeline) init() {
 	p.room = memory.NewRoom(DefaultQueueSize, SpanOverhead)
 	p.Pipeline = NewPipeline(Options{
-		Ledger: &p.ledger, Room: p.room, Policy: func() *policy.Policy { return p.policy },
+		Ledger: &p.ledger, Room: p.room, Policy: p.policy.Load,
 		Logger: slog.New(slog.NewTextHandler(&p.log, nil)), Voice: voice.Plugin, Version: "test",
 	})
 }
 
 func (p *testPipeline) start(cfg Config) *testPipeline {
 	p.t.Helper()
-	p.policy = policyOf(cfg)
+	p.policy.Store(policyOf(cfg))
 	p.room.SetLimit(cfg.QueueSize)
 	if err := p.Start(cfg); err != nil {
 		p.t.Fatal(err)
@@ -147,7 +148,7 @@ func (p *testPipeline) send(spans ...*correlate.Span) {
 	var submitted []*correlate.Span
 	for _, s := range spans {
 		switch {
-		case p.policy.Verdict(s) != policy.Leaves:
+		case p.policy.Load().Verdict(s) != policy.Leaves:
 			counts.Filtered++
 		case p.room.Take(s):
 			counts.Pending++
@@ -667,7 +668,7 @@ func TestPlaintextToAnotherHostIsLoggedOnce(t *testing.T) {
 func TestNothingOfARequestStays(t *testing.T) {
 	p := newTestPipeline(t)
 	cfg := config(otlp.OffEndpoint)
-	p.policy = policyOf(cfg)
+	p.policy.Store(policyOf(cfg))
 	if err := p.Start(cfg); err != nil {
 		t.Fatal(err)
 	}
@@ -709,7 +710,7 @@ func TestNothingOfARequestStays(t *testing.T) {
 func TestSpansAreFreedWithTheirRequest(t *testing.T) {
 	p := newTestPipeline(t)
 	cfg := config(otlp.OffEndpoint)
-	p.policy = policyOf(cfg)
+	p.policy.Store(policyOf(cfg))
 	held := make([]int64, 0, 2) // spans that are referred to, and those that are thought to be, after each request
 	var batch []sdktrace.ReadOnlySpan
 	p.options.Yield = func(time.Duration) {

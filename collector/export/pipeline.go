@@ -113,6 +113,14 @@ func (p *Pipeline) Submit(spans []*correlate.Span) {
 // error says what cannot be used, and means that nothing has changed.
 func (p *Pipeline) Connect(cfg Config) error { return p.delivery.use(cfg.Config) }
 
+// PolicyChanged ends the attempt to send what is on disk that is under way, because it
+// began under the policy of before. What the endpoint had just got is sent twice.
+func (p *Pipeline) PolicyChanged() {
+	if interrupt := p.delivery.interrupt.Load(); interrupt != nil {
+		(*interrupt)()
+	}
+}
+
 // SetNode says which node the spans are from, and releases those that wait for it.
 func (p *Pipeline) SetNode(n Node) {
 	p.mu.Lock()

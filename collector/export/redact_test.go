@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"go.opentelemetry.io/otel/attribute"
@@ -167,13 +168,13 @@ func flat(r *coltracepb.ExportTraceServiceRequest) (list []*tracepb.Span) {
 func TestSpooledSpansThatMayNotLeaveAreFiltered(t *testing.T) {
 	withSpool(t, unavailable, func(t *testing.T, cfg Config, f *fakeClient) {
 		p := startSpooling(t, cfg, f)
-		p.policy = policy.New(policy.Config{SampleRatio: 1, Payments: payments.All})
+		p.policy.Store(policy.New(policy.Config{SampleRatio: 1, Payments: payments.All}))
 		extra, _ := paying(t)
 		p.send(extra...)     // one batch
 		p.send(extra[2:]...) // one of which nothing may leave
 		time.Sleep(10 * time.Second)
 		p.now("away", stats.Counts{Spooled: 6})
-		p.policy = policy.New(policy.Config{SampleRatio: 1, RedactTags: []string{"id"}})
+		p.policy.Store(policy.New(policy.Config{SampleRatio: 1, RedactTags: []string{"id"}}))
 		time.Sleep(10 * time.Second)
 		p.now("still away", stats.Counts{Spooled: 4, Filtered: 2}) // the oldest is tried
 		f.set(func(ctx context.Context, _ []string) error { return acknowledge(ctx, nil) })
@@ -184,6 +185,36 @@ func TestSpooledSpansThatMayNotLeaveAreFiltered(t *testing.T) {
 		}
 		if left := spoolFiles(t, cfg.SpoolDir); len(left) != 0 {
 			t.Errorf("left behind: %q", left)
+		}
+		p.shutdown(time.Second)
+	})
+}
+
+// An attempt that began before something was hidden does not go on.
+func TestAttemptEndsWhenThePolicyChanges(t *testing.T) {
+	withSpool(t, unavailable, func(t *testing.T, cfg Config, f *fakeClient) {
+		p := startSpooling(t, cfg, f)
+		p.send(statement(1, "SELECT 1"))
+		time.Sleep(10 * time.Second)
+		p.now("away", stats.Counts{Spooled: 1})
+		late := make(chan struct{})
+		f.set(func(ctx context.Context, _ []string) error { // it takes it, but not yet
+			select {
+			case <-late:
+				return nil
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		})
+		time.Sleep(10 * time.Second)
+		p.policy.Store(policy.New(policy.Config{SampleRatio: 1, RedactTags: []string{"query"}}))
+		p.PolicyChanged()
+		synctest.Wait()
+		close(late)
+		time.Sleep(10 * time.Second)
+		p.now("back", stats.Counts{Exported: 1})
+		if got := f.names(); !slices.Equal(got, []string{"db_query_prepared"}) {
+			t.Errorf("arrived %q", got)
 		}
 		p.shutdown(time.Second)
 	})
