@@ -151,7 +151,7 @@ func TestListTexts(t *testing.T) {
 		"none":     {List{Query: Query{Sort: SortFailed}}, "No trace that is kept has failed."},
 		"not open": {List{Query: Query{Sort: SortOpen}}, "Nothing is open."},
 		"open": {
-			List{Traces: []Summary{{TraceID: "aabbccdd00", StartedAt: noon, DurationMS: 12_345, Process: "cln-xpay", Detail: "xpay", WaitsFor: "part 2"}}, Query: Query{Sort: SortOpen}},
+			List{Traces: []Summary{{TraceID: "aabbccdd00", StartedAt: noon, DurationMS: 12_345, Process: "cln-xpay", Detail: "xpay", Status: StatusOpen, WaitsFor: "part 2"}}, Query: Query{Sort: SortOpen}},
 			"11-25 UTC trace    so far  what\n12:00:00  aabbccdd  12.3s  cln-xpay xpay, waiting for part 2\n",
 		},
 		"two days": {List{Traces: []Summary{{StartedAt: noon}, {StartedAt: noon.Add(12 * time.Hour)}}}, "\n11-25 12:00:00 "},
