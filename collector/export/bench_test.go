@@ -56,10 +56,11 @@ func BenchmarkBatch(b *testing.B) {
 	}
 	b.ReportAllocs()
 	for b.Loop() {
-		if n := e.prepare(batch); n != size {
+		n, shown := e.prepare(batch)
+		if n != size {
 			b.Fatalf("%d spans fit into a request", n)
 		}
-		e.export(batch)
+		e.export(batch, shown)
 		e.forget()
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/size, "ns/span")

@@ -85,11 +85,11 @@ func (d *delivery) Stop(ctx context.Context) error {
 	return d.endpoint.link.Close(ctx)
 }
 
-// dispatch delivers a batch and books its spans. When it returns the batch has been
+// dispatch delivers a batch, which was described by the policy shown, and books its spans. When it returns the batch has been
 // delivered or rejected, is in the spool, has been given up at shutdown, or, if memory
 // was filling up, is still being sent. It calls done when it does not need the batch any
 // more.
-func (d *delivery) dispatch(batch []*tracepb.ResourceSpans, done func()) {
+func (d *delivery) dispatch(batch []*tracepb.ResourceSpans, shown *policy.Policy, done func()) {
 	spans := countSpans(batch)
 	if kept := d.takeSlot(batch, spans); kept {
 		done()
@@ -98,7 +98,7 @@ func (d *delivery) dispatch(batch []*tracepb.ResourceSpans, done func()) {
 	ended := make(chan struct{})
 	d.work.Go(func() {
 		defer close(ended)
-		d.left.Add(d.upload(batch, spans))
+		d.left.Add(d.upload(batch, shown, spans))
 		<-d.slot
 		done()
 	})
@@ -145,7 +145,7 @@ func (d *delivery) await(ended <-chan struct{}) {
 // upload tries a new batch until it has been delivered or is in the spool. If it is too
 // large for the endpoint, its halves are uploaded. It returns how many spans have been
 // given up because there is no time left.
-func (d *delivery) upload(batch []*tracepb.ResourceSpans, spans int64) (left int64) {
+func (d *delivery) upload(batch []*tracepb.ResourceSpans, shown *policy.Policy, spans int64) (left int64) {
 	wait := newBackOff()
 	for tries := 0; ; tries++ {
 		c, changed := d.endpoint.link.Current()
@@ -164,13 +164,19 @@ func (d *delivery) upload(batch []*tracepb.ResourceSpans, spans int64) (left int
 				d.endpoint.noteRetry()
 			}
 		}
+		if p := d.policy(); p != shown {
+			shown = p
+			if batch, spans = d.describeAnew(batch, spans, p); spans == 0 {
+				return 0
+			}
+		}
 		failure := d.try(d.stop, c, batch)
 		switch v := d.book(d.stop, c, stats.Counts{Pending: -spans}, batch, spans, failure); {
 		case v.final():
 			return 0
 		case v == tooLarge:
 			first, second := halve(batch, spans)
-			return d.upload(first, spans/2) + d.upload(second, spans-spans/2)
+			return d.upload(first, shown, spans/2) + d.upload(second, shown, spans-spans/2)
 		}
 	}
 }

@@ -226,8 +226,8 @@ func (e *exporter) ExportSpans(_ context.Context, spans []sdktrace.ReadOnlySpan)
 	<-e.ready
 	for len(spans) > 0 {
 		began := time.Now()
-		n := e.prepare(spans)
-		e.export(spans[:n])
+		n, shown := e.prepare(spans)
+		e.export(spans[:n], shown)
 		e.forget()
 		for _, ro := range spans[:n] {
 			s := ro.(*readOnlySpan) // Submit queues no other type
@@ -244,15 +244,16 @@ func (e *exporter) ExportSpans(_ context.Context, spans []sdktrace.ReadOnlySpan)
 
 // export sends one request. The SDK calls us in a goroutine of its own, where a
 // panic would end the process.
-func (e *exporter) export(spans []sdktrace.ReadOnlySpan) {
+func (e *exporter) export(spans []sdktrace.ReadOnlySpan, shown *policy.Policy) {
 	defer defect.Catch(func(found error) { e.pipeline.delivery.reject(int64(len(spans)), found) })
 	r := transform(spans)
-	e.pipeline.delivery.dispatch(r.batch, r.release)
+	e.pipeline.delivery.dispatch(r.batch, shown, r.release)
 }
 
-// prepare fills in as many spans as fit into one request, and returns their number.
-func (e *exporter) prepare(spans []sdktrace.ReadOnlySpan) (n int) {
-	p := e.pipeline.options.Policy()
+// prepare fills in as many spans as fit into one request, and returns their number, and
+// by which policy.
+func (e *exporter) prepare(spans []sdktrace.ReadOnlySpan) (n int, p *policy.Policy) {
+	p = e.pipeline.options.Policy()
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	largest := min(e.largest, e.pipeline.delivery.endpoint.requestLimit())
@@ -275,7 +276,7 @@ func (e *exporter) prepare(spans []sdktrace.ReadOnlySpan) (n int) {
 		}
 		n++
 	}
-	return n
+	return n, p
 }
 
 // forget lets go of what the spans of a request had only while it was exported. If it is

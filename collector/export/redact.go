@@ -6,8 +6,10 @@ import (
 
 	"go.opentelemetry.io/otel/attribute"
 	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
+	coltracepb "go.opentelemetry.io/proto/otlp/collector/trace/v1"
 	commonpb "go.opentelemetry.io/proto/otlp/common/v1"
 	tracepb "go.opentelemetry.io/proto/otlp/trace/v1"
+	"google.golang.org/protobuf/proto"
 
 	"clntrace/collector/cln"
 	"clntrace/collector/correlate"
@@ -32,6 +34,29 @@ func (d *delivery) redact(batch []*tracepb.ResourceSpans) []*tracepb.ResourceSpa
 		d.ledger.Book(stats.Counts{Spooled: -filtered, Filtered: filtered}, time.Now())
 	}
 	return batch
+}
+
+// describeAnew is redact for a new batch that has waited in memory, of so many spans. It
+// returns how many are left.
+func (d *delivery) describeAnew(batch []*tracepb.ResourceSpans, spans int64, p *policy.Policy) ([]*tracepb.ResourceSpans, int64) {
+	if !p.HoldsBack() {
+		return batch, spans
+	}
+	var request coltracepb.ExportTraceServiceRequest // for the attributes are in wire form
+	body, err := proto.Marshal(&coltracepb.ExportTraceServiceRequest{ResourceSpans: batch})
+	if err == nil {
+		err = proto.Unmarshal(body, &request)
+	}
+	if err != nil {
+		d.reject(spans, err)
+		return nil, 0
+	}
+	batch = redact(request.GetResourceSpans(), p)
+	left := countSpans(batch)
+	if filtered := spans - left; filtered > 0 {
+		d.ledger.Book(stats.Counts{Pending: -filtered, Filtered: filtered}, time.Now())
+	}
+	return batch, left
 }
 
 func redact(batch []*tracepb.ResourceSpans, p *policy.Policy) []*tracepb.ResourceSpans {

@@ -190,6 +190,26 @@ func TestSpooledSpansThatMayNotLeaveAreFiltered(t *testing.T) {
 	})
 }
 
+// So is a batch that waits in memory, because there is no spool.
+func TestWhatWaitsInMemoryIsRedacted(t *testing.T) {
+	withoutSpool(t, unavailable, func(t *testing.T, cfg Config, f *fakeClient) {
+		p := startSpooling(t, cfg, f)
+		p.policy.Store(policy.New(policy.Config{SampleRatio: 1, Payments: payments.All}))
+		extra, _ := paying(t)
+		p.send(append(extra, statement(1, "SELECT 1"))...)
+		time.Sleep(10 * time.Second)
+		p.now("away", stats.Counts{Pending: 5})
+		p.policy.Store(policy.New(policy.Config{SampleRatio: 1, RedactTags: []string{"id", "query"}}))
+		f.set(func(ctx context.Context, _ []string) error { return acknowledge(ctx, nil) })
+		time.Sleep(10 * time.Second)
+		p.now("back", stats.Counts{Exported: 3, Filtered: 2})
+		if got := f.names(); !slices.Equal(got, []string{"jsonrpc", policy.Redacted, "db_query_prepared"}) {
+			t.Errorf("arrived %q", got)
+		}
+		p.shutdown(time.Second)
+	})
+}
+
 // An attempt that began before something was hidden does not go on.
 func TestAttemptEndsWhenThePolicyChanges(t *testing.T) {
 	withSpool(t, unavailable, func(t *testing.T, cfg Config, f *fakeClient) {

@@ -168,11 +168,11 @@ func TestRequestIsNotUsedAgainWhileItIsSent(t *testing.T) {
 		var done atomic.Int64
 		batch := transform([]sdktrace.ReadOnlySpan{newOutgoing(newSpan(1, "a"))}).batch
 		p.ledger.Book(stats.Counts{Received: 2, Accepted: 2, Pending: 2}, time.Now())
-		p.delivery.dispatch(batch, func() { done.Add(1) })
+		p.delivery.dispatch(batch, p.policy.Load(), func() { done.Add(1) })
 		if done.Load() != 0 {
 			t.Error("done while the request is being sent")
 		}
-		p.delivery.dispatch(batch, func() { done.Add(10) }) // goes to the spool
+		p.delivery.dispatch(batch, p.policy.Load(), func() { done.Add(10) }) // goes to the spool
 		if done.Load() != 10 {
 			t.Errorf("done %d, want 10: what is in the spool is needed no more", done.Load())
 		}
