@@ -156,7 +156,7 @@ func TestPrometheusAddressInUse(t *testing.T) {
 	n, r := launchWith(t, map[string]string{"clntrace-prometheus-listen": l.Addr().String()})
 	n.Senders(sender).Replay(load(t, recording.Xpay))
 	settled(t, n, 156)
-	if got := stats(t, n); got.Status != "ok" || !strings.Contains(fmt.Sprint(got.Warnings), "address already in use. Correct clntrace-prometheus-listen in lightningd's configuration") {
+	if got := stats(t, n); got.Status != "ok" || !strings.Contains(fmt.Sprint(got.Warnings), "address already in use. This is tried again every 10 s; if it stays so, correct clntrace-prometheus-listen in lightningd's configuration") {
 		t.Errorf("%s, %v", got.Status, got.Warnings)
 	}
 	r.Wait(t, "the spans", func(s []otlptest.Span) bool { return len(s) >= 156 })
