@@ -24,14 +24,8 @@ import (
 // redact returns what of a batch of the spool may leave, as it may be shown now. Spans
 // that may not leave at all count as filtered.
 func (d *delivery) redact(batch []*tracepb.ResourceSpans) []*tracepb.ResourceSpans {
-	p := d.policy()
-	if !p.HoldsBack() {
-		return batch
-	}
-	spans := countSpans(batch)
-	batch = redact(batch, p)
-	if filtered := spans - countSpans(batch); filtered > 0 {
-		d.ledger.Book(stats.Counts{Spooled: -filtered, Filtered: filtered}, time.Now())
+	if p := d.policy(); p.HoldsBack() {
+		batch, _ = d.holdBack(batch, p, func(spans int64) stats.Counts { return stats.Counts{Spooled: -spans} })
 	}
 	return batch
 }
@@ -51,10 +45,17 @@ func (d *delivery) describeAnew(batch []*tracepb.ResourceSpans, spans int64, p *
 		d.reject(spans, err)
 		return nil, 0
 	}
-	batch = redact(request.GetResourceSpans(), p)
+	return d.holdBack(request.GetResourceSpans(), p, func(spans int64) stats.Counts { return stats.Counts{Pending: -spans} })
+}
+
+// holdBack takes out of a batch what p does not show, and returns how many spans are
+// left. from says where those were that may not leave.
+func (d *delivery) holdBack(batch []*tracepb.ResourceSpans, p *policy.Policy, from func(spans int64) stats.Counts) ([]*tracepb.ResourceSpans, int64) {
+	spans := countSpans(batch)
+	batch = redact(batch, p)
 	left := countSpans(batch)
 	if filtered := spans - left; filtered > 0 {
-		d.ledger.Book(stats.Counts{Pending: -filtered, Filtered: filtered}, time.Now())
+		d.ledger.Book(from(filtered).Add(stats.Counts{Filtered: filtered}), time.Now())
 	}
 	return batch, left
 }
